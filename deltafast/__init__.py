@@ -1,0 +1,52 @@
+"""deltafast: explicit, continuous, disentangled edits of faces in a StyleGAN's W+ space.
+
+The public names below load their modules on first use, so `import deltafast` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deltafast.delta.editor import Editor, list_editors, load_editor
+    from deltafast.editing import EditResult, edit_batch, edit_stream
+    from deltafast.generators.base import Generator
+    from deltafast.generators.load import load_generator
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "EditResult": "deltafast.editing",
+    "Editor": "deltafast.delta.editor",
+    "Generator": "deltafast.generators.base",
+    "edit_batch": "deltafast.editing",
+    "edit_stream": "deltafast.editing",
+    "list_editors": "deltafast.delta.editor",
+    "load_editor": "deltafast.delta.editor",
+    "load_generator": "deltafast.generators.load",
+}
+
+__all__ = [
+    "EditResult",
+    "Editor",
+    "Generator",
+    "__version__",
+    "edit_batch",
+    "edit_stream",
+    "list_editors",
+    "load_editor",
+    "load_generator",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'deltafast' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_HOMES))
