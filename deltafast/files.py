@@ -112,9 +112,7 @@ def write_png(path: str | os.PathLike[str], image: NDArray[np.uint8]) -> None:
     from PIL import Image
 
     if image.dtype != np.uint8 or image.ndim not in (2, 3):
-        raise InvalidInputError(
-            f"write_png expects uint8 [H, W, 3] or [H, W], got {image.dtype} {image.shape}"
-        )
+        raise InvalidInputError(f"write_png expects uint8 [H, W, 3] or [H, W], got {image.dtype} {image.shape}")
     with atomic_write(path) as temporary:
         Image.fromarray(image).save(temporary, format="PNG", compress_level=6)
 
@@ -137,11 +135,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 def sha256_file(path: str | os.PathLike[str]) -> str:
     """Return the sha256 of a file's bytes as 64 hexadecimal digits."""
     with open(path, "rb") as stream:
-        return (
-            hashlib.file_digest(stream, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else _sha(stream)
-        )
+        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha(stream)
 
 
 def _sha(stream: Any) -> str:

@@ -23,9 +23,7 @@ def shared_dir() -> Path:
     """The folder with original checkpoints, their golden outputs, and portraits; skips where it is absent."""
     found = _shared_dir()
     if found is None:
-        pytest.skip(
-            "no folder with reference checkpoints: set DELTAFAST_SHARED or lay it beside the checkout"
-        )
+        pytest.skip("no folder with reference checkpoints: set DELTAFAST_SHARED or lay it beside the checkout")
     return found
 
 
