@@ -15,6 +15,7 @@ __all__ = [
     "DiskError",
     "DownloadError",
     "EditorError",
+    "EncoderError",
     "ImageError",
     "InvalidInputError",
     "NativeOpError",
@@ -44,6 +45,10 @@ class CheckpointError(DeltafastError):
 
 class EditorError(DeltafastError):
     """An editor file is damaged, of another format version, or does not fit the generator it meets."""
+
+
+class EncoderError(DeltafastError):
+    """An encoder file is damaged, of another format version, or maps to another generator's latent space."""
 
 
 class ImageError(DeltafastError):
