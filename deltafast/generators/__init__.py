@@ -1,0 +1,1 @@
+"""Generators: the interface, the networks, and the readers of their checkpoints."""

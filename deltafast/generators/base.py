@@ -1,0 +1,223 @@
+"""What every generator offers: the interface that StyleGAN users know, and the names of its W+ slots."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deltafast.errors import InvalidInputError
+from deltafast.generators.mapping import MappingNetwork
+
+__all__ = ["NOISE_MODES", "Generator", "SynthesisNetwork", "match_slots"]
+
+NOISE_MODES = ("const", "random", "none")
+
+
+class SynthesisNetwork(nn.Module):
+    """Base of the synthesis networks: W+ latents in, images out.
+
+    Attributes: `num_ws`, `w_dim`, `img_resolution` (pixels), `img_channels`, and `slots`, the name of each W+ slot:
+    the layer that reads it first, such as "b4.conv1", "b8.conv0", "b8.conv1", "b16.conv0". The same name in two
+    networks means the same layer of StyleGAN2, whatever its index; a bare block name such as "b1024" stands for all
+    layers of that block.
+    """
+
+    num_ws: int
+    w_dim: int
+    img_resolution: int
+    img_channels: int
+    slots: tuple[str, ...]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the convolutions: float64, float32, float16 or bfloat16."""
+        raise NotImplementedError
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the weights by their canonical names (see `deltafast.generators.checkpoints`)."""
+        raise NotImplementedError
+
+    def check_inputs(self, ws: Tensor, noise_mode: str) -> None:
+        """Raise `InvalidInputError` unless `ws` is floating `[N, num_ws, w_dim]` and `noise_mode` is known."""
+        if ws.ndim != 3 or ws.shape[1] != self.num_ws or ws.shape[2] != self.w_dim or not ws.is_floating_point():
+            expected = f"floating point [N, {self.num_ws}, {self.w_dim}]"
+            raise InvalidInputError(
+                f"ws must be {expected}, got {ws.dtype} {list(ws.shape)}; a single W code [N, {self.w_dim}] becomes W+ "
+                f"by ws.unsqueeze(1).expand(-1, {self.num_ws}, -1)"
+            )
+        if noise_mode not in NOISE_MODES:
+            raise InvalidInputError(f"noise_mode must be one of {', '.join(NOISE_MODES)}; got {noise_mode!r}")
+
+    def forward(self, ws: Tensor, noise_mode: str = "const") -> Tensor:
+        """Synthesise images; see `Generator`."""
+        raise NotImplementedError
+
+
+class Generator(nn.Module):
+    """A face generator: latent z to W+ (`mapping`), W+ to images (`synthesis`).
+
+    - `G.mapping(z, c=None, truncation_psi=1, truncation_cutoff=None)` -> fp32 `[N, num_ws, w_dim]`.
+    - `G.synthesis(ws, noise_mode="const" | "random" | "none")` -> fp32 `[N, img_channels, H, W]` in about [-1, 1]
+      (float64 where the generator is float64). Differentiable in `ws`.
+    - `G(z, c=None, *, truncation_psi, truncation_cutoff, noise_mode)` does both.
+
+    `.to(torch.bfloat16)` and `.half()` cast the convolutions only; mapping, styles, biases and the result stay fp32.
+
+    Attributes: `z_dim`, `w_dim`, `c_dim` (0 where unconditional), `num_ws`, `img_resolution`, `img_channels`,
+    `w_avg` `[w_dim]`, `slots` (see `SynthesisNetwork`), `name`, `fingerprint` (sha256 of the fp32 weights, 64
+    hexadecimal digits) and `w_space` (equal for two generators whose W codes mean the same).
+    """
+
+    def __init__(
+        self,
+        mapping: MappingNetwork,
+        synthesis: SynthesisNetwork,
+        *,
+        config: Mapping[str, Any],
+        fingerprint: str,
+    ) -> None:
+        super().__init__()
+        self.mapping = mapping
+        self.synthesis = synthesis
+        self.config: dict[str, Any] = dict(config)
+        self.fingerprint = fingerprint
+        self.name = str(config.get("name", "generator"))
+        self.w_space = str(config.get("w_space") or f"sha256:{fingerprint[:16]}")
+
+    @property
+    def z_dim(self) -> int:
+        """Number of components of z."""
+        return self.mapping.z_dim
+
+    @property
+    def c_dim(self) -> int:
+        """Number of components of the conditioning label; 0 for an unconditional generator."""
+        return self.mapping.c_dim
+
+    @property
+    def w_dim(self) -> int:
+        """Number of components of a W code."""
+        return self.mapping.w_dim
+
+    @property
+    def num_ws(self) -> int:
+        """Number of W+ slots."""
+        return self.synthesis.num_ws
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The names of the W+ slots, see `SynthesisNetwork`."""
+        return self.synthesis.slots
+
+    @property
+    def img_resolution(self) -> int:
+        """Height and width of the images, in pixels."""
+        return self.synthesis.img_resolution
+
+    @property
+    def img_channels(self) -> int:
+        """Number of image channels."""
+        return self.synthesis.img_channels
+
+    @property
+    def w_avg(self) -> Tensor:
+        """The mean W code, fp32 `[w_dim]`, towards which truncation pulls."""
+        return self.mapping.w_avg
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the synthesis convolutions."""
+        return self.synthesis.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The device that holds the weights."""
+        return self.mapping.w_avg.device
+
+    def forward(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        *,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        noise_mode: str = "const",
+    ) -> Tensor:
+        """Sample images: `z` `[N, z_dim]`, `c` `[N, c_dim]` or None -> fp32 `[N, img_channels, H, W]`.
+
+        Raises `InvalidInputError` for a wrong shape or option.
+        """
+        ws = self.mapping(z, c, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff)  # [N, L, w_dim]
+        image: Tensor = self.synthesis(ws, noise_mode=noise_mode)  # [N, C, H, W]
+        return image
+
+    def compiled(self) -> Callable[..., Tensor]:
+        """Return `synthesis` compiled by `torch.compile`: same arguments and result, several times faster.
+
+        The first call of each batch size takes tens of seconds. Where nothing can be compiled (no C++ compiler, no
+        Python headers), it says so once in a warning and runs the plain `synthesis`.
+        """
+        return _CompiledSynthesis(self.synthesis)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all weights by their canonical names, as `save_generator` writes them."""
+        return {**self.mapping.tensors(), **self.synthesis.tensors()}
+
+
+class _CompiledSynthesis:
+    """A compiled synthesis that becomes the eager one when the first compilation fails."""
+
+    def __init__(self, synthesis: SynthesisNetwork) -> None:
+        self._eager = synthesis
+        self._compiled: Callable[..., Tensor] | None = torch.compile(synthesis)
+
+    def __call__(self, ws: Tensor, noise_mode: str = "const") -> Tensor:
+        self._eager.check_inputs(ws, noise_mode)
+        if self._compiled is not None:
+            try:
+                return self._compiled(ws, noise_mode)
+            except _compilation_errors() as error:
+                self._compiled = None
+                reason = str(error).strip().splitlines()[0]
+                warnings.warn(
+                    f"synthesis cannot be compiled here and runs uncompiled, several times slower ({reason}); "
+                    "a C++ compiler (g++ or clang++) and Python's headers are needed",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+        result: Tensor = self._eager(ws, noise_mode)
+        return result
+
+
+def _compilation_errors() -> tuple[type[BaseException], ...]:
+    from torch._dynamo.exc import TorchDynamoException
+    from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
+
+    return (TorchDynamoException, CppCompileError, InvalidCxxCompiler)
+
+
+def match_slots(source: Sequence[str], target: Sequence[str]) -> tuple[int | None, ...]:
+    """For each W+ slot of `target`, return the index of the slot of `source` that drives it, or None.
+
+    A slot is driven by the one of the same name. A bare block name ("b1024", MobileStyleGAN's last slot) drives all
+    layers of that block, and is driven by the block's first layer: its slot is also what the block below converts
+    to RGB with in StyleGAN2.
+    """
+    index = {name: i for i, name in enumerate(source)}
+    first_of_block: dict[str, int] = {}
+    for i, name in enumerate(source):
+        first_of_block.setdefault(name.partition(".")[0], i)
+    result: list[int | None] = []
+    for name in target:
+        block, _, layer = name.partition(".")
+        if name in index:
+            result.append(index[name])
+        elif layer:
+            result.append(index.get(block))
+        else:
+            result.append(first_of_block.get(block))
+    return tuple(result)

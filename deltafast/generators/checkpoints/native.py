@@ -1,0 +1,67 @@
+"""Our own generator files: safetensors with the config in the metadata."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from deltafast.errors import CheckpointError
+from deltafast.files import atomic_write
+from deltafast.generators.fingerprint import fingerprint_tensors
+
+__all__ = ["FORMAT", "read_native", "write_native"]
+
+FORMAT = "deltafast-generator"
+_VERSION = "1"
+
+
+def write_native(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    """Write canonical tensors (as fp32) and a config to one safetensors file, atomically."""
+    stored = {
+        name: tensor.detach().to(device="cpu", dtype=torch.float32).contiguous().clone()
+        for name, tensor in tensors.items()
+    }
+    metadata = {
+        "format": FORMAT,
+        "version": _VERSION,
+        "config": json.dumps(dict(config), sort_keys=True),
+        "fingerprint": fingerprint_tensors(stored),
+    }
+    with atomic_write(path) as temporary:
+        save_file(stored, temporary, metadata)
+
+
+def read_native(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+    """Read canonical tensors, config and fingerprint from a file that `write_native` wrote.
+
+    Raises `CheckpointError` when the file is damaged or of another kind.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                kind = metadata.get("format", "no format")
+                raise CheckpointError(path, f"a safetensors file, but not of a generator: its metadata names {kind}")
+            if metadata.get("version") != _VERSION:
+                version = metadata.get("version")
+                raise CheckpointError(path, f"generator file of version {version}; this deltafast reads {_VERSION}")
+            config = json.loads(metadata.get("config", ""))
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (no mapping)
+    except (safetensors.SafetensorError, ValueError, OSError) as error:
+        raise CheckpointError(path, f"a damaged safetensors file ({error})") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(path, "the config in its metadata is no JSON object")
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32:
+            raise CheckpointError(path, f"tensor {name} is {tensor.dtype}, expected torch.float32")
+    fingerprint = fingerprint_tensors(tensors)
+    if metadata.get("fingerprint") != fingerprint:
+        raise CheckpointError(path, "its weights do not match the sha256 in its metadata: the file was altered")
+    return tensors, config, fingerprint

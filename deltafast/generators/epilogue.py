@@ -1,0 +1,79 @@
+"""What follows a convolution: demodulation, noise, bias, activation, and the next layer's style."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deltafast.generators.precision import FullPrecisionModule
+
+__all__ = ["LayerConstants"]
+
+
+class LayerConstants(FullPrecisionModule):
+    """The bias `[C]` and noise `[H, W]` of one layer, and their application.
+
+    With `noise_strength` (scalar) the noise image is the unscaled one; without, the strength is already multiplied
+    in, and random noise gets the image's root mean square as its standard deviation.
+    """
+
+    def __init__(
+        self,
+        bias: Tensor,
+        noise_const: Tensor,
+        noise_strength: Tensor | None = None,
+        *,
+        gain: float = 1.0,
+        clamp: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(bias)
+        self.noise_const: Tensor
+        self.noise_strength: Tensor
+        self.random_strength: Tensor
+        folded = noise_strength is None
+        strength = noise_const.new_ones(()) if noise_strength is None else noise_strength.reshape(())
+        self.register_buffer("noise_const", noise_const)
+        self.register_buffer("noise_strength", strength)
+        rms = noise_const.double().square().mean().sqrt().to(noise_const.dtype)
+        self.register_buffer("random_strength", rms if folded else strength)
+        self.gain = gain
+        self.clamp = clamp
+
+    def forward(
+        self, x: Tensor, noise_mode: str, *, demod: Tensor | None = None, next_style: Tensor | None = None
+    ) -> Tensor:
+        """Return `clamp(gain * leaky_relu(demod * x + noise + bias)) * next_style` for `x` `[N, C, H, W]`."""
+        noise = strength = None
+        if noise_mode == "const":
+            noise, strength = self.noise_const[None, None], self.noise_strength  # [1, 1, H, W], []
+        elif noise_mode == "random":
+            shape = (x.shape[0], 1, x.shape[2], x.shape[3])
+            noise = torch.randn(shape, device=x.device, dtype=self.bias.dtype)  # [N, 1, H, W]
+            strength = self.random_strength
+        return _epilogue(x, demod, noise, strength, self.bias, next_style, self.gain, self.clamp)
+
+
+def _epilogue(
+    x: Tensor,
+    demod: Tensor | None,
+    noise: Tensor | None,
+    strength: Tensor | None,
+    bias: Tensor,
+    next_style: Tensor | None,
+    gain: float,
+    clamp: float | None,
+) -> Tensor:
+    if demod is not None:
+        x = x * demod.to(x.dtype)[:, :, None, None]
+    if noise is not None and strength is not None:
+        x = x + (noise * strength).to(x.dtype)
+    x = F.leaky_relu(x + bias.to(x.dtype)[:, None, None], 0.2)
+    if gain != 1:
+        x = x * gain
+    if clamp is not None:
+        x = x.clamp(-clamp, clamp)
+    if next_style is not None:
+        x = x * next_style.to(x.dtype)[:, :, None, None]
+    return x

@@ -1,0 +1,64 @@
+"""`load_generator`: a generator by name or from a checkpoint of any supported format."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deltafast.errors import CheckpointError, InvalidInputError
+from deltafast.generators.base import Generator
+from deltafast.generators.build import build_generator
+from deltafast.generators.checkpoints.native import read_native, write_native
+from deltafast.generators.download import MOBILESTYLEGAN_FFHQ, fetch_mobilestylegan
+
+__all__ = ["load_generator", "save_generator"]
+
+_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+def load_generator(
+    name_or_path: str | os.PathLike[str],
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Generator:
+    """Load a generator in eval mode, its weights not requiring gradients.
+
+    `name_or_path` is "mobilestylegan-ffhq" (downloaded once into the user's cache) or a checkpoint file.
+    `device` is the CPU unless given; `dtype` (float64, float32, float16, bfloat16; default float32) is the precision
+    of the convolutions. Raises `CheckpointError` for a file that cannot be read safely or completely,
+    `DownloadError` when the named generator cannot be fetched.
+    """
+    if dtype is not None and dtype not in _DTYPES:
+        raise InvalidInputError(f"dtype must be float64, float32, float16 or bfloat16, got {dtype}")
+    if os.fspath(name_or_path) == MOBILESTYLEGAN_FFHQ:
+        generator = _load_named()
+    else:
+        path = Path(name_or_path)
+        tensors, config, fingerprint = _read(path)
+        config.setdefault("name", path.stem)
+        generator = build_generator(tensors, config, path, fingerprint)
+    return generator.to(device=device, dtype=dtype)
+
+
+def save_generator(generator: Generator, path: str | os.PathLike[str]) -> None:
+    """Write a generator as one safetensors file that `load_generator` reads; weights are stored as fp32."""
+    write_native(path, generator.tensors(), generator.config)
+
+
+def _load_named() -> Generator:
+    path = fetch_mobilestylegan()
+    try:
+        tensors, config, fingerprint = read_native(path)
+    except CheckpointError:  # damaged on disk since it was written: convert it anew, once
+        path = fetch_mobilestylegan(replace=True)
+        tensors, config, fingerprint = read_native(path)
+    return build_generator(tensors, config, path, fingerprint)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str | None]:
+    return read_native(path)

@@ -1,0 +1,130 @@
+"""MobileStyleGAN's synthesis network (arXiv 2104.04767): depthwise-separable convolutions and Haar wavelets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deltafast.generators.base import SynthesisNetwork
+from deltafast.generators.depthwise import depthwise_conv3x3
+from deltafast.generators.epilogue import LayerConstants
+from deltafast.generators.haar import inverse_haar
+from deltafast.generators.styles import Affine, StyleBank
+
+__all__ = ["MobileStyleGANSynthesis", "mobilestylegan_names"]
+
+
+def mobilestylegan_names(img_resolution: int) -> tuple[list[str], list[str], list[str]]:
+    """Return the names of the convolutions, of the up-sampling layers and of the W+ slots at a resolution 2^k >= 16."""
+    blocks = [2**k for k in range(3, img_resolution.bit_length() - 1)]  # 8, 16, ..., resolution / 2
+    convolutions = ["b4.conv1"] + [f"b{r}.{layer}" for r in blocks for layer in ("conv0", "conv1")]
+    return convolutions, [f"b{r}.up" for r in blocks], [*convolutions, f"b{img_resolution}"]
+
+
+class MobileStyleGANSynthesis(SynthesisNetwork):
+    """StyleGAN2 distilled to depthwise-separable convolutions; images are synthesised as wavelet subbands.
+
+    Every layer's output is read by one other layer only, so each style is multiplied in by the epilogue of the
+    layer before; demodulation is part of the weights, and so are the factors of the wavelet transform.
+
+    Slots: conv1 of the 4x4 block reads slot 0; in block i = 0..6 (8x8 to 512x512) the up-sampling and conv0 read
+    slot 1 + 2 i, conv1 reads slot 2 + 2 i; the image layer reads the last one.
+
+    Noise: the published network has each layer's noise strength multiplied into one fixed noise image. "const" adds
+    that image, as published; "none" adds nothing; "random" adds, per sample, fresh normal noise whose standard
+    deviation is the root mean square of the fixed image: StyleGAN2's fixed noise is itself drawn from N(0, 1), so
+    this is the strength that was multiplied in (to within 1 / sqrt(2 H W) of it).
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], img_resolution: int) -> None:
+        super().__init__()
+        self._convolutions, self._ups, slots = mobilestylegan_names(img_resolution)
+        self.slots = tuple(slots)
+        self.num_ws = len(slots)
+        self.img_resolution = img_resolution
+        get = {name.removeprefix("synthesis."): tensor for name, tensor in tensors.items()}
+        self.input = nn.Parameter(get["input"])  # [C, 4, 4]
+        self.first = nn.Parameter(_channels_last(get["b4.conv1.weight"]))  # [C, C, 3, 3]
+        separable = self._convolutions[1:]
+        self.depthwise = nn.ParameterList(
+            _channels_last(get[f"{name}.depthwise"]) for name in separable
+        )  # [C, 1, 3, 3]
+        self.pointwise = nn.ParameterList(
+            _channels_last(get[f"{name}.pointwise"]) for name in separable
+        )  # [O, C, 1, 1]
+        self.constants = nn.ModuleList(
+            LayerConstants(get[f"{name}.bias"], get[f"{name}.noise_const"]) for name in self._convolutions
+        )
+        self._image = f"b{img_resolution}.to_img"
+        self.image_weight = nn.Parameter(_channels_last(get[f"{self._image}.weight"]))  # [4 channels, C, 1, 1]
+        self.image_bias = nn.Parameter(get[f"{self._image}.bias"])  # [4 channels]
+        self.img_channels = self.image_bias.shape[0] // 4
+        affines = [self._affine(get, name, slots.index(name)) for name in self._convolutions]
+        affines += [self._affine(get, name, slots.index(name.replace("up", "conv0"))) for name in self._ups]
+        affines.append(self._affine(get, self._image, self.num_ws - 1))
+        self.styles = StyleBank(affines, self.num_ws)
+        self.w_dim = self.styles.weight.shape[2]
+
+    @staticmethod
+    def _affine(get: Mapping[str, Tensor], name: str, slot: int) -> Affine:
+        return Affine(name, slot, get[f"{name}.affine.weight"], get[f"{name}.affine.bias"])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the convolutions."""
+        return self.first.dtype
+
+    def forward(self, ws: Tensor, noise_mode: str = "const") -> Tensor:
+        """Synthesise fp32 images `[N, 3, H, W]` from `ws` `[N, num_ws, w_dim]`; see `Generator`."""
+        self.check_inputs(ws, noise_mode)
+        styles = self.styles(ws)  # name -> [N, C]
+        style = styles["b4.conv1"].to(self.dtype)[:, :, None, None]  # [N, C, 1, 1]
+        x = (self.input * style).contiguous(memory_format=torch.channels_last)  # [N, C, 4, 4]
+        x = F.conv2d(x, self.first, padding=1)  # [N, C, 4, 4]
+        x = self.constants[0](x, noise_mode, next_style=self._up_style(styles, 0))  # [N, 4 C, 4, 4]
+        for block in range(len(self._ups)):
+            x = inverse_haar(x)  # [N, C, 2 H, 2 W]
+            for layer in (2 * block, 2 * block + 1):
+                x = depthwise_conv3x3(x, self.depthwise[layer])  # [N, C, H, W]
+                x = F.conv2d(x, self.pointwise[layer])  # [N, O, H, W]
+                x = self.constants[layer + 1](x, noise_mode, next_style=self._next_style(styles, layer))
+        image = F.conv2d(x, self.image_weight)  # [N, 4 channels, H / 2, W / 2]
+        if image.dtype in (torch.float16, torch.bfloat16):
+            image = image.float()
+        image = image + self.image_bias.to(image.dtype)[:, None, None]
+        return inverse_haar(image).contiguous()  # [N, channels, H, W]
+
+    def _up_style(self, styles: dict[str, Tensor], block: int) -> Tensor:
+        """The style of the up-sampling times that of the convolution behind it, which the transform passes through."""
+        after = styles[self._ups[block].replace("up", "conv0")]  # [N, C]
+        return styles[self._ups[block]] * after.repeat(1, 4)  # [N, 4 C]
+
+    def _next_style(self, styles: dict[str, Tensor], layer: int) -> Tensor:
+        block, second = divmod(layer, 2)
+        if not second:
+            return styles[self._convolutions[layer + 2]]  # [N, C]
+        if block + 1 < len(self._ups):
+            return self._up_style(styles, block + 1)  # [N, 4 C]
+        return styles[self._image]  # [N, C]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the weights by their canonical names."""
+        result = {"input": self.input, "b4.conv1.weight": self.first}
+        for name, depthwise, pointwise in zip(self._convolutions[1:], self.depthwise, self.pointwise, strict=True):
+            result[f"{name}.depthwise"] = depthwise
+            result[f"{name}.pointwise"] = pointwise
+        for name, constants in zip(self._convolutions, self.constants, strict=True):
+            assert isinstance(constants, LayerConstants)
+            result[f"{name}.bias"] = constants.bias
+            result[f"{name}.noise_const"] = constants.noise_const
+        result[f"{self._image}.weight"] = self.image_weight
+        result[f"{self._image}.bias"] = self.image_bias
+        result.update(self.styles.tensors())
+        return {f"synthesis.{name}": tensor for name, tensor in result.items()}
+
+
+def _channels_last(weight: Tensor) -> Tensor:
+    return weight.contiguous(memory_format=torch.channels_last)

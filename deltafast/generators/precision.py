@@ -1,0 +1,30 @@
+"""Modules whose parameters stay in full precision when the generator around them is cast to fp16 or bf16."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["FullPrecisionModule"]
+
+_LOW = (torch.float16, torch.bfloat16)
+
+
+class FullPrecisionModule(nn.Module):
+    """An `nn.Module` that follows `.to()` to another device or to float64, but never drops below float32.
+
+    Mapping, affine layers, biases and noise are small beside the convolutions and cost accuracy where they are
+    rounded, so a half-precision generator keeps them in fp32 and casts only its convolutions.
+    """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FullPrecisionModule:
+        def keep(tensor: Tensor) -> Tensor:
+            result = fn(tensor)
+            if result.dtype in _LOW and tensor.dtype not in _LOW:
+                return tensor.to(device=result.device)
+            return result
+
+        super()._apply(keep, recurse)  # type: ignore[no-untyped-call]
+        return self
