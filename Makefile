@@ -1,0 +1,110 @@
+# The words people type. `make help` lists them; `make demo` and `make test` set everything up by themselves.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.PHONY: help install demo test check format bench gpu-data gpu-check gpu-bench assets clean
+
+PYTHON   ?= python3# the interpreter that .venv is made from, and that runs gpu-check and gpu-bench
+VENV     ?= .venv
+TORCH    := $(shell grep '^torch==' constraints.txt)# by its version: an unpinned torch brings gigabytes of CUDA libraries
+OUT      ?= out
+PYTEST_ARGS ?=
+RESULTS  ?= benchmarks/results# where bench, gpu-check and gpu-bench leave their JSON
+GPU_DATA ?= .gpu-data# weights and golden values for a GPU machine without a network; ignored by git
+export MAX_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+BIN := $(VENV)/bin
+BUILD_TOOLS := setuptools cmake ninja pybind11
+NATIVE := $(shell find csrc -type f \( -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' \) 2>/dev/null)
+BUILD_INPUTS := $(NATIVE) $(wildcard setup.py CMakeLists.txt *_backend.py) pyproject.toml constraints.txt
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# ---- set-up: torch first, by its version; then the build tools, then the package in place -----------------------
+# The package is installed in place (editable), so Python changes need no new install, and tests and demo run the
+# checkout's own code with the `_C` built from its csrc/; a change under csrc/ or to the build builds it again.
+
+$(BIN)/.made:
+	@echo 'setting up $(VENV): torch, then the tools, then deltafast (the first time takes some minutes)'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(BIN)/.torch: $(BIN)/.made
+	$(BIN)/python -m pip install --quiet -c constraints.txt "$(TORCH)"
+	touch $@
+
+$(BIN)/.tools: $(BIN)/.torch constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt $(BUILD_TOOLS)
+	touch $@
+
+$(BIN)/.installed: $(BIN)/.tools $(BUILD_INPUTS)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --quiet --no-build-isolation \
+	  -c constraints.txt -e ".[evaluate,test,dev]"
+	touch $@
+
+install: $(BIN)/.installed ## make .venv and build the package in place (everything below does it when needed)
+
+# ---- what people run ------------------------------------------------------------------------------------------------
+
+demo: $(BIN)/.installed ## a contact sheet of edited faces in out/, in minutes, without a GPU
+	$(BIN)/deltafast demo $(OUT)
+
+test: $(BIN)/.installed ## every test that this machine can run
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(BIN)/.installed ## ruff, mypy --strict, clang-format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(if $(NATIVE),$(BIN)/clang-format --dry-run -Werror $(NATIVE))
+
+format: $(BIN)/.installed ## let ruff and clang-format rewrite what `check` would complain about
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(if $(NATIVE),$(BIN)/clang-format -i $(NATIVE))
+
+bench: $(BIN)/.installed ## the benchmarks on this machine, each checked against its reference; JSON in benchmarks/results
+	mkdir -p $(RESULTS)
+	$(BIN)/python -m pytest --benchmark --benchmark-json=$(RESULTS)/bench-$$(uname -m).json $(PYTEST_ARGS)
+
+# ---- on a machine with a GPU: its own Python with torch, nvcc and pytest; no network, no .venv ------------------------
+
+gpu-data: $(BIN)/.installed ## lay weights and golden values into .gpu-data, to be carried to a GPU machine
+	$(BIN)/python benchmarks/gpu_data.py $(GPU_DATA)
+
+gpu-check: ## build, every GPU test (a skipped one fails), compute-sanitizer; under nine minutes; JSON
+	$(PYTHON) benchmarks/gpu_check.py --data $(GPU_DATA) --results $(RESULTS)
+
+gpu-bench: ## benchmarks timed with CUDA events, and a profile; under nine minutes; JSON
+	$(PYTHON) benchmarks/gpu_bench.py --data $(GPU_DATA) --results $(RESULTS)
+
+# ---- the bundled assets ---------------------------------------------------------------------------------------------
+# Hours on two cores. Every step keeps what it has finished, so after a stop `make assets` goes on from there.
+
+GENERATOR  ?= mobilestylegan-ffhq
+IDENTITIES ?= 48# random bald identities beside the two heads
+SEED       ?= 0
+ASSETS     := deltafast/assets
+WORK       ?= $(OUT)/assets
+
+assets: $(BIN)/.installed ## make the bundled encoder, latents and editors anew (hours; goes on where it was stopped)
+	$(BIN)/deltafast train-encoder $(GENERATOR) --out $(WORK)/encoder --seed $(SEED)
+	mkdir -p $(ASSETS)/latents $(ASSETS)/editors
+	cp $(WORK)/encoder/encoder.safetensors $(ASSETS)/encoder.safetensors
+	$(BIN)/deltafast render $(WORK)/two-heads
+	$(BIN)/deltafast project $(WORK)/two-heads --generator $(GENERATOR) --out $(WORK)/two-heads-latents
+	cp $(WORK)/two-heads-latents/latents.safetensors $(ASSETS)/latents/two-heads.safetensors
+	$(BIN)/deltafast render $(WORK)/sequences --identities $(IDENTITIES) --seed $(SEED)
+	$(BIN)/deltafast project $(WORK)/sequences --generator $(GENERATOR) --out $(WORK)/sequences-latents
+	$(BIN)/deltafast train $(WORK)/sequences-latents/latents.safetensors --out $(WORK)/editors --seed $(SEED)
+	cp $(WORK)/editors/*.safetensors $(ASSETS)/editors/
+	$(BIN)/python benchmarks/asset_ledger.py
+
+
+clean: ## remove .venv, builds, caches and out/ (never the user's cache, never assets)
+	rm -rf $(VENV) build dist out *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -f deltafast/*.so deltafast/*.pyd
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

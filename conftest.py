@@ -1,0 +1,43 @@
+"""Settings of every pytest run: the option `--benchmark`, and what happens to GPU tests without a GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--benchmark`, which pytest-benchmark itself does not have."""
+    parser.addoption(
+        "--benchmark",
+        action="store_true",
+        dest="run_benchmarks",
+        help="run the benchmarks in benchmarks/ (and, unless paths are given, nothing else)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With `--benchmark` and no path, collect benchmarks/ instead of tests/."""
+    if config.option.run_benchmarks and config.args_source is not pytest.Config.ArgsSource.ARGS:
+        config.args = [str(_BENCHMARKS)]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip benchmarks that were not asked for, and GPU tests where torch finds no GPU, each with its reason."""
+    no_gpu = None
+    for item in items:
+        if _BENCHMARKS in item.path.parents and not config.option.run_benchmarks:
+            item.add_marker(pytest.mark.skip(reason="a benchmark: run with --benchmark"))
+        if item.get_closest_marker("gpu") is not None:
+            no_gpu = _reason_without_gpu() if no_gpu is None else no_gpu
+            if no_gpu:
+                item.add_marker(pytest.mark.skip(reason=no_gpu))
+
+
+def _reason_without_gpu() -> str:
+    import torch
+
+    return "" if torch.cuda.is_available() else "needs a CUDA device, and torch finds none"
