@@ -1,0 +1,1 @@
+"""Measurements of faces and edits: landmarks, attributes, identity, baselines and statistics."""
