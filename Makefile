@@ -91,15 +91,15 @@ ASSETS     := deltafast/assets
 WORK       ?= $(OUT)/assets
 
 assets: $(BIN)/.installed ## make the bundled encoder, latents and editors anew (hours; goes on where it was stopped)
-	$(BIN)/deltafast train-encoder $(GENERATOR) --out $(WORK)/encoder --seed $(SEED)
 	mkdir -p $(ASSETS)/latents $(ASSETS)/editors
+	$(BIN)/deltafast train-encoder $(GENERATOR) $(WORK)/encoder --seed $(SEED)
 	cp $(WORK)/encoder/encoder.safetensors $(ASSETS)/encoder.safetensors
 	$(BIN)/deltafast render $(WORK)/two-heads
-	$(BIN)/deltafast project $(WORK)/two-heads --generator $(GENERATOR) --out $(WORK)/two-heads-latents
+	$(BIN)/deltafast project $(WORK)/two-heads $(WORK)/two-heads-latents --generator $(GENERATOR)
 	cp $(WORK)/two-heads-latents/latents.safetensors $(ASSETS)/latents/two-heads.safetensors
 	$(BIN)/deltafast render $(WORK)/sequences --identities $(IDENTITIES) --seed $(SEED)
-	$(BIN)/deltafast project $(WORK)/sequences --generator $(GENERATOR) --out $(WORK)/sequences-latents
-	$(BIN)/deltafast train $(WORK)/sequences-latents/latents.safetensors --out $(WORK)/editors --seed $(SEED)
+	$(BIN)/deltafast project $(WORK)/sequences $(WORK)/sequences-latents --generator $(GENERATOR)
+	$(BIN)/deltafast train $(WORK)/sequences-latents/latents.safetensors $(WORK)/editors --seed $(SEED)
 	cp $(WORK)/editors/*.safetensors $(ASSETS)/editors/
 	$(BIN)/python benchmarks/asset_ledger.py
 
