@@ -73,7 +73,7 @@ class Face:
 
 def mirrored_landmarks(landmarks: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     """Return the landmarks `[68, 2]` that the mirrored image of `width` pixels shows."""
-    mirrored = landmarks[MIRRORED_LANDMARKS].copy()  # [68, 2]
+    mirrored: NDArray[np.float64] = landmarks[MIRRORED_LANDMARKS].copy()  # [68, 2]
     mirrored[:, 0] = width - 1 - mirrored[:, 0]
     return mirrored
 

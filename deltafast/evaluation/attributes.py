@@ -1,0 +1,172 @@
+"""What a face does, in numbers: pose, mouth, eyes and light, read off landmarks and pixels; identity and image error.
+
+None of these measures changes when the picture is moved or scaled. Sources: eye aspect ratio, Soukupova and Cech,
+CVWW 2016; luminance of linear light, ITU-R BT.709.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from deltafast.errors import InvalidInputError
+from deltafast.evaluation.faces import Face
+from deltafast.evaluation.pose import fit_pose
+
+__all__ = [
+    "MEASURES",
+    "TARGET_MEASURES",
+    "attribute_table",
+    "eye_openness",
+    "identity_cosine",
+    "identity_distance",
+    "inter_ocular",
+    "landmark_error",
+    "measure_attributes",
+    "mouth_opening",
+    "mouth_width",
+    "psnr",
+    "shading",
+]
+
+Array = NDArray[np.float64]
+Pixels = NDArray[np.uint8]
+
+# name -> unit. Each is signed so that the editor's positive direction raises it, but for eye_openness.
+MEASURES = {
+    "yaw": "degree",
+    "pitch": "degree",
+    "mouth_width": "share of the face's width",
+    "mouth_opening": "share of the face's width",
+    "eye_openness": "eye aspect ratio",
+    "shading": "ln(right / left) of linear luminance",
+}
+
+# attribute of an editor -> (the measure that it should change, the sign in which alpha > 0 does)
+TARGET_MEASURES = {
+    "yaw": ("yaw", 1.0),
+    "pitch": ("pitch", 1.0),
+    "smile": ("mouth_width", 1.0),
+    "eyes-closed": ("eye_openness", -1.0),
+    "light": ("shading", 1.0),
+}
+
+# outline of the cheek on the viewer's left, below the eye and beside nose and mouth, and its mirror image
+_LEFT_CHEEK = (1, 2, 3, 4, 48, 31, 40, 41, 36)
+_RIGHT_CHEEK = (15, 14, 13, 12, 54, 35, 47, 46, 45)
+_CHEEK_SHRINK = 0.8  # towards its middle, away from lashes, lips, nostrils and background
+
+
+def measure_attributes(image: Pixels, landmarks: Array) -> dict[str, float]:
+    """Return all `MEASURES` of the face with `landmarks` `[68, 2]` (pixels of `image`, uint8 `[H, W, 3]`)."""
+    pose = fit_pose(landmarks)
+    return {
+        "yaw": pose.yaw,
+        "pitch": pose.pitch,
+        "mouth_width": mouth_width(landmarks),
+        "mouth_opening": mouth_opening(landmarks),
+        "eye_openness": eye_openness(landmarks),
+        "shading": shading(image, landmarks),
+    }
+
+
+def attribute_table(images: Sequence[Pixels], faces: Sequence[Face | None]) -> dict[str, Array]:
+    """Return every measure of N images as float64 `[N]`, NaN where no face was found."""
+    rows = [
+        dict.fromkeys(MEASURES, float("nan")) if face is None else measure_attributes(image, face.landmarks)
+        for image, face in zip(images, faces, strict=True)
+    ]
+    return {name: np.array([row[name] for row in rows], dtype=np.float64) for name in MEASURES}
+
+
+def inter_ocular(landmarks: Array) -> float:
+    """Return the distance in pixels between the two eyes' centres, of landmarks `[68, 2]`."""
+    return float(np.linalg.norm(landmarks[36:42].mean(axis=0) - landmarks[42:48].mean(axis=0)))
+
+
+def mouth_width(landmarks: Array) -> float:
+    """Return the distance between the mouth's corners as a share of the face's width at the ears."""
+    return _distance(landmarks, 48, 54) / _distance(landmarks, 0, 16)
+
+
+def mouth_opening(landmarks: Array) -> float:
+    """Return the mean gap between the inner lips as a share of the face's width at the ears."""
+    gap = np.mean([_distance(landmarks, *pair) for pair in ((61, 67), (62, 66), (63, 65))])
+    return float(gap) / _distance(landmarks, 0, 16)
+
+
+def eye_openness(landmarks: Array) -> float:
+    """Return the eye aspect ratio, height over width, of the two eyes on average: about 0.3 open, below 0.15 shut."""
+    ratios = [
+        (_distance(landmarks, e + 1, e + 5) + _distance(landmarks, e + 2, e + 4)) / (2 * _distance(landmarks, e, e + 3))
+        for e in (36, 42)
+    ]
+    return float(np.mean(ratios))
+
+
+def shading(image: Pixels, landmarks: Array) -> float:
+    """Return ln(R / L), R and L being the mean linear-light luminance of the right and the left cheek (viewer's).
+
+    Above 0 where light comes from the viewer's right. exp() of a difference is the factor by which the ratio changed.
+    `image` is uint8 sRGB `[H, W, 3]`, `landmarks` `[68, 2]` in its pixels. A cheek outside the picture gives NaN.
+    """
+    means = []
+    for outline in (_RIGHT_CHEEK, _LEFT_CHEEK):
+        polygon = landmarks[list(outline)]  # [9, 2]
+        polygon = polygon.mean(axis=0) + _CHEEK_SHRINK * (polygon - polygon.mean(axis=0))
+        low = np.clip(np.floor(polygon.min(axis=0)).astype(int), 0, None)
+        high = np.ceil(polygon.max(axis=0)).astype(int) + 1
+        patch = image[low[1] : high[1], low[0] : high[0]]  # [h, w, 3]
+        if patch.size == 0:
+            return float("nan")
+        canvas = Image.new("1", (patch.shape[1], patch.shape[0]))
+        ImageDraw.Draw(canvas).polygon([tuple(point) for point in (polygon - low).tolist()], fill=1)
+        inside = np.asarray(canvas)  # [h, w]
+        if not inside.any():
+            return float("nan")
+        means.append(float(_luminance(patch[inside]).mean()))
+    return float(np.log((means[0] + 1e-4) / (means[1] + 1e-4)))
+
+
+def identity_distance(first: Array, second: Array) -> Array:
+    """Return the Euclidean distance `[...]` of descriptors `[..., 128]`; dlib's same-person threshold is 0.6."""
+    return np.asarray(np.linalg.norm(first - second, axis=-1))
+
+
+def identity_cosine(first: Array, second: Array) -> Array:
+    """Return the cosine `[...]` between descriptors `[..., 128]`."""
+    norms = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
+    return np.asarray((first * second).sum(axis=-1) / norms)
+
+
+def landmark_error(reference: Array, other: Array) -> float:
+    """Return the mean distance of two sets of landmarks `[68, 2]` as a share of the reference's inter-ocular one."""
+    return float(np.linalg.norm(reference - other, axis=1).mean() / inter_ocular(reference))
+
+
+def psnr(first: Pixels, second: Pixels) -> float:
+    """Return the peak signal-to-noise ratio in dB of two uint8 images of one shape; infinite where they are equal.
+
+    Raises `InvalidInputError` where shapes or dtypes differ.
+    """
+    if first.shape != second.shape or first.dtype != np.uint8 or second.dtype != np.uint8:
+        raise InvalidInputError(
+            f"PSNR compares two uint8 images of one shape, got {first.dtype} {list(first.shape)} and "
+            f"{second.dtype} {list(second.shape)}"
+        )
+    error = float(((first.astype(np.float64) - second.astype(np.float64)) ** 2).mean())
+    return float("inf") if error == 0 else float(10 * np.log10(255.0**2 / error))
+
+
+def _distance(landmarks: Array, first: int, second: int) -> float:
+    return float(np.linalg.norm(landmarks[first] - landmarks[second]))
+
+
+def _luminance(pixels: Pixels) -> Array:
+    """sRGB uint8 `[..., 3]` -> linear luminance in [0, 1] `[...]`."""
+    value = pixels.astype(np.float64) / 255
+    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    return np.asarray(linear @ np.array([0.2126, 0.7152, 0.0722]))
