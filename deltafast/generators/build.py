@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from deltafast.generators.base import Generator, SynthesisNetwork
 from deltafast.generators.fingerprint import fingerprint_tensors
 from deltafast.generators.mapping import MappingNetwork
 from deltafast.generators.mobilestylegan import MobileStyleGANSynthesis, mobilestylegan_names
+from deltafast.generators.stylegan2 import StyleGAN2Synthesis, stylegan2_slots
 
 __all__ = ["build_generator"]
 
@@ -41,8 +43,14 @@ def build_generator(
     if architecture == "mobilestylegan":
         _check_mobilestylegan(checked, resolution)
         synthesis = MobileStyleGANSynthesis(tensors, resolution)
+    elif architecture == "stylegan2":
+        clamp = config.get("conv_clamp")
+        if clamp is not None and not (isinstance(clamp, (int, float)) and 0 < clamp < math.inf):
+            raise CheckpointError(path, f"conv_clamp is {clamp!r}, expected a positive number or none")
+        _check_stylegan2(checked, resolution)
+        synthesis = StyleGAN2Synthesis(tensors, resolution, clamp)
     else:
-        raise CheckpointError(path, f"architecture {architecture!r} is not known")
+        raise CheckpointError(path, f"architecture {architecture!r} is not known, expected mobilestylegan or stylegan2")
     mapping = _build_mapping(checked, synthesis.num_ws, synthesis.w_dim)
     checked.finish()
     generator = Generator(mapping, synthesis, config=config, fingerprint=fingerprint or fingerprint_tensors(tensors))
@@ -104,6 +112,35 @@ def _build_mapping(checked: _Checked, num_ws: int, w_dim: int) -> MappingNetwork
     if embed is not None and weights[0].shape[1] <= embed[0].shape[0]:
         raise CheckpointError(checked.path, "the mapping network's first layer is narrower than the label's embedding")
     return MappingNetwork(weights, biases, num_ws=num_ws, w_avg=w_avg, embed=embed)
+
+
+def _check_affine(checked: _Checked, layer: str, channels: int, w_dim: int | None) -> int:
+    """Check an affine layer's shapes; return its w_dim."""
+    w_dim = checked.take(f"{layer}.affine.weight", channels, w_dim).shape[1]
+    checked.take(f"{layer}.affine.bias", channels)
+    return w_dim
+
+
+def _check_stylegan2(checked: _Checked, resolution: int) -> None:
+    channels = checked.take("synthesis.b4.const", None, 4, 4).shape[0]
+    size = checked.take("synthesis.resample_filter", None, None).shape
+    if size[0] != size[1] or not 2 <= size[0] <= 64:
+        raise CheckpointError(checked.path, f"the up-sampling filter is {list(size)}, expected [k, k], k = 2..64")
+    w_dim: int | None = None
+    outputs: int | None = None
+    for name in stylegan2_slots(resolution)[:-1]:
+        layer = f"synthesis.{name}"
+        size_of_block = int(name.partition(".")[0][1:])
+        w_dim = _check_affine(checked, layer, channels, w_dim)
+        channels = checked.take(f"{layer}.weight", None, channels, 3, 3).shape[0]
+        checked.take(f"{layer}.bias", channels)
+        checked.take(f"{layer}.noise_const", size_of_block, size_of_block)
+        checked.take(f"{layer}.noise_strength")
+        if name.endswith("conv1"):
+            torgb = layer.replace("conv1", "torgb")
+            _check_affine(checked, torgb, channels, w_dim)
+            outputs = checked.take(f"{torgb}.weight", outputs, channels, 1, 1).shape[0]
+            checked.take(f"{torgb}.bias", outputs)
 
 
 def _check_mobilestylegan(checked: _Checked, resolution: int) -> None:

@@ -18,7 +18,7 @@ def depthwise_conv3x3(x: Tensor, weight: Tensor) -> Tensor:
     flipped kernel, many times faster on CPUs than autograd's own; it can be differentiated again.
     """
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
-        result: Tensor = _DepthwiseConv3x3.apply(x, weight)
+        result: Tensor = _DepthwiseConv3x3.apply(x, weight)  # type: ignore[no-untyped-call]
         return result
     return F.conv2d(x, weight, padding=1, groups=x.shape[1])  # [N, C, H, W]
 

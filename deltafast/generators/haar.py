@@ -17,7 +17,7 @@ def inverse_haar(x: Tensor) -> Tensor:
     """
     n, channels, height, width = x.shape
     c = channels // 4
-    low, vertical, horizontal, diagonal = x.permute(0, 2, 3, 1).split(c, dim=3)  # 4 x [N, H, W, C]
+    low, vertical, horizontal, diagonal = torch.split(x.permute(0, 2, 3, 1), c, dim=3)  # 4 x [N, H, W, C]
     top, bottom = low + vertical, low - vertical  # [N, H, W, C]
     top_detail, bottom_detail = horizontal + diagonal, horizontal - diagonal  # [N, H, W, C]
     if torch.compiler.is_compiling() or (torch.is_grad_enabled() and x.requires_grad):

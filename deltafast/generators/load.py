@@ -13,6 +13,12 @@ from deltafast.errors import CheckpointError, InvalidInputError
 from deltafast.generators.base import Generator
 from deltafast.generators.build import build_generator
 from deltafast.generators.checkpoints.native import read_native, write_native
+from deltafast.generators.checkpoints.openvino_ir import read_mobilestylegan_wheel
+from deltafast.generators.checkpoints.recognise import recognise
+from deltafast.generators.checkpoints.restricted_pickle import read_restricted_pickle
+from deltafast.generators.checkpoints.rosinality import read_rosinality
+from deltafast.generators.checkpoints.stylegan2_pickle import read_stylegan2_pickle
+from deltafast.generators.checkpoints.torch_file import read_torch_file
 from deltafast.generators.download import MOBILESTYLEGAN_FFHQ, fetch_mobilestylegan
 
 __all__ = ["load_generator", "save_generator"]
@@ -28,7 +34,10 @@ def load_generator(
 ) -> Generator:
     """Load a generator in eval mode, its weights not requiring gradients.
 
-    `name_or_path` is "mobilestylegan-ffhq" (downloaded once into the user's cache) or a checkpoint file.
+    `name_or_path` is "mobilestylegan-ffhq" (downloaded once into the user's cache) or a checkpoint file: a pickle of
+    stylegan2-ada-pytorch or stylegan3 (StyleGAN2 networks), a `.pt` of rosinality, encoder4editing or pSp, a
+    safetensors file of `save_generator`, or the wheel of MobileStyleGAN. The format is recognised from the content;
+    nothing in the file is executed.
     `device` is the CPU unless given; `dtype` (float64, float32, float16, bfloat16; default float32) is the precision
     of the convolutions. Raises `CheckpointError` for a file that cannot be read safely or completely,
     `DownloadError` when the named generator cannot be fetched.
@@ -61,4 +70,12 @@ def _load_named() -> Generator:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str | None]:
-    return read_native(path)
+    """Read the canonical tensors, the config and (of our own files) the fingerprint from any supported format."""
+    kind = recognise(path)
+    if kind == "native":
+        return read_native(path)
+    if kind == "wheel":
+        return *read_mobilestylegan_wheel(path), None
+    if kind == "pickle":
+        return *read_stylegan2_pickle(read_restricted_pickle(path), path), None
+    return *read_rosinality(read_torch_file(path), path), None

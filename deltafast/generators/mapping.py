@@ -111,8 +111,8 @@ def estimate_w_avg(weights: list[Tensor], biases: list[Tensor]) -> Tensor:
     generator = torch.Generator().manual_seed(_W_AVG_SEED)
     z = torch.randn(_W_AVG_SAMPLES, network.z_dim, generator=generator)  # [S, z_dim]
     with torch.no_grad():
-        total = sum(network.code(part).double().sum(0) for part in z.split(1000))
-    return (torch.as_tensor(total) / _W_AVG_SAMPLES).to(weights[0].dtype)  # [w_dim]
+        parts = [network.code(part).double().sum(0) for part in torch.split(z, 1000)]  # [w_dim] each
+    return (torch.stack(parts).sum(0) / _W_AVG_SAMPLES).to(weights[0].dtype)  # [w_dim]
 
 
 def _normalise(x: Tensor) -> Tensor:

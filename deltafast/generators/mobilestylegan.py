@@ -112,7 +112,7 @@ class MobileStyleGANSynthesis(SynthesisNetwork):
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights by their canonical names."""
-        result = {"input": self.input, "b4.conv1.weight": self.first}
+        result: dict[str, Tensor] = {"input": self.input, "b4.conv1.weight": self.first}
         for name, depthwise, pointwise in zip(self._convolutions[1:], self.depthwise, self.pointwise, strict=True):
             result[f"{name}.depthwise"] = depthwise
             result[f"{name}.pointwise"] = pointwise

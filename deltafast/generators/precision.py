@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FullPrecisionModule"]
+__all__ = ["LOW_PRECISION", "FullPrecisionModule"]
 
-_LOW = (torch.float16, torch.bfloat16)
+LOW_PRECISION = (torch.float16, torch.bfloat16)
 
 
 class FullPrecisionModule(nn.Module):
@@ -22,7 +22,7 @@ class FullPrecisionModule(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FullPrecisionModule:
         def keep(tensor: Tensor) -> Tensor:
             result = fn(tensor)
-            if result.dtype in _LOW and tensor.dtype not in _LOW:
+            if result.dtype in LOW_PRECISION and tensor.dtype not in LOW_PRECISION:
                 return tensor.to(device=result.device)
             return result
 
