@@ -1,0 +1,73 @@
+"""The five attributes: their default frame values, and what a value means for face, pose and light."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from deltafast.errors import InvalidInputError
+
+__all__ = ["ATTRIBUTES", "Attribute", "attribute_named", "smile_units"]
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A thing that varies along a sequence: its unit, its default ends and the limits that still render well."""
+
+    name: str
+    unit: str
+    start: float
+    end: float
+    low: float
+    high: float
+
+    def values(self, frames: int) -> list[float]:
+        """Return evenly spaced values for `frames` images, an odd number of at least 3.
+
+        Raises `InvalidInputError` otherwise.
+        """
+        if frames < 3 or frames % 2 == 0:
+            raise InvalidInputError(f"a sequence needs an odd number of frames, at least 3, got {frames}")
+        step = (self.end - self.start) / (frames - 1)
+        return [round(self.start + k * step, 6) for k in range(frames)]
+
+    def neutral_index(self, frames: int) -> int:
+        """Return which frame shows the neutral face: the middle one, or the first where values start at 0."""
+        return 0 if self.start == 0 else frames // 2
+
+
+_ALL = (
+    Attribute("yaw", "degree", -35.0, 35.0, -60.0, 60.0),
+    Attribute("pitch", "degree", -20.0, 20.0, -35.0, 35.0),
+    Attribute("smile", "fraction", 0.0, 1.0, 0.0, 1.0),
+    Attribute("eyes-closed", "fraction", 0.0, 1.0, 0.0, 1.0),
+    Attribute("light", "degree", -75.0, 75.0, -110.0, 110.0),
+)
+
+ATTRIBUTES: tuple[str, ...] = tuple(attribute.name for attribute in _ALL)
+"""Names of the attributes, in the order in which they are rendered."""
+
+
+def attribute_named(name: str) -> Attribute:
+    """Return an attribute by its name. Raises `InvalidInputError` for another name."""
+    for attribute in _ALL:
+        if attribute.name == name:
+            return attribute
+    raise InvalidInputError(f"no attribute {name!r}; there are {', '.join(ATTRIBUTES)}")
+
+
+_SMILE: Mapping[str, float] = {
+    "mouthSmile": 0.85,
+    "cheekSquint": 0.6,
+    "eyeSquint": 0.25,
+    "mouthUpperUp": 0.8,
+    "mouthLowerDown": 0.3,
+    "mouthStretch": 0.15,
+}
+_SMILE_JAW = 0.10
+
+
+def smile_units(amount: float) -> dict[str, float]:
+    """Return the face units of a smile that shows the upper teeth at `amount` 1; all zero at 0."""
+    units = {f"{name}{side}": amount * value for name, value in _SMILE.items() for side in ("Left", "Right")}
+    return units | {"jawOpen": amount * _SMILE_JAW}

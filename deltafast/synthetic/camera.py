@@ -1,0 +1,71 @@
+"""A perspective camera whose crop follows FFHQ's alignment rule (Karras et al. 2019, appendix A)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Camera", "ffhq_camera", "perspective"]
+
+DISTANCE = 13.0  # decimetres from the lens to the middle of the eyes: a portrait taken from 1.3 m
+
+_EYE_FACTOR = 4.0  # side of the crop in distances between the eyes
+_MOUTH_FACTOR = 3.6  # side of the crop in distances from eyes to mouth; the larger of the two is taken
+_DOWN = 0.1  # the crop's centre lies this share of the way from eyes to mouth
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """Perspective from `target`'s front, then a similarity of the picture plane; y of pixels points down."""
+
+    target: NDArray[np.float64]  # [3] point that the lens looks at, decimetres
+    centre: NDArray[np.float64]  # [2] middle of the crop in the picture plane, decimetres
+    axis: NDArray[np.float64]  # [2] the crop's horizontal half side in the picture plane, decimetres
+    size: int  # pixels of a side
+
+    @property
+    def eye(self) -> NDArray[np.float64]:
+        """Position of the lens `[3]`."""
+        return self.target + np.array([0.0, 0.0, DISTANCE])
+
+    def project(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return (column, row, depth) `[V, 3]` of points `[V, 3]`; depth is in decimetres, smaller is nearer."""
+        plane = perspective(points, self.target) - self.centre  # [V, 2]
+        square = float(self.axis[0] ** 2 + self.axis[1] ** 2)
+        across = (plane[:, 0] * self.axis[0] + plane[:, 1] * self.axis[1]) / square
+        up = (plane[:, 1] * self.axis[0] - plane[:, 0] * self.axis[1]) / square
+        depth = DISTANCE + 4.0 - (points[:, 2] - self.target[2])
+        half = self.size / 2
+        return np.stack([half + half * across, half - half * up, depth], 1)
+
+
+def perspective(points: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Project points `[V, 3]` onto the plane through `target` that faces the lens: `[V, 2]`, y up, decimetres."""
+    offset = points - target
+    result: NDArray[np.float64] = offset[:, :2] * (DISTANCE / (DISTANCE - offset[:, 2:]))
+    return result
+
+
+def ffhq_camera(
+    target: NDArray[np.float64],
+    left_eye: NDArray[np.float64],
+    right_eye: NDArray[np.float64],
+    mouth: NDArray[np.float64],
+    size: int,
+) -> Camera:
+    """Return the camera whose crop is the one FFHQ's alignment cuts from the picture.
+
+    `left_eye` and `right_eye` `[3]` are the head's own left and right (means of the points around each eye),
+    `mouth` `[3]` the middle of the mouth's corners, `target` `[3]` what the lens looks at. Like the alignment,
+    the crop turns with the eyes, so a head's roll does not show.
+    """
+    on_left, on_right, lips = perspective(np.stack([left_eye, right_eye, mouth]), target)
+    between = on_left - on_right  # [2] in the picture from left to right
+    down = lips - (on_left + on_right) / 2
+    axis = between + np.array([-down[1], down[0]])
+    axis /= np.sqrt((axis * axis).sum())
+    length = np.sqrt(np.array([(between * between).sum(), (down * down).sum()]))
+    axis *= max(_EYE_FACTOR * length[0], _MOUTH_FACTOR * length[1]) / 2
+    return Camera(target, (on_left + on_right) / 2 + _DOWN * down, axis, size)

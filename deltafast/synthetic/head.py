@@ -1,0 +1,116 @@
+"""The head model: identity and expression to a smooth mesh."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deltafast.errors import InvalidInputError
+from deltafast.synthetic.asset import MASKS, PARTS, load_asset
+from deltafast.synthetic.identity import Identity
+from deltafast.synthetic.posing import turn
+from deltafast.synthetic.subdivision import catmull_clark
+
+__all__ = ["LANDMARKS", "HeadModel"]
+
+Float = NDArray[np.float64]
+
+_LEFT_EYE = ((0.178, 7.262), (0.255, 7.330), (0.355, 7.345), (0.470, 7.285), (0.365, 7.225), (0.255, 7.222))
+_POINTS: dict[str, tuple[tuple[float, float], ...]] = {
+    "left-eye": _LEFT_EYE,
+    "right-eye": tuple((-x, y) for x, y in _LEFT_EYE),
+    "mouth-corners": ((0.235, 6.66), (-0.235, 6.66)),
+    "lips": ((0.0, 6.76), (0.0, 6.53)),
+    "nose-tip": ((0.0, 6.99),),
+    "chin": ((0.0, 6.30),),
+}
+
+LANDMARKS = tuple(_POINTS)
+"""Names of the points that `HeadModel.landmarks` finds; `left-eye` and `right-eye` are six points around the lids
+(corner near the nose, upper lid twice, outer corner, lower lid twice), `lips` the middle above and below."""
+
+
+class HeadModel:
+    """A head whose identity, expression and pose are parameters; lengths are decimetres, y up, z to the front."""
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        """Load the baked asset at `path`, or the packaged one. Raises `InvalidInputError` when it is damaged."""
+        self.asset = load_asset(path)
+        self.refinement = catmull_clark(len(self.asset.vertices), self.asset.faces, self.asset.face_uv)
+        self._index = {name: k for k, name in enumerate(self.asset.shape_names)}
+        part = np.tile(self.asset.face_part, 4)  # [4F]
+        quads = self.refinement.faces
+        self.triangles: NDArray[np.int64] = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])  # [T, 3]
+        self.triangle_part: NDArray[np.int64] = np.tile(part, 2)  # [T]
+        self.template = self.refinement(self.asset.vertices)  # [V', 3]
+        skin = np.zeros(len(self.template), bool)
+        skin[quads[part == 0].ravel()] = True
+        self.skin = skin  # [V']
+        side = self.asset.masks.shape[1]
+        u, v = self.refinement.uv.T
+        column = np.clip((u * side).astype(np.int64), 0, side - 1)
+        row = np.clip(((1 - v) * side).astype(np.int64), 0, side - 1)
+        masks = self.asset.masks[:, row, column].astype(np.float32) / np.float32(255)
+        self.masks: dict[str, NDArray[np.float32]] = {  # [V'] each
+            name: masks[k] * skin for k, name in enumerate(MASKS)
+        }
+        if len(self.asset.occlusion) != len(self.template):
+            raise InvalidInputError(
+                f"head asset: {len(self.asset.occlusion)} occlusion values for {len(self.template)} vertices"
+            )
+
+    @cached_property
+    def pupils(self) -> Float:
+        """Places of the left and right pupil on the template, x and y `[2, 2]`: the foremost points of the eyes."""
+        centres = []
+        for name in ("left-eye", "right-eye"):
+            used = np.unique(self.triangles[self.triangle_part == PARTS.index(name)])
+            low, high = self.template[used].min(0), self.template[used].max(0)
+            centres.append((low[:2] + high[:2]) / 2)
+        return np.stack(centres)
+
+    def solid(self) -> NDArray[np.int64]:
+        """Return the triangles `[T, 3]` that hide and cast shadows: all parts but the lashes."""
+        return self.triangles[self.triangle_part < PARTS.index("lower-lashes")]
+
+    def shape(self, identity: Identity, units: Mapping[str, float] | None = None) -> Float:
+        """Return coarse vertices `[V, 3]` of an identity with face units at the given strengths, facing forward.
+
+        Raises `InvalidInputError` for an unknown shape.
+        """
+        weights = {f"macro/{name}": value for name, value in identity.macro_weights().items()}
+        weights.update({f"local/{name}": value for name, value in identity.local})
+        for name, value in {**dict(identity.resting)}.items():
+            weights[f"unit/{name}"] = value
+        for name, value in (units or {}).items():
+            weights[f"unit/{name}"] = weights.get(f"unit/{name}", 0.0) + value
+        vertices = self.asset.vertices.copy()
+        for name in sorted(weights):
+            if name not in self._index:
+                raise InvalidInputError(f"the head has no shape {name!r}; see HeadModel().asset.shape_names")
+            if weights[name]:
+                vertices += weights[name] * self.asset.shapes[self._index[name]]
+        return vertices
+
+    def pose(self, vertices: Float, *, yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> Float:
+        """Turn coarse vertices `[V, 3]` on the neck; angles in degrees, signs as in `posing.turn`."""
+        pivot = vertices[self.asset.neck_pivot].mean(0)
+        return turn(vertices, self.asset.neck_weight, pivot, yaw=yaw, pitch=pitch, roll=roll)
+
+    def landmarks(self, fine: Float) -> dict[str, Float]:
+        """Return the named points `[n, 3]` of refined vertices `[V', 3]`."""
+        return {name: fine[index] for name, index in self._landmark_index.items()}
+
+    @cached_property
+    def _landmark_index(self) -> dict[str, NDArray[np.int64]]:
+        front = np.flatnonzero(self.skin & (self.template[:, 2] > 1.0) & (self.masks["inside-mouth"] < 0.5))
+        index = {}
+        for name, points in _POINTS.items():
+            offset = self.template[front, None, :2] - np.array(points)  # [S, n, 2]
+            distance = (offset**2).sum(2) - 1e-4 * self.template[front, None, 2]
+            index[name] = front[distance.argmin(0)]
+        return index
