@@ -1,0 +1,43 @@
+"""`deltafast project`: images or synthetic sequences to W+ latents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def project(
+    source: Annotated[
+        Path, typer.Argument(help="Folder from `deltafast render`, folder of aligned faces, or one image")
+    ],
+    out: Annotated[Path, typer.Argument(help="Folder for latents, report and pictures")],
+    generator: Annotated[str, typer.Option(help="Generator: a name or a checkpoint file")] = "mobilestylegan-ffhq",
+    encoder: Annotated[Path | None, typer.Option(help="Encoder file; the bundled one by default")] = None,
+    steps: Annotated[int, typer.Option(min=0, help="Refinement steps; 0 leaves the encoder's answer")] = 40,
+    refine_only: Annotated[
+        str | None, typer.Option(help="Of a sequence folder, refine these identities only (comma-separated)")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")] = None,
+    compile_synthesis: Annotated[bool, typer.Option("--compile/--no-compile", help="Use torch.compile")] = True,
+) -> None:
+    """Project images or synthetic sequences into the generator's W+ space; interrupted, the same command goes on."""
+    from deltafast.errors import DeltafastError
+    from deltafast.generators.load import load_generator
+    from deltafast.projection import ProjectionSettings, RefineConfig, load_encoder, project_images, project_sequences
+
+    names = None if refine_only is None else tuple(name.strip() for name in refine_only.split(",") if name.strip())
+    settings = ProjectionSettings(RefineConfig(steps=steps), names, compile=compile_synthesis)
+    loaded = load_generator(generator, device=device)
+    chosen = load_encoder(encoder)
+    if (source / "manifest.json").is_file():
+        latents = project_sequences(loaded, source, out, settings, encoder=chosen)
+        typer.echo(f"{len(latents.identities)} identities -> {out / 'latents.safetensors'}")
+        return
+    failures = project_images(loaded, source, out, settings, encoder=chosen)
+    for path, reason in failures.items():
+        typer.echo(f"skipped {path}: {reason}", err=True)
+    typer.echo(f"latents are in {out}")
+    if failures:
+        raise DeltafastError(f"{len(failures)} of the images could not be projected; the rest is done")

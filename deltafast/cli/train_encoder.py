@@ -1,0 +1,34 @@
+"""`deltafast train-encoder`: an encoder for a generator of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train_encoder(
+    generator: Annotated[str, typer.Argument(help="Generator: a name or a checkpoint file")],
+    out: Annotated[Path, typer.Argument(help="Working folder; the encoder becomes OUT/encoder.safetensors")],
+    samples: Annotated[int, typer.Option(min=64, help="Number of (latent, image) pairs to sample")] = 10_240,
+    epochs: Annotated[int, typer.Option(min=0, help="Passes over the pairs after the ridge regression")] = 6,
+    seed: Annotated[int, typer.Option(help="Seed of the training; the pairs have a fixed one")] = 0,
+    device: Annotated[str | None, typer.Option(help="Device for sampling: cpu, cuda, cuda:1 ...")] = None,
+    dtype: Annotated[str, typer.Option(help="Precision of the sampling: float32, float16 or bfloat16")] = "float32",
+) -> None:
+    """Sample pairs from a generator and train an encoder on them; interrupted, the same command goes on."""
+    import torch
+
+    from deltafast.errors import InvalidInputError
+    from deltafast.generators.load import load_generator
+    from deltafast.projection.sampling import SampleConfig
+    from deltafast.projection.train_encoder import EncoderTraining
+    from deltafast.projection.train_encoder import train_encoder as run
+
+    dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if dtype not in dtypes:
+        raise InvalidInputError(f"--dtype must be one of {', '.join(dtypes)}, got {dtype!r}")
+    loaded = load_generator(generator, device=device, dtype=dtypes[dtype])
+    run(loaded, out, SampleConfig(count=samples), EncoderTraining(epochs=epochs, seed=seed))
+    typer.echo(f"encoder: {out / 'encoder.safetensors'}; held-out figures: {out / 'training.json'}")

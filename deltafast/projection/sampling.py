@@ -1,0 +1,128 @@
+"""Training pairs for the encoder: latents drawn from a generator, and the images they give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from deltafast.errors import InvalidInputError, ResumeError
+from deltafast.files import atomic_write, read_json, write_json
+from deltafast.generators.base import Generator
+from deltafast.progress import track
+
+__all__ = ["SampleConfig", "expand_codes", "read_pairs", "sample_codes", "sample_pairs", "slot_groups"]
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """How pairs are drawn: `count` pairs from `seed`, psi uniform in [psi_low, psi_high], images of `resolution`².
+
+    With probability `mixing` each, the middle and the late slots take a style of their own (style mixing), so
+    that an encoder learns which part of an image each part of W+ answers for.
+    """
+
+    count: int = 14080
+    seed: int = 1_000_000
+    resolution: int = 256
+    psi_low: float = 0.5
+    psi_high: float = 1.0
+    mixing: float = 0.35
+    shard: int = 64
+
+
+def slot_groups(num_ws: int) -> tuple[tuple[int, int], ...]:
+    """Return the half-open slot ranges that share one code: coarse 0..3, middle 4..7, fine 8.. (to 32², to 128²)."""
+    ranges = ((0, min(4, num_ws)), (4, min(8, num_ws)), (8, num_ws))
+    return tuple((start, stop) for start, stop in ranges if stop > start)
+
+
+def expand_codes(codes: Tensor, groups: tuple[tuple[int, int], ...]) -> Tensor:
+    """Repeat one code per group over its slots: `[N, groups, w_dim]` to `[N, num_ws, w_dim]`."""
+    parts = [codes[:, i : i + 1].expand(-1, stop - start, -1) for i, (start, stop) in enumerate(groups)]
+    return torch.cat(parts, 1)  # [N, num_ws, w_dim]
+
+
+def sample_codes(generator: Generator, index: int, config: SampleConfig) -> Tensor:
+    """Return the codes of pair `index`, `[groups, w_dim]` fp32 on the CPU; they depend on (seed, index) alone."""
+    groups = len(slot_groups(generator.num_ws))
+    random = torch.Generator().manual_seed(config.seed + index)
+    z = torch.randn(3, generator.z_dim, generator=random)  # [3, z_dim]
+    psi = torch.empty(()).uniform_(config.psi_low, config.psi_high, generator=random)
+    fresh = torch.rand(3, generator=random) < config.mixing
+    labels = torch.zeros(3, generator.c_dim) if generator.c_dim else None
+    device, dtype = generator.w_avg.device, generator.w_avg.dtype
+    w = generator.mapping(z.to(device, dtype), None if labels is None else labels.to(device, dtype))[:, 0].float().cpu()
+    average = generator.w_avg.float().cpu()  # [w_dim]
+    w = average + psi * (w - average)  # [3, w_dim]
+    chosen = [w[0]]
+    for group in range(1, groups):
+        chosen.append(w[group] if fresh[group - 1] else chosen[-1])
+    return torch.stack(chosen)  # [groups, w_dim]
+
+
+@torch.inference_mode()
+def sample_pairs(generator: Generator, folder: Path, config: SampleConfig) -> list[Path]:
+    """Draw `config.count` pairs into shards under `folder` and return the shards.
+
+    A shard is a safetensors file with `codes` fp16 `[shard, groups, w_dim]` and `images` uint8
+    `[shard, 3, resolution, resolution]`. Finished shards are kept, so an interrupted run goes on where it stopped.
+    Raises `ResumeError` when `folder` was begun with other settings or another generator.
+    """
+    if generator.img_resolution % config.resolution:
+        raise InvalidInputError(
+            f"resolution {config.resolution} does not divide the generator's {generator.img_resolution}"
+        )
+    described = {**asdict(config), "generator": generator.fingerprint}
+    described.pop("count")
+    check_or_begin(folder / "sampling.json", described)
+    factor = generator.img_resolution // config.resolution
+    groups = slot_groups(generator.num_ws)
+    synthesise = generator.compiled()
+    shards = []
+    for number in track(range(-(-config.count // config.shard)), "sampling pairs"):
+        path = folder / f"shard-{number:05d}.safetensors"
+        shards.append(path)
+        if path.exists():
+            continue
+        codes = torch.stack(
+            [sample_codes(generator, number * config.shard + i, config) for i in range(config.shard)]
+        )  # [shard, groups, w_dim]
+        images = []
+        for code in codes:
+            ws = expand_codes(code[None], groups).to(generator.w_avg)  # [1, num_ws, w_dim]
+            image = F.avg_pool2d(synthesise(ws).float(), factor).clamp(-1, 1)  # [1, 3, R, R]
+            images.append(((image[0] + 1) * 127.5).round().to(torch.uint8).cpu())
+        with atomic_write(path) as temporary:
+            save_file({"codes": codes.half(), "images": torch.stack(images)}, temporary)
+    return shards
+
+
+def check_or_begin(path: Path, settings: dict[str, Any]) -> None:
+    """Write `settings` as JSON to `path`, or compare with those already there; `ResumeError` where they differ."""
+    if path.exists():
+        found = read_json(path)
+        if found != settings:
+            names = sorted(k for k in {*found, *settings} if found.get(k) != settings.get(k))
+            raise ResumeError(
+                f"{path.parent} was begun with other settings ({', '.join(names)}): give another folder or delete it"
+            )
+    else:
+        write_json(path, settings)
+
+
+def read_pairs(shards: list[Path]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (codes `[shard, groups, w_dim]` fp32, images `[shard, 3, R, R]` uint8) shard by shard."""
+    for path in shards:
+        try:
+            tensors = load_file(path)
+            yield tensors["codes"].float(), tensors["images"]
+        except (SafetensorError, KeyError, OSError) as error:
+            raise InvalidInputError(f"{path} is damaged ({error}); delete it and sample again") from error

@@ -1,0 +1,227 @@
+"""Training of the encoder on pairs sampled from a generator: `deltafast train-encoder`.
+
+The backbone starts from ImageNet, the head from ridge regression on its features (in closed form). Then the
+backbone's later layers and the head are trained together on randomly degraded images. Sampling goes on at the last
+finished shard, training at the last finished epoch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from deltafast.files import atomic_write, write_json
+from deltafast.generators.base import Generator
+from deltafast.progress import track
+from deltafast.projection.augmentation import degrade
+from deltafast.projection.backbone import load_imagenet_backbone, normalise_images
+from deltafast.projection.encoder import Encoder, EncoderConfig, pool_features
+from deltafast.projection.sampling import SampleConfig, check_or_begin, read_pairs, sample_pairs, slot_groups
+
+__all__ = ["EncoderTraining", "fit_ridge_head", "train_encoder"]
+
+_FROZEN = 7  # layers 0..6 of the backbone keep their ImageNet weights
+
+
+@dataclass(frozen=True)
+class EncoderTraining:
+    """Settings of a training run; the defaults are those of the bundled encoder.
+
+    `mixed_precision` runs the convolutions in bfloat16, which is faster where the processor has it.
+    """
+
+    epochs: int = 6
+    batch: int = 32
+    lr_head: float = 3e-4
+    lr_backbone: float = 3e-4
+    input_resolution: int = 192
+    ridge: float = 1.0
+    weight_decay: float = 0.02
+    held_out_shards: int = 8
+    seed: int = 0
+    mixed_precision: bool = True
+
+
+def train_encoder(generator: Generator, folder: Path, samples: SampleConfig, training: EncoderTraining) -> Encoder:
+    """Train an encoder for `generator`, working in `folder`, and return it; its file is `folder/encoder.safetensors`.
+
+    Interrupted at any moment, the same call goes on from the last finished shard or epoch. `folder/training.json`
+    records the held-out R² (share of the codes' variance explained, per slot group) after every epoch. Raises
+    `ResumeError` when the folder was begun with other settings.
+    """
+    check_or_begin(folder / "settings.json", {**asdict(training), "samples": asdict(samples)})
+    shards = sample_pairs(generator, folder / "pairs", samples)
+    torch.manual_seed(training.seed)
+    encoder = _new_encoder(generator, training, shards)
+    run = _Run(encoder, shards, training)
+    if not run.restore(folder / "state.pt"):
+        fit_ridge_head(encoder, run.used, training)
+        run.history.append({"epoch": 0, "held_out_r2": run.held_out_r2()})
+        run.save(folder / "state.pt")
+    while run.epoch < training.epochs:
+        run.train_epoch()
+        run.save(folder / "state.pt")
+    write_json(folder / "training.json", {"history": run.history, "settings": asdict(training)})
+    encoder.save(folder / "encoder.safetensors")
+    return encoder.eval().requires_grad_(False)
+
+
+def _new_encoder(generator: Generator, training: EncoderTraining, shards: list[Path]) -> Encoder:
+    groups = slot_groups(generator.num_ws)
+    config = EncoderConfig(training.input_resolution, generator.num_ws, generator.w_dim, groups)
+    encoder = Encoder(config, generator.w_space, generator.name)
+    encoder.backbone.load_state_dict(load_imagenet_backbone().state_dict())
+    codes = torch.cat([pair[0] for pair in read_pairs(shards[:16])])  # [n, groups, w_dim]
+    encoder.w_avg.copy_(generator.w_avg.float().cpu())
+    encoder.w_scale.copy_((codes - encoder.w_avg).square().mean().sqrt())
+    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch documents it; its stubs do not
+    return encoder.eval()
+
+
+@torch.inference_mode()
+def fit_ridge_head(encoder: Encoder, shards: list[Path], training: EncoderTraining) -> None:
+    """Set the head to the rank-limited ridge regression from the backbone's features to the codes.
+
+    The regression is solved in its dual form over all pairs of `shards`; of its predictions the principal
+    directions are kept, as many as the head is wide (reduced-rank regression).
+    """
+    features, targets = [], []
+    for codes, images in track(read_pairs(shards), "features", len(shards)):
+        for start in range(0, len(codes), training.batch):
+            x = _prepare(_to_float(images[start : start + training.batch]), training.input_resolution)
+            with torch.autocast("cpu", torch.bfloat16, enabled=training.mixed_precision):
+                outputs = encoder.backbone(x)
+            features.append(pool_features([f.float() for f in outputs]))
+        targets.append(((codes - encoder.w_avg) / encoder.w_scale).flatten(1))
+    X, Y = torch.cat(features), torch.cat(targets)  # [n, F], [n, groups * w_dim]
+    head = encoder.head
+    mean, scale = X.mean(0), 1 / (X.std(0) + 1e-3)
+    X = (X - mean) * scale / X.shape[1] ** 0.5
+    centre = Y.mean(0)
+    kernel = X @ X.T  # [n, n]
+    dual = torch.linalg.solve(kernel + training.ridge * torch.eye(len(X)), Y - centre)  # [n, groups * w_dim]
+    predicted = kernel @ dual
+    values, vectors = torch.linalg.eigh(predicted.T @ predicted)  # ascending
+    directions = vectors[:, values.argsort(descending=True)[: head.inner.out_features]]  # [groups * w_dim, hidden]
+    weight = X.T @ (dual @ directions)  # [F, hidden]
+    spread = predicted @ directions  # [n, hidden]
+    unit = spread.std(0) + 1e-6  # the hidden units get deviation 1
+    head.feature_mean.copy_(mean)
+    head.feature_scale.copy_(scale)
+    head.inner.weight.copy_((weight / unit).T / X.shape[1] ** 0.5)
+    head.inner.bias.zero_()
+    head.outer.weight.copy_(directions * unit)
+    head.outer.bias.copy_(centre)
+
+
+def _prepare(images: Tensor, resolution: int) -> Tensor:
+    """Images `[N, 3, H, W]` in [-1, 1] as the backbone wants them: reduced, normalised, channels last."""
+    size = (resolution, resolution)
+    if tuple(images.shape[-2:]) != size:
+        images = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+    return normalise_images(images).contiguous(memory_format=torch.channels_last)
+
+
+class _Run:
+    """The state of one training: encoder, optimiser, schedule, and what was measured."""
+
+    def __init__(self, encoder: Encoder, shards: list[Path], training: EncoderTraining) -> None:
+        self.encoder = encoder
+        self.training = training
+        self.held_out = shards[: training.held_out_shards]
+        self.used = shards[training.held_out_shards :]
+        self.epoch = 0
+        self.history: list[dict[str, Any]] = []
+        encoder.requires_grad_(False)
+        backbone = list(encoder.backbone.features[_FROZEN:].parameters())
+        head = list(encoder.head.parameters())
+        for parameter in (*backbone, *head):
+            parameter.requires_grad_(True)
+        groups = [{"params": backbone, "lr": training.lr_backbone}, {"params": head, "lr": training.lr_head}]
+        self.optimiser = torch.optim.AdamW(groups, weight_decay=training.weight_decay)
+        per_shard = len(next(read_pairs(self.used[:1]))[0])
+        steps = training.epochs * len(self.used) * math.ceil(per_shard / training.batch)
+        warm = max(1, round(0.03 * steps))
+
+        def shape(step: int) -> float:
+            return min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
+
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, shape)
+
+    def train_epoch(self) -> None:
+        random = torch.Generator().manual_seed(self.training.seed * 7919 + self.epoch)
+        torch.manual_seed(self.training.seed * 7919 + self.epoch)  # dropout
+        order = [self.used[i] for i in torch.randperm(len(self.used), generator=random).tolist()]
+        losses = []
+        for codes, images in track(read_pairs(order), f"encoder, epoch {self.epoch + 1}", len(order)):
+            rows = torch.randperm(len(codes), generator=random)
+            for start in range(0, len(codes), self.training.batch):
+                chosen = rows[start : start + self.training.batch]
+                size = (self.training.input_resolution,) * 2
+                small = F.interpolate(_to_float(images[chosen]), size, mode="bicubic", antialias=True).clamp(-1, 1)
+                seen = degrade(small, random).contiguous(memory_format=torch.channels_last)
+                losses.append(self._step(seen, codes[chosen]))
+        self.epoch += 1
+        self.history.append(
+            {"epoch": self.epoch, "loss": round(sum(losses) / len(losses), 5), "held_out_r2": self.held_out_r2()}
+        )
+
+    def _step(self, images: Tensor, codes: Tensor) -> float:
+        encoder = self.encoder
+        target = (codes - encoder.w_avg) / encoder.w_scale  # [N, groups, w_dim]
+        encoder.head.train()  # batch statistics of the backbone stay those of ImageNet
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.training.mixed_precision):
+            with torch.no_grad():
+                f6 = encoder.backbone(normalise_images(images), (_FROZEN - 1,))[0]
+            f13, f17 = encoder.backbone(f6, (13, 17), _FROZEN)
+        loss = (encoder.head(f6.float(), f13.float(), f17.float()) - target).square().mean()
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        self.schedule.step()
+        return float(loss.detach())
+
+    @torch.inference_mode()
+    def held_out_r2(self) -> list[float]:
+        """Share of the variance of the held-out codes explained, one figure per slot group."""
+        self.encoder.eval()
+        predicted = torch.cat([self.encoder(_to_float(images)) for _, images in read_pairs(self.held_out)])
+        targets = torch.cat([codes for codes, _ in read_pairs(self.held_out)])  # [n, groups, w_dim]
+        residual = (predicted - targets).square().sum((0, 2))
+        total = (targets - targets.mean(0)).square().sum((0, 2))
+        return [round(float(value), 4) for value in 1 - residual / total]
+
+    def save(self, path: Path) -> None:
+        with atomic_write(path) as temporary:
+            torch.save(
+                {
+                    "encoder": self.encoder.state_dict(),
+                    "optimiser": self.optimiser.state_dict(),
+                    "schedule": self.schedule.state_dict(),
+                    "history": self.history,
+                    "epoch": self.epoch,
+                },
+                temporary,
+            )
+
+    def restore(self, path: Path) -> bool:
+        if not path.exists():
+            return False
+        saved = torch.load(path, weights_only=True)
+        self.encoder.load_state_dict(saved["encoder"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.schedule.load_state_dict(saved["schedule"])
+        self.history = saved["history"]
+        self.epoch = int(saved["epoch"])
+        return True
+
+
+def _to_float(images: Tensor) -> Tensor:
+    """uint8 images to float in [-1, 1]; any shape."""
+    return images.float() / 127.5 - 1

@@ -1,0 +1,150 @@
+"""`deltafast project` as a user runs it: real processes, real files, interrupted and bad input."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from deltafast.errors import ImageError, ResumeError
+from deltafast.files import sha256_file, write_json, write_png
+from deltafast.generators.base import Generator
+from deltafast.projection import ProjectionSettings, RefineConfig, project_images, project_sequences
+from deltafast.projection.encoder import Encoder, EncoderConfig
+from deltafast.projection.project import read_face
+from deltafast.projection.sampling import slot_groups
+from deltafast.sequence_latents import load_latents
+
+SETTINGS = ProjectionSettings(RefineConfig(steps=6), compile=False)
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_generator: Generator) -> Encoder:
+    """A small encoder for the small generator."""
+    torch.manual_seed(0)
+    config = EncoderConfig(64, tiny_generator.num_ws, tiny_generator.w_dim, slot_groups(tiny_generator.num_ws), 16)
+    encoder = Encoder(config, tiny_generator.w_space, tiny_generator.name).eval().requires_grad_(False)
+    encoder.w_avg.copy_(tiny_generator.w_avg)
+    return encoder
+
+
+@pytest.fixture
+def sequences(tmp_path: Path) -> Path:
+    """A sequence folder of two identities; the middle frame of both attributes is one picture."""
+    folder = tmp_path / "sequences"
+    random = np.random.default_rng(0)
+    frames = []
+    for identity in ("female", "male"):
+        neutral = random.integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        for attribute, values in (("yaw", [-20.0, 0.0, 20.0]), ("light", [-60.0, 0.0, 60.0])):
+            for index, value in enumerate(values):
+                name = f"{attribute}/{identity}/{index:03d}.png"
+                picture = neutral if value == 0 else random.integers(0, 255, (64, 64, 3), dtype=np.uint8)
+                write_png(folder / name, picture)
+                frames.append(
+                    {"file": name, "attribute": attribute, "identity": identity, "index": index, "value": value}
+                    | {"sha256": sha256_file(folder / name)}
+                )
+    attributes = {"yaw": {"values": [-20.0, 0.0, 20.0]}, "light": {"values": [-60.0, 0.0, 60.0]}}
+    identities = [{"name": "female"}, {"name": "male"}]
+    write_json(folder / "manifest.json", {"attributes": attributes, "identities": identities, "frames": frames})
+    return folder
+
+
+def test_projected_sequences_share_the_latent_of_a_shared_frame(
+    tiny_generator: Generator, encoder: Encoder, sequences: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    latents = project_sequences(tiny_generator, sequences, out, SETTINGS, encoder=encoder)
+    assert torch.equal(latents.latents["yaw", "male"][1], latents.latents["light", "male"][1])
+    assert latents.latents["yaw", "male"].shape == (3, tiny_generator.num_ws, tiny_generator.w_dim)
+    again = load_latents(out / "latents.safetensors")
+    assert again.attributes == {"yaw": [-20.0, 0.0, 20.0], "light": [-60.0, 0.0, 60.0]}
+    assert torch.equal(again.latents["light", "female"], latents.latents["light", "female"])
+    assert (out / "sheet-female.png").is_file()
+    assert not list(out.rglob("*.state.pt"))
+
+
+def test_only_the_named_identities_are_refined(
+    tiny_generator: Generator, encoder: Encoder, sequences: Path, tmp_path: Path
+) -> None:
+    settings = ProjectionSettings(SETTINGS.refine, ("male",), compile=False)
+    latents = project_sequences(tiny_generator, sequences, tmp_path / "out", settings, encoder=encoder)
+    from deltafast.projection import encode_images
+
+    for identity, refined in (("female", False), ("male", True)):
+        target = torch.cat([read_face(sequences / f"yaw/{identity}/{i:03d}.png") for i in range(3)])
+        plain = encode_images(tiny_generator, target, encoder=encoder)
+        same = torch.allclose(plain, latents.latents["yaw", identity], atol=1e-5)
+        assert same is not refined
+
+
+def test_other_settings_in_the_same_folder_are_refused(
+    tiny_generator: Generator, encoder: Encoder, sequences: Path, tmp_path: Path
+) -> None:
+    project_sequences(tiny_generator, sequences, tmp_path, ProjectionSettings(RefineConfig(steps=0)), encoder=encoder)
+    with pytest.raises(ResumeError, match="refine"):
+        project_sequences(tiny_generator, sequences, tmp_path, SETTINGS, encoder=encoder)
+
+
+def test_bad_images_are_reported_and_the_rest_is_done(
+    tiny_generator: Generator, encoder: Encoder, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    write_png(folder / "a.png", np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8))
+    write_png(folder / "wide.png", np.zeros((64, 80, 3), np.uint8))
+    write_png(folder / "dot.png", np.zeros((1, 1, 3), np.uint8))
+    (folder / "torn.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a picture")
+    failures = project_images(tiny_generator, folder, tmp_path / "out", SETTINGS, encoder=encoder)
+    assert sorted(Path(name).name for name in failures) == ["dot.png", "torn.jpg", "wide.png"]
+    assert "square" in failures[str(folder / "wide.png")]
+    ws = load_file(tmp_path / "out" / "a.safetensors")["ws"]
+    assert ws.shape == (1, tiny_generator.num_ws, tiny_generator.w_dim)
+    with pytest.raises(ImageError, match="square"):
+        read_face(folder / "dot.png")
+
+
+@pytest.mark.slow
+def test_a_killed_projection_run_again_ends_with_the_same_files(
+    tiny_generator: Generator, encoder: Encoder, sequences: Path, tmp_path: Path
+) -> None:
+    from deltafast.generators.checkpoints import save_generator
+
+    save_generator(tiny_generator, tmp_path / "generator.safetensors")
+    encoder.save(tmp_path / "encoder.safetensors")
+
+    def command(out: str) -> list[str]:
+        program = [
+            sys.executable,
+            "-m",
+            "deltafast.cli",
+            "project",
+            str(sequences),
+            str(tmp_path / out),
+            "--no-compile",
+        ]
+        options = ["--generator", str(tmp_path / "generator.safetensors"), "--steps", "60"]
+        return [*program, *options, "--encoder", str(tmp_path / "encoder.safetensors")]
+
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command("whole"), check=True, env=environment, stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(command("parts"), env=environment, stdin=subprocess.DEVNULL)
+    state = tmp_path / "parts" / "identities" / "female.state.pt"
+    deadline = time.monotonic() + 120
+    while not state.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert state.exists(), "the run was to be killed in the middle of the first identity"
+    assert not (tmp_path / "parts" / "latents.safetensors").exists()
+    subprocess.run(command("parts"), check=True, env=environment, stdin=subprocess.DEVNULL)
+    for name in ("latents.safetensors", "report.json", "sheet-male.png"):
+        assert sha256_file(tmp_path / "whole" / name) == sha256_file(tmp_path / "parts" / name), name
