@@ -1,0 +1,19 @@
+"""E and D: what an attribute's change is (Δ), and how it moves a latent; their training and the editor file."""
+
+from deltafast.delta.config import DeltaConfig, recommended_slots
+from deltafast.delta.editor import Editor, EditorInfo, LatentEditor, list_editors, load_editor
+from deltafast.delta.linear import LinearEditor, linear_editor
+from deltafast.delta.training import train_editor
+
+__all__ = [
+    "DeltaConfig",
+    "Editor",
+    "EditorInfo",
+    "LatentEditor",
+    "LinearEditor",
+    "linear_editor",
+    "list_editors",
+    "load_editor",
+    "recommended_slots",
+    "train_editor",
+]

@@ -1,0 +1,100 @@
+"""What decides how E and D look and how they are trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from deltafast.errors import InvalidInputError
+
+__all__ = ["LOSSES", "NEGATIVE_MODES", "DeltaConfig", "recommended_slots"]
+
+LOSSES = ("paper",)
+NEGATIVE_MODES = ("scale", "other-end")
+
+_SLOTS = {
+    "yaw": range(0, 6),
+    "pitch": range(0, 6),
+    "smile": range(3, 8),
+    "eyes-closed": range(3, 9),
+    "light": range(6, 12),
+}
+
+
+@dataclass(frozen=True)
+class DeltaConfig:
+    """Architecture and training of E and D; the same config, latents and thread count give the same weights.
+
+    - `slots`: the W+ slots that the editor moves; None takes `recommended_slots(attribute)`.
+    - `dim`: components of Δ in each slot; `width`: hidden units in each slot; `layers`: hidden layers of E and of D.
+    - `steps`, `pairs` (pairs of identities in a step, each with all frame pairs), `lr` (peak of a cosine schedule),
+      `seed`.
+    - `noise_encoder`, `noise_decoder`: standard deviation of n_a and n_b, in units of the latents' own spread.
+    - `lambda_a`, `lambda_b`: λ1 and λ2.
+    - `identities`: how many identities to use, from the first on; None uses all, 2 is the paper's setting.
+    - `negative`: what α < 0 means. "scale": α·Δ with the Δ of α = 1, as in the paper. "other-end": |α| times the Δ
+      from the neutral face to the opposite end of the sequence, where there is one; both are continuous at α = 0.
+
+    Raises `InvalidInputError` for values out of range.
+    """
+
+    slots: tuple[int, ...] | None = None
+    dim: int = 16
+    width: int = 64
+    layers: int = 1
+    steps: int = 1000
+    pairs: int = 8
+    lr: float = 2e-3
+    noise_encoder: float = 0.1
+    noise_decoder: float = 0.5
+    lambda_a: float = 1.0
+    lambda_b: float = 1.0
+    loss: str = "paper"
+    negative: str = "scale"
+    identities: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.slots is not None:
+            object.__setattr__(self, "slots", tuple(sorted({int(s) for s in self.slots})))
+            if not self.slots or min(self.slots) < 0:
+                raise InvalidInputError("slots must name at least one W+ slot, numbered from 0")
+        for name in ("dim", "width", "layers", "steps", "pairs"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InvalidInputError(f"{name} must be a whole number of at least 1, got {value!r}")
+        if self.layers > 8:
+            raise InvalidInputError(f"layers must be at most 8, got {self.layers}")
+        for name in ("lr", "noise_encoder", "noise_decoder", "lambda_a", "lambda_b"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+                raise InvalidInputError(f"{name} must be a finite number that is not negative, got {value!r}")
+        if self.lambda_a + self.lambda_b <= 0:
+            raise InvalidInputError("lambda_a and lambda_b must not both be 0")
+        if self.identities is not None and self.identities < 2:
+            raise InvalidInputError(f"identities must be at least 2 (the paper's two heads), got {self.identities}")
+        if self.loss not in LOSSES:
+            raise InvalidInputError(f"loss must be one of {', '.join(LOSSES)}; got {self.loss!r}")
+        if self.negative not in NEGATIVE_MODES:
+            raise InvalidInputError(f"negative must be one of {', '.join(NEGATIVE_MODES)}; got {self.negative!r}")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        values = asdict(self)
+        values["slots"] = None if self.slots is None else list(self.slots)
+        return values
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> DeltaConfig:
+        """Read what `as_json` gave; raises `InvalidInputError` for unknown or missing fields."""
+        names = {f.name for f in fields(cls)}
+        if set(values) != names:
+            raise InvalidInputError(f"config fields differ: {sorted(set(values) ^ names)}")
+        slots = values["slots"]
+        return cls(**{**values, "slots": None if slots is None else tuple(slots)})
+
+
+def recommended_slots(attribute: str, num_ws: int) -> tuple[int, ...]:
+    """Return the W+ slots to move for an attribute; all of them for one that is not known."""
+    return tuple(slot for slot in _SLOTS.get(attribute, range(num_ws)) if slot < num_ws)

@@ -1,0 +1,314 @@
+"""An editor: E and D of one attribute with the Δ that α = 1 means, and the edit itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from deltafast.delta.config import DeltaConfig
+from deltafast.delta.networks import DeltaDecoder, DeltaEncoder, Normalisation
+from deltafast.delta.slots import check_slots, check_w_space, map_slots
+from deltafast.errors import EditorError, InvalidInputError
+from deltafast.sequence_latents import GeneratorId
+
+__all__ = ["Editor", "EditorInfo", "LatentEditor", "check_latents", "ends_of", "list_editors", "load_editor"]
+
+
+class LatentEditor(Protocol):
+    """What `edit_batch` needs of an editor; `Editor` and `LinearEditor` have it."""
+
+    @property
+    def attribute(self) -> str:
+        """Name of the attribute."""
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """The W+ slots it moves."""
+
+    def edit(
+        self, ws: Tensor, alpha: float | Tensor, *, raw: bool = False, slots: Iterable[int] | None = None
+    ) -> Tensor:
+        """Return edited latents `[N, num_ws, w_dim]`."""
+
+    def offset(self, ws: Tensor) -> Tensor:
+        """Return what the raw edit adds at α = 0, `[N, num_ws, w_dim]`."""
+
+    def for_generator(self, generator: Any, *, same_w_space: bool = False) -> LatentEditor:
+        """Return the editor for a generator's slots and device."""
+
+
+@dataclass(frozen=True)
+class EditorInfo:
+    """What an editor is of: attribute, its frame values, num_ws, generator, config, and facts of its training.
+
+    `values` are those of the training frames (degrees, or fractions 0..1): α = 1 means from the neutral one to
+    `value_range[1]`. `training` holds identities, steps and the final loss, as JSON values.
+    """
+
+    attribute: str
+    values: tuple[float, ...]
+    num_ws: int
+    w_dim: int
+    slots: tuple[int, ...]
+    generator: GeneratorId
+    config: DeltaConfig
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The attribute's value at the neutral frame and at α = 1."""
+        neutral, end, _ = ends_of(self.values)
+        return self.values[neutral], self.values[end]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return {
+            **{name: getattr(self, name) for name in ("attribute", "num_ws", "w_dim", "training")},
+            "values": list(self.values),
+            "slots": list(self.slots),
+            "generator": asdict(self.generator),
+            "config": self.config.as_json(),
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> EditorInfo:
+        """Read what `as_json` gave; raises `InvalidInputError`, `KeyError` or `TypeError` for anything else."""
+        num_ws = int(value["num_ws"])
+        return cls(
+            str(value["attribute"]),
+            tuple(float(v) for v in value["values"]),
+            num_ws,
+            int(value["w_dim"]),
+            check_slots(value["slots"], num_ws),
+            GeneratorId.from_json(value["generator"]),
+            DeltaConfig.from_json(value["config"]),
+            dict(value["training"]),
+        )
+
+
+def ends_of(values: Sequence[float]) -> tuple[int, int, int | None]:
+    """Return the frames (neutral, α = 1, opposite end or None) of a sequence with these attribute values.
+
+    Neutral is the value nearest to 0; α = 1 is the last frame (the first, where the last one is neutral).
+    """
+    neutral = min(range(len(values)), key=lambda k: (abs(values[k]), k))
+    last = len(values) - 1
+    if neutral in (0, last):
+        return neutral, last - neutral, None
+    return neutral, last, 0
+
+
+def check_latents(ws: Tensor, num_ws: int, w_dim: int) -> None:
+    """Raise `InvalidInputError` unless `ws` is floating point `[N, num_ws, w_dim]`."""
+    if not isinstance(ws, Tensor):
+        raise InvalidInputError(f"latents must be a torch.Tensor, got {type(ws).__name__}")
+    if ws.ndim != 3 or ws.shape[1] != num_ws or ws.shape[2] != w_dim or not ws.is_floating_point():
+        raise InvalidInputError(
+            f"latents must be floating point [N, {num_ws}, {w_dim}], got {ws.dtype} {list(ws.shape)}"
+        )
+
+
+class Editor(nn.Module):
+    """E, D and Δ of one attribute: explicit, continuous edits of W+ latents.
+
+    `edit(ws, alpha)` moves latents; `encode(a_i, a_j)` gives Δ of any two latents and `decode(ws, delta)` is D(w, Δ).
+    `info` says what it is of; `delta` `[num_ws, dim]` is the Δ of α = 1 and `delta_negative` that of α = -1, both zero
+    outside `slots`. An editor is made by `deltafast.delta.train_editor` or read by `load_editor`. It lives in fp32
+    (`.to(device)` moves it) and edits latents of any floating dtype.
+    """
+
+    delta: Tensor
+    delta_negative: Tensor
+
+    def __init__(self, info: EditorInfo) -> None:
+        super().__init__()
+        self.info = info
+        config, slots = info.config, len(info.slots)
+        shape = (slots, info.w_dim, config.width, config.layers, config.dim)
+        self.encoder = DeltaEncoder(*shape)
+        self.decoder = DeltaDecoder(*shape)
+        self.normalisation = Normalisation(slots, info.w_dim)
+        self.register_buffer("delta", torch.zeros(info.num_ws, config.dim))
+        self.register_buffer("delta_negative", torch.zeros(info.num_ws, config.dim))
+        self._index = list(info.slots)
+
+    @property
+    def attribute(self) -> str:
+        """Name of the attribute, such as "yaw"."""
+        return self.info.attribute
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The attribute's values in the training frames."""
+        return self.info.values
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """The W+ slots that it moves."""
+        return self.info.slots
+
+    @property
+    def num_ws(self) -> int:
+        """Number of W+ slots of the latents that it edits."""
+        return self.info.num_ws
+
+    @property
+    def w_dim(self) -> int:
+        """Number of components of a W code."""
+        return self.info.w_dim
+
+    def extra_repr(self) -> str:
+        """Show attribute and slots."""
+        return f"{self.attribute}, slots={list(self.slots)} of {self.num_ws}, generator={self.info.generator.name}"
+
+    def encode(self, a_i: Tensor, a_j: Tensor) -> Tensor:
+        """Return Δ_ij = E(a_i, a_j), float32 `[N, num_ws, dim]`, of latents `[N, num_ws, w_dim]`.
+
+        Usable as `delta` of `edit` and `decode`; zero outside the editor's slots. Raises `InvalidInputError`.
+        """
+        check_latents(a_i, self.num_ws, self.w_dim)
+        check_latents(a_j, self.num_ws, self.w_dim)
+        with torch.autocast(a_i.device.type, enabled=False):
+            delta = self.encoder(self._normalised(a_i), self._normalised(a_j)).transpose(0, 1)  # [N, S, dim]
+            return self._spread(delta)
+
+    def decode(self, ws: Tensor, delta: Tensor) -> Tensor:
+        """Return D(w, Δ), float32 `[N, num_ws, w_dim]`, zero outside the slots, for Δ `[N or 1, num_ws, dim]`."""
+        check_latents(ws, self.num_ws, self.w_dim)
+        code = self._checked_delta(delta, len(ws))  # [S, N, dim]
+        with torch.autocast(ws.device.type, enabled=False):
+            return self._spread(self.normalisation.change(self.decoder(self._normalised(ws), code)))
+
+    def offset(self, ws: Tensor) -> Tensor:
+        """Return D(w, 0), float32 `[N, num_ws, w_dim]`: what the paper's raw edit adds at α = 0."""
+        return self.decode(ws, torch.zeros_like(self.delta)[None])
+
+    def edit(
+        self,
+        ws: Tensor,
+        alpha: float | Tensor,
+        *,
+        raw: bool = False,
+        slots: Iterable[int] | None = None,
+        delta: Tensor | None = None,
+    ) -> Tensor:
+        """Return edited latents, `[N, num_ws, w_dim]` of the dtype and device of `ws`: w + D(w, α·Δ) − D(w, 0).
+
+        At α = 0 the result is `ws` itself, to the bit. Differentiable in `ws` and `alpha`.
+
+        Args: `ws`: floating point `[N, num_ws, w_dim]`. `alpha`: a number, or one for each sample `[N]`; 1 goes from
+        the neutral face to the last training frame, beyond it extrapolates, negative ones undo or go the other way.
+        `raw`: the paper's w + D(w, α·Δ) instead. `slots`: move only these of the editor's slots. `delta`: another Δ
+        (from `encode`), `[N or 1, num_ws, dim]`, instead of the bundled one. Raises `InvalidInputError`.
+        """
+        check_latents(ws, self.num_ws, self.w_dim)
+        amount = self._alpha(alpha, ws)  # [N]
+        kept = self._index if slots is None else [s for s in check_slots(slots, self.num_ws) if s in self._index]
+        if delta is None:
+            up = self.delta[self._index][:, None] * amount[None, :, None]  # [S, N, dim]
+            down = self.delta_negative[self._index][:, None] * -amount[None, :, None]
+            code = torch.where(amount[None, :, None] < 0, down, up)
+        else:
+            code = self._checked_delta(delta, len(ws)) * amount[None, :, None]
+        with torch.autocast(ws.device.type, enabled=False):
+            latent = self.decoder.latent(self._normalised(ws))  # [S, N, width]
+            features = self.decoder.features(latent, self.decoder.code(code))
+            if raw:
+                change = self.decoder.output(features)  # [S, N, w_dim]
+            else:
+                # the last layer is linear: this is D(w, αΔ) − D(w, 0) without its rounding, and exactly 0 at α = 0
+                change = torch.bmm(features - self.decoder.features(latent, None), self.decoder.output.weight)
+            change = self.normalisation.change(change)  # [N, S, w_dim]
+        if kept != self._index:
+            change = change[:, [self._index.index(s) for s in kept]]
+        old = ws[:, kept]
+        wide = torch.promote_types(ws.dtype, torch.float32)
+        new = (old.to(wide) + change.to(wide)).to(ws.dtype)  # [N, kept, w_dim]
+        return ws.index_copy(1, torch.tensor(kept, dtype=torch.long, device=ws.device), new)
+
+    def for_generator(self, generator: Any, *, same_w_space: bool = False) -> Editor:
+        """Return this editor for a generator: its slots (MobileStyleGAN's 16, StyleGAN2-1024's 18 ...), its device.
+
+        The generator must have the W space of the one that the editor was trained on; `same_w_space=True` vouches
+        for a generator (a fine-tuned one, say) that does not know its own. Raises `EditorError` when the W spaces
+        differ or when a slot that the editor moves has no counterpart.
+        """
+        own, other = self.info.generator, GeneratorId.of(generator)
+        check_w_space(self.attribute, own, other, same_w_space)
+        if generator.w_dim != self.w_dim:
+            raise EditorError(f"the editor has w_dim {self.w_dim}, the generator {generator.w_dim}")
+        pairs = map_slots(self.slots, self.num_ws, own.slots, generator.num_ws, other.slots)
+        device = generator.w_avg.device
+        if all(t == s for t, s in pairs) and generator.num_ws == self.num_ws:
+            if self.delta.device == device and own == other:
+                return self
+            source = list(range(len(self.slots)))
+        else:
+            source = [self._index.index(s) for _, s in pairs]
+        info = replace(self.info, num_ws=generator.num_ws, slots=tuple(t for t, _ in pairs), generator=other)
+        mapped = Editor(info)
+        tensors = {}
+        for name, tensor in self.state_dict().items():
+            if name.startswith("delta"):
+                full = tensor.new_zeros(generator.num_ws, tensor.shape[1])
+                full[list(info.slots)] = tensor[[self._index[k] for k in source]]
+                tensors[name] = full
+            else:
+                tensors[name] = tensor[source] if tensor.ndim == 3 else tensor
+        mapped.load_state_dict(tensors)
+        return mapped.to(device).eval().requires_grad_(False)
+
+    def save(self, path: Any) -> None:
+        """Write the editor as one safetensors file with its config inside, atomically; weights in fp16.
+
+        Raises `DiskError` where it cannot be written, `EditorError` when it would pass the 5 MB an editor may have.
+        """
+        from deltafast.delta.editor_file import write_editor
+
+        write_editor(self, path)
+
+    def _normalised(self, ws: Tensor) -> Tensor:
+        result: Tensor = self.normalisation(ws[:, self._index].float())
+        return result  # [S, N, w_dim]
+
+    def _spread(self, values: Tensor) -> Tensor:
+        full = values.new_zeros(values.shape[0], self.num_ws, values.shape[2])
+        return full.index_copy(1, torch.tensor(self._index, device=values.device), values)
+
+    def _checked_delta(self, delta: Tensor, batch: int) -> Tensor:
+        dim = self.info.config.dim
+        if delta.ndim != 3 or delta.shape[0] not in (1, batch) or tuple(delta.shape[1:]) != (self.num_ws, dim):
+            raise InvalidInputError(
+                f"delta must be [{batch} or 1, {self.num_ws}, {dim}] for this editor, got {list(delta.shape)}"
+            )
+        return delta[:, self._index].to(self.delta).expand(batch, -1, -1).transpose(0, 1)  # [S, N, dim]
+
+    def _alpha(self, alpha: float | Tensor, ws: Tensor) -> Tensor:
+        try:
+            amount = torch.as_tensor(alpha, dtype=torch.float32, device=ws.device)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InvalidInputError(f"alpha must be a number or a tensor [N], got {alpha!r}") from error
+        if amount.ndim > 1 or (amount.ndim == 1 and amount.shape[0] != len(ws)):
+            raise InvalidInputError(f"alpha must be a number or [N] = [{len(ws)}], got {list(amount.shape)}")
+        return amount.expand(len(ws))
+
+
+def load_editor(path_or_name: Any) -> Editor:
+    """Read an editor file, or a bundled editor by its name ("yaw"; see `list_editors`).
+
+    Raises `EditorError` when the file is missing, damaged, or of another format version; it names the file.
+    """
+    from deltafast.delta.editor_file import find_editor, read_editor
+
+    return read_editor(find_editor(path_or_name))
+
+
+def list_editors() -> list[str]:
+    """Return the names of the bundled editors, sorted; `load_editor` and `edit_batch` take them."""
+    from deltafast.delta.editor_file import bundled_editors
+
+    return sorted(bundled_editors())

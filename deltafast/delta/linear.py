@@ -1,0 +1,94 @@
+"""LINEAR: the baseline that adds a plain vector, the mean of a_j − a_i over identities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deltafast.delta.config import recommended_slots
+from deltafast.delta.editor import check_latents, ends_of
+from deltafast.delta.slots import check_slots, check_w_space, map_slots
+from deltafast.errors import InvalidInputError
+from deltafast.sequence_latents import GeneratorId, SequenceLatents
+
+__all__ = ["LinearEditor", "linear_editor"]
+
+
+class LinearEditor:
+    """w + α·v in some slots, with the interface of `Editor`.
+
+    `direction`: float32 `[num_ws, w_dim]`, zero outside `slots`; it goes from the neutral face to the last frame.
+    """
+
+    def __init__(
+        self,
+        attribute: str,
+        values: Iterable[float],
+        direction: Tensor,
+        slots: Iterable[int],
+        generator: GeneratorId,
+    ) -> None:
+        self.attribute = attribute
+        self.values = tuple(values)
+        self.slots = check_slots(slots, len(direction))
+        self.generator = generator
+        mask = torch.zeros(len(direction), 1, device=direction.device)
+        mask[list(self.slots)] = 1
+        self.direction = direction.float() * mask  # [num_ws, w_dim]
+
+    @property
+    def num_ws(self) -> int:
+        """Number of W+ slots of the latents that it edits."""
+        return int(self.direction.shape[0])
+
+    @property
+    def w_dim(self) -> int:
+        """Number of components of a W code."""
+        return int(self.direction.shape[1])
+
+    def edit(
+        self, ws: Tensor, alpha: float | Tensor, *, raw: bool = False, slots: Iterable[int] | None = None
+    ) -> Tensor:
+        """Return w + α·v, `[N, num_ws, w_dim]`; arguments as those of `Editor.edit` (`raw` changes nothing here)."""
+        check_latents(ws, self.num_ws, self.w_dim)
+        amount = torch.as_tensor(alpha, dtype=torch.float32, device=ws.device)
+        if amount.ndim > 1 or (amount.ndim == 1 and len(amount) != len(ws)):
+            raise InvalidInputError(f"alpha must be a number or [N] = [{len(ws)}], got {list(amount.shape)}")
+        direction = self.direction.to(ws.device)
+        if slots is not None:
+            mask = torch.zeros(self.num_ws, 1, device=ws.device)
+            mask[list(check_slots(slots, self.num_ws))] = 1
+            direction = direction * mask
+        wide = torch.promote_types(ws.dtype, torch.float32)
+        return (ws.to(wide) + (amount.reshape(-1, 1, 1) * direction).to(wide)).to(ws.dtype)
+
+    def offset(self, ws: Tensor) -> Tensor:
+        """Return zeros `[N, num_ws, w_dim]`: a linear edit adds nothing at α = 0."""
+        check_latents(ws, self.num_ws, self.w_dim)
+        return torch.zeros_like(ws, dtype=torch.float32)
+
+    def for_generator(self, generator: Any, *, same_w_space: bool = False) -> LinearEditor:
+        """Return the baseline for a generator's slots; see `Editor.for_generator`."""
+        other = GeneratorId.of(generator)
+        check_w_space(self.attribute, self.generator, other, same_w_space)
+        pairs = map_slots(self.slots, self.num_ws, self.generator.slots, generator.num_ws, other.slots)
+        direction = self.direction.new_zeros(generator.num_ws, self.w_dim)
+        for target, source in pairs:
+            direction[target] = self.direction[source]
+        device = generator.w_avg.device
+        return LinearEditor(self.attribute, self.values, direction.to(device), [t for t, _ in pairs], other)
+
+
+def linear_editor(latents: SequenceLatents, attribute: str, slots: Iterable[int] | None = None) -> LinearEditor:
+    """Return LINEAR of an attribute: the mean over identities of (α = 1 frame − neutral frame), in some slots.
+
+    `slots` None takes the recommended ones. Raises `InvalidInputError` for an attribute that is not there.
+    """
+    stack = latents.stack(attribute)  # [K, n, num_ws, w_dim]
+    neutral, end, _ = ends_of(latents.attributes[attribute])
+    direction = (stack[:, end] - stack[:, neutral]).mean(0)  # [num_ws, w_dim]
+    chosen = recommended_slots(attribute, latents.num_ws) if slots is None else slots
+    return LinearEditor(attribute, latents.attributes[attribute], direction, chosen, latents.generator)

@@ -1,0 +1,200 @@
+"""Training of E and D on projected sequences: seeded, resumable to the same bits, one editor file at the end."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deltafast.delta.config import DeltaConfig, recommended_slots
+from deltafast.delta.editor import Editor, EditorInfo, ends_of, load_editor
+from deltafast.delta.editor_file import round_weights
+from deltafast.delta.loss import paper_loss
+from deltafast.delta.slots import check_slots
+from deltafast.delta.training_state import TrainingState, load_state, save_state, state_path
+from deltafast.errors import InvalidInputError, ResumeError
+from deltafast.files import atomic_write
+from deltafast.progress import track
+from deltafast.sequence_latents import SequenceLatents
+
+__all__ = ["loss_files", "train_editor"]
+
+_SAVE_EVERY = 100  # steps; a kill loses a few seconds at most
+
+
+def train_editor(
+    latents: SequenceLatents,
+    attribute: str,
+    config: DeltaConfig | None = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    restart: bool = False,
+    save_every: int = _SAVE_EVERY,
+    plot: bool = True,
+) -> Editor:
+    """Train E and D for one attribute and return the editor; `out` is its file.
+
+    With `out`, the state is kept beside it (`<out>.state`) while training lasts: a call that was interrupted goes on
+    from there and ends with the same weights, to the bit, on the same machine with the same number of threads. An
+    `out` that is finished with the same settings is returned as it is. Left beside it: `<stem>-loss.csv` and, with
+    `plot`, `<stem>-loss.png`. `restart` forgets what was there.
+
+    Raises `InvalidInputError` for an attribute or slots that are not there, `ResumeError` when `out` was begun with
+    other settings or latents, `DiskError` where files cannot be written.
+    """
+    config = config or DeltaConfig()
+    chosen, config = _resolve(latents, attribute, config)
+    settings: dict[str, Any] = {"config": config.as_json(), "latents": chosen.digest(attribute)}
+    target = None if out is None else Path(out)
+    if target is not None and restart:
+        for path in (target, state_path(target), *loss_files(target)):
+            path.unlink(missing_ok=True)
+    if target is not None and target.exists():
+        return _finished(target, settings)
+
+    slots = config.slots or ()
+    stack = chosen.stack(attribute)[:, :, list(slots)]  # [K, n, S, w_dim]
+    editor = _initial(chosen, attribute, config, stack)
+    x = editor.normalisation(stack.flatten(0, 1))  # [S, K n, w_dim]
+    x = x.reshape(len(slots), *stack.shape[:2], -1).contiguous()  # [S, K, n, w_dim]
+    parameters = dict(editor.named_parameters())
+    optimiser = torch.optim.Adam(parameters.values(), lr=config.lr, betas=(0.9, 0.99), fused=True)
+    losses: list[float] = []
+    state = load_state(state_path(target), settings) if target is not None else None
+    if state is not None:
+        state.restore(parameters, optimiser)
+        losses = state.losses
+    for step in track(range(len(losses), config.steps), f"training {attribute}"):
+        for group in optimiser.param_groups:
+            group["lr"] = _learning_rate(config, step)
+        loss = _step_loss(editor, x, config, step)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        losses.append(float(loss.detach()))
+        if not math.isfinite(losses[-1]):
+            raise InvalidInputError(f"training diverged at step {step} (loss {losses[-1]}); use a smaller lr")
+        if target is not None and len(losses) % save_every == 0 and len(losses) < config.steps:
+            save_state(state_path(target), settings, TrainingState.of(parameters, optimiser, losses))
+    _finish(editor, chosen, attribute, settings, losses)
+    if target is not None:
+        _write_losses(target, losses, attribute, plot)
+        editor.save(target)
+        state_path(target).unlink(missing_ok=True)
+    return editor
+
+
+def loss_files(out: Path) -> tuple[Path, Path]:
+    """Return where training leaves its losses for an editor file: (CSV, PNG)."""
+    return out.with_name(f"{out.stem}-loss.csv"), out.with_name(f"{out.stem}-loss.png")
+
+
+def _resolve(latents: SequenceLatents, attribute: str, config: DeltaConfig) -> tuple[SequenceLatents, DeltaConfig]:
+    """Check what is asked for against what is there; return the latents to use and the config with its slots."""
+    latents.stack(attribute)
+    count = len(latents.identities) if config.identities is None else config.identities
+    if not 2 <= count <= len(latents.identities):
+        raise InvalidInputError(
+            f"training needs {max(count, 2)} identities, the latents hold {len(latents.identities)}; two is the minimum"
+        )
+    slots = recommended_slots(attribute, latents.num_ws) if config.slots is None else config.slots
+    resolved = replace(config, slots=check_slots(slots, latents.num_ws), identities=count)
+    return latents.select(latents.identities[:count]), resolved
+
+
+def _initial(latents: SequenceLatents, attribute: str, config: DeltaConfig, stack: Tensor) -> Editor:
+    slots = config.slots or ()
+    values = tuple(latents.attributes[attribute])
+    info = EditorInfo(attribute, values, latents.num_ws, latents.w_dim, slots, latents.generator, config)
+    editor = Editor(info)
+    editor.normalisation.fit(stack.flatten(0, 1))
+    generator = torch.Generator().manual_seed(config.seed)
+    editor.encoder.initialise(generator)
+    editor.decoder.initialise(generator)
+    return editor
+
+
+def _step_loss(editor: Editor, x: Tensor, config: DeltaConfig, step: int) -> Tensor:
+    """The loss of one step on `x` `[S, K, n, w_dim]`; everything random in it comes from (seed, step) alone."""
+    slots, identities, _, w_dim = x.shape
+    generator = torch.Generator().manual_seed((config.seed + 1) * 1_000_003 + step)
+    first = torch.randint(identities, (config.pairs,), generator=generator)  # [P]
+    second = (first + torch.randint(1, identities, (config.pairs,), generator=generator)) % identities
+    noise = torch.randn(2, slots, config.pairs, 1, w_dim, generator=generator)
+    return paper_loss(
+        editor.encoder,
+        editor.decoder,
+        x[:, first],
+        x[:, second],
+        noise[0] * config.noise_encoder,
+        noise[1] * config.noise_decoder,
+        lambda_a=config.lambda_a,
+        lambda_b=config.lambda_b,
+    )
+
+
+def _learning_rate(config: DeltaConfig, step: int) -> float:
+    warm = min(1.0, (step + 1) / 20)
+    return config.lr * warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+
+
+def _finish(
+    editor: Editor, latents: SequenceLatents, attribute: str, settings: dict[str, Any], losses: list[float]
+) -> None:
+    """Round the weights as the file holds them, take the Δ of α = ±1, and note how the editor came about."""
+    round_weights(editor)
+    editor.eval().requires_grad_(False)
+    stack = latents.stack(attribute)  # [K, n, num_ws, w_dim]
+    neutral, end, opposite = ends_of(editor.values)
+    editor.delta.copy_(editor.encode(stack[:, neutral], stack[:, end]).mean(0))
+    if opposite is not None and editor.info.config.negative == "other-end":
+        editor.delta_negative.copy_(editor.encode(stack[:, neutral], stack[:, opposite]).mean(0))
+    else:
+        editor.delta_negative.copy_(-editor.delta)
+    tail = losses[-max(1, len(losses) // 20) :]
+    training = {
+        "identities": len(latents.identities),
+        "steps": len(losses),
+        "loss": round(sum(tail) / len(tail), 6),
+        "sequences": latents.source,
+        "settings": settings,
+        "torch": torch.__version__,
+    }
+    editor.info = replace(editor.info, training=training)
+
+
+def _finished(target: Path, settings: dict[str, Any]) -> Editor:
+    editor = load_editor(target)
+    if editor.info.training.get("settings") != settings:
+        raise ResumeError(
+            f"{target} is an editor trained with other settings or latents; choose another --out, or pass --restart "
+            "to train it anew"
+        )
+    return editor
+
+
+def _write_losses(target: Path, losses: list[float], attribute: str, plot: bool) -> None:
+    table, picture = loss_files(target)
+    with atomic_write(table) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["step", "loss"])
+        writer.writerows((step, f"{loss:.6g}") for step, loss in enumerate(losses))
+    if not plot:
+        return
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    axes.semilogy(range(len(losses)), losses, linewidth=0.6, alpha=0.5)
+    window = max(1, len(losses) // 50)
+    means = [sum(losses[k : k + window]) / len(losses[k : k + window]) for k in range(0, len(losses), window)]
+    axes.semilogy([k + window / 2 for k in range(0, len(losses), window)], means)
+    axes.set(xlabel="step", ylabel="loss (in units of the latents' variance)", title=f"E and D: {attribute}")
+    with atomic_write(picture) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": ""})

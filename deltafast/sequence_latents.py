@@ -1,0 +1,245 @@
+"""Projected sequences: one safetensors file with the W+ latents of every attribute and identity.
+
+What `deltafast project` writes and `deltafast train` reads. Tensor `"<attribute>/<identity>"` is float32
+`[n, num_ws, w_dim]`, frame by frame along the attribute; the metadata is one JSON object under the key "deltafast".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deltafast.errors import InvalidInputError
+from deltafast.files import atomic_write
+
+__all__ = ["GeneratorId", "SequenceLatents", "load_latents", "split_identities"]
+
+_FORMAT = "deltafast-latents"
+_VERSION = 1
+_KEY = "deltafast"
+
+
+@dataclass(frozen=True)
+class GeneratorId:
+    """Which generator latents belong to: its name, the sha256 of its weights, its W space, and its slots' names.
+
+    `slots` may be empty where the names are not known.
+    """
+
+    name: str
+    fingerprint: str
+    w_space: str
+    slots: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, generator: Any) -> GeneratorId:
+        """Return the identity of a `deltafast.Generator`."""
+        slots = tuple(str(name) for name in getattr(generator, "slots", ()) or ())
+        return cls(str(generator.name), str(generator.fingerprint), str(generator.w_space), slots)
+
+    @classmethod
+    def from_json(cls, value: Any) -> GeneratorId:
+        """Read what `dataclasses.asdict` gave; raises `InvalidInputError` for anything else."""
+        try:
+            return cls(
+                str(value["name"]),
+                str(value["fingerprint"]),
+                str(value["w_space"]),
+                tuple(str(s) for s in value.get("slots", ())),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InvalidInputError(
+                f"a generator's identity needs name, fingerprint and w_space; got {value!r}"
+            ) from error
+
+
+@dataclass
+class SequenceLatents:
+    """The W+ latents of all frames of synthetic sequences.
+
+    `attributes`: for each attribute the values of its n frames, strictly monotonic (degrees, or fractions 0..1);
+    `identities`: their names; `latents[attribute, identity]`: float32 `[n, num_ws, w_dim]`; `generator`: whose W+ it
+    is; `source`: sha256 of the manifest of the rendered sequences, or "". Raises `InvalidInputError` when a tensor is
+    missing, has another shape, or is not finite.
+    """
+
+    attributes: dict[str, list[float]]
+    identities: list[str]
+    latents: dict[tuple[str, str], Tensor] = field(repr=False)
+    generator: GeneratorId
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        self.attributes = {name: [float(v) for v in values] for name, values in self.attributes.items()}
+        self.identities = list(self.identities)
+        if not self.attributes or not self.identities:
+            raise InvalidInputError("sequence latents need at least one attribute and one identity")
+        if len(set(self.identities)) != len(self.identities):
+            raise InvalidInputError("sequence latents name an identity twice")
+        shape: tuple[int, ...] | None = None
+        for attribute, values in self.attributes.items():
+            _check_values(attribute, values)
+            for identity in self.identities:
+                tensor = self._checked(attribute, identity, len(values))
+                shape = shape or tuple(tensor.shape[1:])
+                if tuple(tensor.shape[1:]) != shape:
+                    expected = f"[{len(values)}, {shape[0]}, {shape[1]}]"
+                    raise InvalidInputError(
+                        f"latents {attribute}/{identity} are {list(tensor.shape)}, the first ones say {expected}"
+                    )
+                self.latents[attribute, identity] = tensor
+
+    def _checked(self, attribute: str, identity: str, frames: int) -> Tensor:
+        tensor = self.latents.get((attribute, identity))
+        name = f"latents {attribute}/{identity}"
+        if tensor is None:
+            raise InvalidInputError(f"{name} are missing; every attribute needs a sequence of every identity")
+        if tensor.ndim != 3 or tensor.shape[0] != frames or not tensor.is_floating_point():
+            expected = f"floating point [{frames}, num_ws, w_dim], one row for each value of the attribute"
+            raise InvalidInputError(f"{name} are {tensor.dtype} {list(tensor.shape)}, expected {expected}")
+        if not bool(torch.isfinite(tensor).all()):
+            raise InvalidInputError(f"{name} hold NaN or infinity; project these frames again")
+        return tensor.detach().to("cpu", torch.float32).contiguous()
+
+    @property
+    def num_ws(self) -> int:
+        """Number of W+ slots."""
+        return int(next(iter(self.latents.values())).shape[1])
+
+    @property
+    def w_dim(self) -> int:
+        """Number of components of a W code."""
+        return int(next(iter(self.latents.values())).shape[2])
+
+    def stack(self, attribute: str) -> Tensor:
+        """Return one attribute's latents of all identities, float32 `[K, n, num_ws, w_dim]`.
+
+        Raises `InvalidInputError` for an attribute that is not there.
+        """
+        if attribute not in self.attributes:
+            raise InvalidInputError(
+                f"no sequences of attribute {attribute!r}; there are {', '.join(sorted(self.attributes))}"
+            )
+        return torch.stack([self.latents[attribute, identity] for identity in self.identities])
+
+    def select(self, identities: Iterable[str]) -> SequenceLatents:
+        """Return the same sequences of some identities only; raises `InvalidInputError` for an unknown name."""
+        names = list(identities)
+        unknown = [name for name in names if name not in self.identities]
+        if unknown:
+            raise InvalidInputError(f"no such identity: {', '.join(unknown)}; there are {', '.join(self.identities)}")
+        latents = {(a, i): self.latents[a, i] for a in self.attributes for i in names}
+        return SequenceLatents(dict(self.attributes), names, latents, self.generator, self.source)
+
+    def split_identities(self, held_out: int, *, seed: int = 0) -> tuple[SequenceLatents, SequenceLatents]:
+        """Split off `held_out` identities that training shall not see: (training, held out).
+
+        The choice is random but fixed by `seed`; "female" and "male", the paper's two heads, stay in training as long
+        as others can be held out. Raises `InvalidInputError` unless at least one identity remains on each side.
+        """
+        if not 1 <= held_out < len(self.identities):
+            raise InvalidInputError(
+                f"cannot hold out {held_out} of {len(self.identities)} identities; at least one must stay on each side"
+            )
+        named = [name for name in self.identities if name in ("female", "male")]
+        others = [name for name in self.identities if name not in named]
+        order = torch.randperm(len(others), generator=torch.Generator().manual_seed(seed)).tolist()
+        chosen = set(([others[i] for i in order] + named)[:held_out])
+        return (
+            self.select(name for name in self.identities if name not in chosen),
+            self.select(name for name in self.identities if name in chosen),
+        )
+
+    def digest(self, attribute: str) -> str:
+        """Return a sha256 (64 hexadecimal digits) of one attribute's values, identities and latents."""
+        head = {"values": self.attributes.get(attribute), "identities": self.identities}
+        result = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+        result.update(self.stack(attribute).numpy().tobytes())
+        return result.hexdigest()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file, atomically. Raises `DiskError` where it cannot be written."""
+        from safetensors.torch import save_file
+
+        head = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "attributes": self.attributes,
+            "identities": self.identities,
+            "generator": asdict(self.generator),
+            "source": self.source,
+        }
+        tensors = {f"{a}/{i}": self.latents[a, i] for a in self.attributes for i in self.identities}
+        # one tensor may be several keys' (the neutral face); safetensors wants each to own its memory
+        tensors = {key: tensor.clone() for key, tensor in tensors.items()}
+        with atomic_write(path) as temporary:
+            save_file(tensors, temporary, metadata={_KEY: json.dumps(head, sort_keys=True)})
+
+
+def load_latents(path: str | os.PathLike[str]) -> SequenceLatents:
+    """Read a file of projected sequences.
+
+    Raises `InvalidInputError` that names the file and the reason when it is missing, damaged, of another format
+    version, incomplete, or not finite.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    name = os.fspath(path)
+    try:
+        with safe_open(name, framework="pt") as stream:
+            metadata = stream.metadata() or {}
+            tensors = {key: stream.get_tensor(key) for key in list(stream.keys())}
+    except (OSError, SafetensorError, ValueError) as error:
+        raise InvalidInputError(f"{name} cannot be read as a latents file: {error}") from error
+    try:
+        head = json.loads(metadata[_KEY])
+        if head["format"] != _FORMAT:
+            raise InvalidInputError(f"{name} is no file of projected sequences (format {head['format']!r})")
+        if head["version"] != _VERSION:
+            raise InvalidInputError(
+                f"{name} has format version {head['version']}, this deltafast reads version {_VERSION}; project again"
+            )
+        attributes = {str(k): [float(v) for v in values] for k, values in head["attributes"].items()}
+        identities = [str(identity) for identity in head["identities"]]
+        generator = GeneratorId.from_json(head["generator"])
+        source = str(head.get("source", ""))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, InvalidInputError):
+            raise
+        raise InvalidInputError(
+            f"{name} lacks the metadata of projected sequences ({error!r}); write it with `deltafast project`"
+        ) from error
+    latents = {}
+    for key, tensor in tensors.items():
+        attribute, _, identity = key.partition("/")
+        latents[attribute, identity] = tensor
+    try:
+        return SequenceLatents(attributes, identities, latents, generator, source)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{name}: {error}") from error
+
+
+def split_identities(
+    latents: SequenceLatents, held_out: int, *, seed: int = 0
+) -> tuple[SequenceLatents, SequenceLatents]:
+    """Split off held-out identities; see `SequenceLatents.split_identities`."""
+    return latents.split_identities(held_out, seed=seed)
+
+
+def _check_values(attribute: str, values: list[float]) -> None:
+    if not attribute or "/" in attribute:
+        raise InvalidInputError(f"an attribute's name must not be empty or hold a slash; got {attribute!r}")
+    steps = [b - a for a, b in itertools.pairwise(values)]
+    monotonic = all(s > 0 for s in steps) or all(s < 0 for s in steps)
+    if len(values) < 2 or not monotonic:
+        raise InvalidInputError(
+            f"attribute {attribute} has values {values}; expected at least two, strictly rising or falling"
+        )
