@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from deltafast.ops import modulated_epilogue, setup_filter, upfirdn2d
 from torch import Tensor
+
+from deltafast.ops import modulated_epilogue, setup_filter, upfirdn2d
+from deltafast.ops.tolerance import allowed_error, max_error
 
 _IMPLS = ("native", "reference")
 _LAYERS = [(512, 64), (256, 256), (64, 1024)]  # (channels, resolution)
@@ -23,12 +25,10 @@ def _skip_unusual(device: torch.device, dtype: torch.dtype) -> None:
         pytest.skip("half precision is for GPUs")
 
 
-def _check(call: Callable[..., Tensor], plain: Callable[..., Tensor], inputs: list[Tensor]) -> None:
-    """Fail unless `call` is within three times plain torch's own error, or 1e-5 of the largest exact value."""
+def _check(op: str, call: Callable[..., Tensor], plain: Callable[..., Tensor], inputs: list[Tensor]) -> None:
+    """Fail unless the result is within the table of tolerances of the reference in float64."""
     exact = plain(*(value.double() for value in inputs))
-    own = (plain(*inputs).double() - exact).abs().max().item()
-    error = (call(*inputs).double() - exact).abs().max().item()
-    assert error <= max(3 * own, 1e-5 * exact.abs().max().item())
+    assert max_error(call(*inputs), exact) <= allowed_error(op, "forward", plain(*inputs), exact)
 
 
 @pytest.mark.parametrize("impl", _IMPLS)
@@ -51,7 +51,7 @@ def test_modulated_epilogue(
         return lambda x, d, z, s, b, t: modulated_epilogue(x, d, z, s, b, next_style=t, clamp=256.0, impl=how)
 
     with torch.inference_mode():
-        _check(run(impl), run("reference"), inputs)
+        _check("modulated_epilogue", run(impl), run("reference"), inputs)
         timed(run(impl), inputs, moved=2 * x.nbytes + noise.nbytes)
 
 
@@ -70,5 +70,5 @@ def test_upfirdn2d(
         return lambda x: upfirdn2d(x, taps, up=up, padding=(2, 1), gain=float(up * up), impl=how)
 
     with torch.inference_mode():
-        _check(run(impl), run("reference"), [x])
+        _check("upfirdn2d", run(impl), run("reference"), [x])
         timed(run(impl), [x], moved=x.nbytes * (1 + up * up))

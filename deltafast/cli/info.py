@@ -57,9 +57,9 @@ def _extension() -> dict[str, Any]:
     from deltafast.errors import BuildError
 
     try:
-        from deltafast.ops import build_info
+        from deltafast import _C
 
-        return dict(build_info())
+        return {"file": _C.__file__, **_C.build_info()}
     except BuildError as error:
         return {"error": str(error)}
 
