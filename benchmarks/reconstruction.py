@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +33,14 @@ from deltafast.evaluation.attributes import (
 from deltafast.evaluation.faces import FaceMeter
 from deltafast.evaluation.machine import describe_run
 from deltafast.evaluation.readings import FaceReader
-from deltafast.files import atomic_write, read_image, read_json, sha256_file, write_json, write_png
+from deltafast.files import atomic_write, read_image, sha256_file, write_json, write_png
 from deltafast.progress import track
 from deltafast.sequence_latents import SequenceLatents, load_latents
+from deltafast.synthetic.manifest import MANIFEST_NAME, FrameRecord, Manifest, load_manifest
 
 Pixels = NDArray[np.uint8]
 
 SHEET_PIXELS = 128
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A rendered frame and its place in the sequences."""
-
-    file: Path
-    attribute: str
-    identity: str
-    index: int
-    value: float
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -85,78 +74,69 @@ def run(options: argparse.Namespace) -> str:
     latents = load_latents(options.latents)
     if options.identities:
         latents = latents.select(options.identities.split(","))
-    frames = read_frames(options.sequences, latents)
+    manifest = load_manifest(options.sequences)
+    frames = read_frames(manifest, latents)
     meter = FaceMeter()
     generator = deltafast.load_generator(options.generator)
     if generator.fingerprint != latents.generator.fingerprint:
         raise InvalidInputError(
-            f"{options.latents} holds latents of {latents.generator.name} (weights {latents.generator.fingerprint[:12]})"
-            f", not of {generator.name} (weights {generator.fingerprint[:12]})"
+            f"{options.latents} holds latents of {latents.generator.name} with weights "
+            f"{latents.generator.fingerprint[:12]}, not of {generator.name} with {generator.fingerprint[:12]}"
         )
     reader = FaceReader(generator, meter, options.work, compiled=options.compile)
     rows = []
     pairs: dict[tuple[str, str], list[tuple[Pixels, Pixels]]] = {}
     for frame in track(frames, "reconstructions"):
-        render = read_image(frame.file)  # [S, S, 3]
+        render = read_image(manifest.path(frame))  # [S, S, 3]
         ws = latents.latents[frame.attribute, frame.identity][frame.index]  # [L, D]
         shown = reader.image(ws)
         resized = resize(shown, render.shape[0])
         rows.append({**describe(frame), **compare(meter, render, shown, resized)})
         pairs.setdefault((frame.attribute, frame.identity), []).append((render, resized))
     sequences = [summary(key, rows) for key in pairs]
+    overall = summary(None, rows)
     result = {
         "run": describe_run(),
         "generator": {"name": generator.name, "fingerprint": generator.fingerprint},
         "latents_sha256": sha256_file(options.latents),
-        "manifest_sha256": sha256_file(options.sequences / "manifest.json"),
+        "manifest_sha256": sha256_file(options.sequences / MANIFEST_NAME),
         "sequences": sequences,
-        "all": summary(None, rows),
+        "all": overall,
         "frames": rows,
     }
     write_json(options.out, result)
-    table = markdown([*sequences, result["all"]])
+    table = markdown([*sequences, overall])
     with atomic_write(options.out.with_suffix(".md")) as temporary:
         temporary.write_text(table, encoding="utf-8")
     write_png(options.out.with_suffix(".png"), sheet(list(pairs.values())))
     return table
 
 
-def read_frames(folder: Path, latents: SequenceLatents) -> list[Frame]:
-    """Return the frames of the manifest that the latents cover, in its order.
+def read_frames(manifest: Manifest, latents: SequenceLatents) -> list[FrameRecord]:
+    """Return the frames that the latents cover, sequence by sequence.
 
-    Raises `InvalidInputError` where the manifest is not one of sequences, or does not fit the latents.
+    Raises `InvalidInputError` where a sequence is missing or has another number of frames.
     """
-    manifest = read_json(folder / "manifest.json")
-    try:
-        if manifest["format"] != "deltafast-sequences":
-            raise InvalidInputError(f"{folder}/manifest.json is no manifest of rendered sequences")
-        frames = [
-            Frame(folder / f["file"], f["attribute"], f["identity"], int(f["index"]), float(f["value"]))
-            for f in manifest["frames"]
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InvalidInputError):
-            raise
-        raise InvalidInputError(f"{folder}/manifest.json is no manifest of rendered sequences ({error!r})") from error
-    covered = [frame for frame in frames if (frame.attribute, frame.identity) in latents.latents]
-    for key, tensor in latents.latents.items():
-        found = sorted(frame.index for frame in covered if (frame.attribute, frame.identity) == key)
-        if found != list(range(len(tensor))):
+    frames = []
+    for (attribute, identity), tensor in sorted(latents.latents.items()):
+        found = manifest.sequence(attribute, identity)
+        if len(found) != len(tensor):
             raise InvalidInputError(
-                f"the latents hold {len(tensor)} frames of {key[0]}/{key[1]}, {folder} has {len(found)}; "
+                f"the latents hold {len(tensor)} frames of {attribute}/{identity}, {manifest.folder} has {len(found)}; "
                 "project these sequences again"
             )
-    return covered
+        frames += found
+    return frames
 
 
-def describe(frame: Frame) -> dict[str, Any]:
+def describe(frame: FrameRecord) -> dict[str, Any]:
     """Return a frame's place as JSON values."""
     return {
         "attribute": frame.attribute,
         "identity": frame.identity,
         "index": frame.index,
         "value": frame.value,
-        "file": f"{frame.attribute}/{frame.identity}/{frame.file.name}",
+        "file": frame.file,
     }
 
 

@@ -131,4 +131,5 @@ def to_pixels(images: Tensor, size: int) -> Pixels:
     if images.shape[-1] > size:
         images = torch.nn.functional.interpolate(images, size=(size, size), mode="area")
     pixels = ((images + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)  # [N, S, S, 3]
-    return np.ascontiguousarray(pixels.cpu().numpy(), dtype=np.uint8)
+    laid_out: Pixels = np.ascontiguousarray(pixels.cpu().numpy(), dtype=np.uint8)
+    return laid_out
