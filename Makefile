@@ -87,6 +87,7 @@ gpu-bench: ## benchmarks timed with CUDA events, and a profile; under nine minut
 GENERATOR  ?= mobilestylegan-ffhq
 IDENTITIES ?= 48# random bald identities beside the two heads
 SEED       ?= 0
+ATTRIBUTES := yaw pitch smile eyes-closed light
 ASSETS     := deltafast/assets
 WORK       ?= $(OUT)/assets
 
@@ -99,8 +100,11 @@ assets: $(BIN)/.installed ## make the bundled encoder, latents and editors anew 
 	cp $(WORK)/two-heads-latents/latents.safetensors $(ASSETS)/latents/two-heads.safetensors
 	$(BIN)/deltafast render $(WORK)/sequences --identities $(IDENTITIES) --seed $(SEED)
 	$(BIN)/deltafast project $(WORK)/sequences $(WORK)/sequences-latents --generator $(GENERATOR)
-	$(BIN)/deltafast train $(WORK)/sequences-latents/latents.safetensors $(WORK)/editors --seed $(SEED)
-	cp $(WORK)/editors/*.safetensors $(ASSETS)/editors/
+	for attribute in $(ATTRIBUTES); do \
+	  $(BIN)/deltafast train $(WORK)/sequences-latents --attribute $$attribute --seed $(SEED) \
+	    --out $(WORK)/editors/$$attribute.safetensors; \
+	  cp $(WORK)/editors/$$attribute.safetensors $(ASSETS)/editors/; \
+	done
 	$(BIN)/python benchmarks/asset_ledger.py
 
 

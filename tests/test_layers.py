@@ -20,7 +20,7 @@ _FLOORS = (
     ("generators",),
     ("ops",),
     ("_C",),
-    ("sequence_latents",),
+    ("sequence_latents", "wheels"),
     ("files", "progress"),
     ("errors",),
 )

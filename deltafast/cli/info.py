@@ -54,14 +54,17 @@ def _package() -> dict[str, Any]:
 
 
 def _extension() -> dict[str, Any]:
+    import importlib
+
     from deltafast.errors import BuildError
 
     try:
-        from deltafast import _C
-
-        return {"file": _C.__file__, **_C.build_info()}
+        importlib.import_module("deltafast.ops")  # loads the extension beside torch, or says in words why it cannot
     except BuildError as error:
         return {"error": str(error)}
+    from deltafast import _C
+
+    return {"file": _C.__file__, **_C.build_info()}
 
 
 def _torch() -> dict[str, Any]:

@@ -109,14 +109,10 @@ def test_info_names_what_matters_and_is_json_on_request() -> None:
     assert set(facts) == {"deltafast", "extension", "torch", "devices", "files"}
 
 
-def test_info_reports_a_missing_extension_and_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    from deltafast import ops
-    from deltafast.errors import BuildError
-
-    def missing() -> dict[str, str]:
-        raise BuildError("deltafast._C is missing: build it with `pip install .`")
-
-    monkeypatch.setattr(ops, "build_info", missing)
-    seen = CliRunner().invoke(app, ["info"])
-    assert seen.exit_code == 1
-    assert "build it with `pip install .`" in seen.stdout
+def test_info_reports_a_missing_extension_and_fails() -> None:
+    program = "import sys; sys.modules['deltafast._C'] = None; from deltafast.cli import main; main()"
+    command = [sys.executable, "-c", program, "info"]
+    seen = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert seen.returncode == 1
+    assert "Build it with `pip install .`" in seen.stdout
+    assert "Traceback" not in seen.stderr
