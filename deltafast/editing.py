@@ -21,6 +21,7 @@ from deltafast.generators.base import NOISE_MODES, Generator
 __all__ = ["EditResult", "edit_batch", "edit_stream"]
 
 EditorLike: TypeAlias = "LatentEditor | str | os.PathLike[str]"
+Synthesise: TypeAlias = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class _Options:
     noise_mode: str
     raw: bool
     output: str
-    synthesise: bool
+    synthesise: bool | Synthesise
     output_device: torch.device | None
 
 
@@ -79,7 +80,7 @@ def edit_batch(
     noise_mode: Literal["const", "random", "none"] = "const",
     raw: bool = False,
     output: Literal["float", "uint8"] = "float",
-    synthesise: bool = True,
+    synthesise: bool | Synthesise = True,
     output_device: torch.device | str | None = None,
 ) -> EditResult:
     """Edit N faces: w + D(w, α·Δ) − D(w, 0) in W+, synthesised.
@@ -102,8 +103,9 @@ def edit_batch(
     - `layers`: W+ slots to which the edit is limited, beyond the editor's own choice.
     - `raw`: the paper's w + D(w, α·Δ); the result then reports D(w, 0) in `offsets`.
     - `output`: "float" is fp32 in about [-1, 1], as synthesised; "uint8" is 0..255.
-    - `synthesise=False` leaves the images out. `output_device`: where the result goes; that of the latents given, the
-      CPU for images.
+    - `synthesise=False` leaves the images out; a function (ws, noise_mode) -> images takes the place of
+      `generator.synthesis`: `generator.compiled()`, say.
+    - `output_device`: where the result goes; that of the latents given, the CPU for images.
 
     Result: an `EditResult`. No gradients are recorded; for those use `editor.edit` and `generator.synthesis`. Raises
     `InvalidInputError` (NaN, wrong shapes, lengths or types), `EditorError` (unknown, damaged, of another generator),
@@ -142,7 +144,7 @@ def edit_stream(
     noise_mode: Literal["const", "random", "none"] = "const",
     raw: bool = False,
     output: Literal["float", "uint8"] = "float",
-    synthesise: bool = True,
+    synthesise: bool | Synthesise = True,
     output_device: torch.device | str | None = None,
 ) -> Iterator[EditResult]:
     """Edit without holding everything: yield an `EditResult` for every few samples, in order.
@@ -186,11 +188,11 @@ def _run_chunk(
         edited = editor.edit(edited, amount, raw=options.raw, slots=options.layers)
     images = None
     if options.synthesise:
+        synthesis = options.synthesise if callable(options.synthesise) else generator.synthesis
         parts = []
         for start in range(0, len(edited), options.batch_size):
-            image = generator.synthesis(
-                _for_synthesis(generator, edited[start : start + options.batch_size]), noise_mode=options.noise_mode
-            )
+            part = _for_synthesis(generator, edited[start : start + options.batch_size])
+            image = synthesis(part, noise_mode=options.noise_mode)
             parts.append(_output(image, options))
         images = _by_sample(torch.cat(parts), sweep)  # [M, K, 3, H, W]
     device = options.output_device or ws.device
@@ -245,7 +247,7 @@ def _options(
     noise_mode: str,
     raw: bool,
     output: str,
-    synthesise: bool,
+    synthesise: bool | Synthesise,
     output_device: torch.device | str | None,
 ) -> _Options:
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:

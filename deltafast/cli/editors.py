@@ -1,0 +1,33 @@
+"""`deltafast editors`: the editors inside the package, or what an editor file holds."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["editors"]
+
+
+def editors(
+    files: Annotated[
+        list[str] | None, typer.Argument(help="Editor files or names; all bundled ones by default.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
+) -> None:
+    """List the bundled editors: their names, ranges and generators."""
+    from deltafast.delta.editor import list_editors, load_editor
+
+    names = list(files or list_editors())
+    facts: dict[str, dict[str, Any]] = {name: load_editor(name).info.as_json() for name in names}
+    if as_json:
+        print(json.dumps(facts, indent=2, sort_keys=True))
+        return
+    if not facts:
+        print("no editors are bundled with this installation; train one with `deltafast train`")
+    for name in names:
+        info = load_editor(name).info
+        start, end = info.value_range
+        slots = ",".join(str(slot) for slot in info.slots)
+        print(f"{name:<14} alpha 0..1 = {start:g}..{end:g}   slots {slots} of {info.num_ws}   {info.generator.name}")

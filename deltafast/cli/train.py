@@ -1,0 +1,71 @@
+"""`deltafast train`: projected sequences in, one editor file out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["train"]
+
+
+def train(
+    sequences: Annotated[Path, typer.Argument(help="latents.safetensors from `deltafast project`, or its folder.")],
+    attribute: Annotated[str, typer.Option(help="Attribute to learn: yaw, pitch, smile, eyes-closed, light ...")],
+    out: Annotated[Path, typer.Option(help="Editor file to write (.safetensors).")],
+    slots: Annotated[str | None, typer.Option(help="W+ slots to move, such as 0-5,8; chosen by attribute.")] = None,
+    identities: Annotated[int | None, typer.Option(help="Use only the first ones; 2 is the paper's setting.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps.")] = None,
+    dim: Annotated[int | None, typer.Option(help="Components of the code in each slot.")] = None,
+    width: Annotated[int | None, typer.Option(help="Hidden units in each slot.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    noise_encoder: Annotated[float | None, typer.Option(help="Noise n_a, in units of the latents' spread.")] = None,
+    noise_decoder: Annotated[float | None, typer.Option(help="Noise n_b, in units of the latents' spread.")] = None,
+    lambda_a: Annotated[float | None, typer.Option(help="Weight of the first identity's loss.")] = None,
+    lambda_b: Annotated[float | None, typer.Option(help="Weight of the second identity's loss.")] = None,
+    negative: Annotated[str | None, typer.Option(help="What alpha < 0 means: scale or other-end.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights, pairs and noise.")] = 0,
+    restart: Annotated[bool, typer.Option("--restart", help="Forget what an earlier run left.")] = False,
+    report: Annotated[
+        int, typer.Option(help="Hold out so many identities, train without them, and print errors on them.", min=0)
+    ] = 0,
+) -> None:
+    """Train an editor of one attribute; interrupted, the same command goes on and ends with the same weights.
+
+    Beside the editor are left its losses, as CSV and as a picture.
+    """
+    from deltafast.delta import DeltaConfig, train_editor
+    from deltafast.delta.held_out import held_out_errors, write_table
+    from deltafast.delta.slots import parse_slots
+    from deltafast.delta.training import loss_files
+    from deltafast.errors import InvalidInputError
+    from deltafast.sequence_latents import load_latents
+
+    if out.suffix != ".safetensors":
+        raise InvalidInputError(f"--out must be named like yaw.safetensors, got {out}")
+    latents = load_latents(sequences / "latents.safetensors" if sequences.is_dir() else sequences)
+    given: dict[str, Any] = {
+        "slots": None if slots is None else parse_slots(slots),
+        "identities": identities,
+        "steps": steps,
+        "dim": dim,
+        "width": width,
+        "lr": lr,
+        "noise_encoder": noise_encoder,
+        "noise_decoder": noise_decoder,
+        "lambda_a": lambda_a,
+        "lambda_b": lambda_b,
+        "negative": negative,
+    }
+    config = DeltaConfig(seed=seed, **{name: value for name, value in given.items() if value is not None})
+    held_out = None
+    if report:
+        latents, held_out = latents.split_identities(report, seed=seed)
+    editor = train_editor(latents, attribute, config, out=out, restart=restart)
+    table, picture = loss_files(out)
+    print(f"{editor.attribute}: {editor.info.training['identities']} identities, slots {list(editor.slots)}")
+    print(f"loss {editor.info.training['loss']:g}; {table} and {picture}")
+    if held_out is not None:
+        write_table(held_out_errors(editor, latents, held_out))
+    print(f"editor: {out} ({out.stat().st_size / 1e6:.2f} MB)")
