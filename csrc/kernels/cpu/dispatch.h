@@ -1,0 +1,46 @@
+// Every CPU kernel file is compiled once per instruction set, with DELTAFAST_ISA naming the namespace of that copy.
+// The tables below hold the copies; the best one that this processor runs is chosen once, at the first call.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/modulated_epilogue.h"
+#include "kernels/upfirdn2d.h"
+
+namespace deltafast::cpu {
+
+// Each entry works on a range of units: what one unit is, the kernel's own file says.
+struct KernelTable {
+  void (*epilogue_f32)(const EpilogueParams<float>&, int64_t begin, int64_t end);
+  void (*epilogue_f64)(const EpilogueParams<double>&, int64_t begin, int64_t end);
+  void (*epilogue_backward_f32)(const EpilogueParams<float>&, int64_t begin, int64_t end);
+  void (*epilogue_backward_f64)(const EpilogueParams<double>&, int64_t begin, int64_t end);
+  void (*epilogue_grad_noise_f32)(const EpilogueParams<float>&, int64_t begin, int64_t end);
+  void (*epilogue_grad_noise_f64)(const EpilogueParams<double>&, int64_t begin, int64_t end);
+  void (*upfirdn2d_f32)(const Upfirdn2dCpuParams<float>&, int64_t begin, int64_t end);
+  void (*upfirdn2d_f64)(const Upfirdn2dCpuParams<double>&, int64_t begin, int64_t end);
+};
+
+namespace baseline {
+KernelTable kernel_table();
+}
+#if defined(DELTAFAST_X86)
+namespace avx2 {
+KernelTable kernel_table();
+}
+namespace avx512 {
+KernelTable kernel_table();
+}
+#endif
+
+// The table in use.
+const KernelTable& kernels();
+
+// Names of the instruction sets that this build has and this processor runs, best first, ended by null.
+const char* const* runnable_instruction_sets();
+
+// The instruction set in use, and a way for tests to use another one; false where it is not runnable.
+const char* instruction_set();
+bool use_instruction_set(const char* name);
+
+}  // namespace deltafast::cpu

@@ -1,0 +1,98 @@
+// The CPU kernels' entry points: they cut the work into units and hand ranges of them to the caller's threads.
+
+#include "kernels/cpu/dispatch.h"
+
+namespace deltafast::cpu {
+namespace {
+
+constexpr int64_t kGrain = 16384;  // elements that are worth a thread
+
+int64_t grain_of(int64_t elements_per_unit) {
+  const int64_t units = kGrain / (elements_per_unit < 1 ? 1 : elements_per_unit);
+  return units < 1 ? 1 : units;
+}
+
+template <typename Params>
+struct Work {
+  void (*kernel)(const Params&, int64_t, int64_t);
+  const Params* params;
+};
+
+template <typename Params>
+void run(void (*kernel)(const Params&, int64_t, int64_t), const Params& params, int64_t units,
+         int64_t elements_per_unit, ParallelFor parallel_for) {
+  if (units <= 0) return;
+  Work<Params> work{kernel, &params};
+  parallel_for(
+      units, grain_of(elements_per_unit),
+      [](int64_t begin, int64_t end, void* context) {
+        const auto* work = static_cast<const Work<Params>*>(context);
+        work->kernel(*work->params, begin, end);
+      },
+      &work);
+}
+
+template <typename A, typename F32, typename F64>
+auto pick(F32 f32, F64 f64) {
+  if constexpr (sizeof(A) == sizeof(double)) {
+    return f64;
+  } else {
+    return f32;
+  }
+}
+
+}  // namespace
+
+template <typename A>
+void modulated_epilogue(const EpilogueParams<A>& p, ParallelFor parallel_for) {
+  const KernelTable& table = kernels();
+  const auto kernel = pick<A>(table.epilogue_f32, table.epilogue_f64);
+  const int64_t pixels = p.batch * p.pixels;
+  if (p.channels_last) {
+    run(kernel, p, pixels, p.channels, parallel_for);
+  } else {
+    run(kernel, p, pixels * p.channels, 1, parallel_for);
+  }
+}
+
+template <typename A>
+void modulated_epilogue_backward(const EpilogueParams<A>& p, ParallelFor parallel_for) {
+  const KernelTable& table = kernels();
+  const int64_t per_split = p.pixels / p.splits;
+  const auto backward = pick<A>(table.epilogue_backward_f32, table.epilogue_backward_f64);
+  if (p.channels_last) {
+    run(backward, p, p.batch * p.splits, per_split * p.channels, parallel_for);
+  } else {
+    run(backward, p, p.batch * p.channels * p.splits, per_split, parallel_for);
+  }
+  const auto* partials = static_cast<const double*>(p.partials);
+  for (int64_t row = 0; row < p.batch * p.channels; ++row) {
+    for (int s = 0; s < kEpilogueSums; ++s) {
+      double total = 0;
+      for (int64_t split = 0; split < p.splits; ++split) {
+        total += partials[(row * p.splits + split) * kEpilogueSums + s];
+      }
+      p.sums[row * kEpilogueSums + s] = static_cast<A>(total);
+    }
+  }
+  if (p.grad_noise) {
+    const auto grad_noise = pick<A>(table.epilogue_grad_noise_f32, table.epilogue_grad_noise_f64);
+    run(grad_noise, p, p.batch * p.pixels, p.channels, parallel_for);
+  }
+}
+
+template <typename A>
+void upfirdn2d(const Upfirdn2dCpuParams<A>& p, ParallelFor parallel_for) {
+  const KernelTable& table = kernels();
+  const auto kernel = pick<A>(table.upfirdn2d_f32, table.upfirdn2d_f64);
+  run(kernel, p, p.shape.planes * p.shape.out_h, p.shape.out_w * p.shape.inner, parallel_for);
+}
+
+template void modulated_epilogue<float>(const EpilogueParams<float>&, ParallelFor);
+template void modulated_epilogue<double>(const EpilogueParams<double>&, ParallelFor);
+template void modulated_epilogue_backward<float>(const EpilogueParams<float>&, ParallelFor);
+template void modulated_epilogue_backward<double>(const EpilogueParams<double>&, ParallelFor);
+template void upfirdn2d<float>(const Upfirdn2dCpuParams<float>&, ParallelFor);
+template void upfirdn2d<double>(const Upfirdn2dCpuParams<double>&, ParallelFor);
+
+}  // namespace deltafast::cpu

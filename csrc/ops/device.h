@@ -1,0 +1,73 @@
+// Runs an op on the device of its tensors: the CPU kernel, or the CUDA kernel under a device guard on torch's stream.
+#pragma once
+
+#include "kernels/modulated_epilogue.h"
+#include "kernels/upfirdn2d.h"
+#include "ops/tensor.h"
+
+#if defined(DELTAFAST_CUDA)
+#include "kernels/cuda/kernels.h"
+#endif
+
+namespace deltafast::ops {
+
+#if defined(DELTAFAST_CUDA)
+
+using cuda::CudaTarget;
+
+// The stream that torch uses on `device` now, and the element type of `x`.
+CudaTarget cuda_target(const Tensor& x, const char* op);
+
+// Throws, naming the op and the remedy, unless `error` is cudaSuccess.
+void check_cuda(int error, const char* op);
+
+template <typename A>
+int cuda_modulated_epilogue(const EpilogueParams<A>& params, const CudaTarget& target) {
+  if constexpr (sizeof(A) == sizeof(float)) {
+    return cuda::modulated_epilogue(params, target);
+  } else {
+    STD_TORCH_CHECK(false, "modulated_epilogue: there is no float64 kernel on CUDA");
+  }
+}
+
+template <typename A>
+int cuda_modulated_epilogue_backward(const EpilogueParams<A>& params, const CudaTarget& target) {
+  if constexpr (sizeof(A) == sizeof(float)) {
+    return cuda::modulated_epilogue_backward(params, target);
+  } else {
+    STD_TORCH_CHECK(false, "modulated_epilogue: there is no float64 kernel on CUDA");
+  }
+}
+
+template <typename Cpu, typename Cuda>
+void run_kernel(const Tensor& x, const char* op, Cpu on_cpu, Cuda on_cuda) {
+  if (!x.is_cuda()) {
+    on_cpu();
+    return;
+  }
+  const torch::stable::accelerator::DeviceGuard guard(x.get_device_index());
+  check_cuda(on_cuda(cuda_target(x, op)), op);
+}
+
+#else
+
+struct CudaTarget {};
+
+template <typename A>
+int cuda_modulated_epilogue(const EpilogueParams<A>&, const CudaTarget&) {
+  return 0;
+}
+
+template <typename A>
+int cuda_modulated_epilogue_backward(const EpilogueParams<A>&, const CudaTarget&) {
+  return 0;
+}
+
+template <typename Cpu, typename Cuda>
+void run_kernel(const Tensor&, const char*, Cpu on_cpu, Cuda) {
+  on_cpu();  // nothing is registered for CUDA in this build
+}
+
+#endif
+
+}  // namespace deltafast::ops

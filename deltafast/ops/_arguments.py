@@ -1,0 +1,50 @@
+"""Checks of tensor arguments, made before anything reaches torch, and the rule for the layout of results."""
+
+from __future__ import annotations
+
+import torch
+
+from deltafast.errors import InvalidInputError
+
+
+def check_image(op: str, x: torch.Tensor) -> None:
+    """Raise `InvalidInputError` unless `x` is a floating-point tensor `[N, C, H, W]`."""
+    if not isinstance(x, torch.Tensor):
+        raise InvalidInputError(f"{op}: x must be a tensor [N, C, H, W], got {type(x).__name__}")
+    if x.dim() != 4:
+        raise InvalidInputError(f"{op}: x must be [N, C, H, W], got {x.dim()} dimensions, {list(x.shape)}")
+    if x.dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        raise InvalidInputError(f"{op}: x must be float32, float64, float16 or bfloat16, got {x.dtype}")
+
+
+def check_small(op: str, name: str, t: torch.Tensor, x: torch.Tensor, shape: tuple[int, ...], says: str) -> None:
+    """Raise `InvalidInputError` unless `t` is a floating-point tensor of `shape` (written `says`) beside `x`."""
+    if not isinstance(t, torch.Tensor):
+        raise InvalidInputError(f"{op}: {name} must be a tensor {says}, got {type(t).__name__}")
+    if not t.dtype.is_floating_point:
+        raise InvalidInputError(f"{op}: {name} must be of a floating-point dtype, got {t.dtype}")
+    if t.device != x.device:
+        raise InvalidInputError(f"{op}: {name} is on {t.device}, but x is on {x.device}")
+    if tuple(t.shape) != shape:
+        raise InvalidInputError(f"{op}: {name} must be {says} = {list(shape)}, got {list(t.shape)}")
+
+
+def accumulation_dtype(x: torch.Tensor) -> torch.dtype:
+    """Return the dtype in which an op on `x` accumulates: float64 for float64, float32 for everything else."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def dense(x: torch.Tensor) -> torch.Tensor:
+    """Return `x` itself if it is contiguous or channels-last, else a copy in the layout that is nearer to its own."""
+    if x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last):
+        return x
+    if x.shape[1] > 1 and x.stride(1) == 1:
+        return x.contiguous(memory_format=torch.channels_last)
+    return x.contiguous()
+
+
+def result_format(x: torch.Tensor) -> torch.memory_format:
+    """Return the memory format of a native op's result for input `x`; `dense_image` in csrc/ops is its twin."""
+    if not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return torch.contiguous_format

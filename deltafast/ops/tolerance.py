@@ -1,0 +1,41 @@
+"""The one table of numerical tolerances.
+
+An op may err by a stated multiple of the error that torch itself makes in the same precision, both against a float64
+reference, and always by 1e-5 of the largest reference value. The multiples leave room for another order of summation;
+they are no licence for a lower precision.
+"""
+
+from __future__ import annotations
+
+import torch
+
+__all__ = ["FLOOR", "MULTIPLES", "allowed_error", "max_error"]
+
+FLOOR = 1e-5  # of max |reference|
+
+# (op, direction) -> multiple of torch's own error
+MULTIPLES = {
+    ("modulated_epilogue", "forward"): 2.0,
+    ("modulated_epilogue", "backward"): 3.0,
+    ("upfirdn2d", "forward"): 2.0,
+    ("upfirdn2d", "backward"): 3.0,
+}
+
+
+def max_error(result: torch.Tensor, reference: torch.Tensor) -> float:
+    """Return max |result - reference| in float64; 0 for empty tensors, infinity where only one of them is NaN."""
+    if reference.numel() == 0:
+        return 0.0
+    difference = (result.detach().double().cpu() - reference.detach().double().cpu()).abs()
+    both_nan = result.detach().cpu().isnan() & reference.detach().cpu().isnan()
+    difference = difference.masked_fill(both_nan, 0.0).nan_to_num(nan=float("inf"))
+    return float(difference.max())
+
+
+def allowed_error(op: str, direction: str, torch_result: torch.Tensor, reference: torch.Tensor) -> float:
+    """Return the largest error that `op` may make against `reference`, a float64 tensor.
+
+    `torch_result` is what plain torch computes in the precision under test; `direction` is "forward" or "backward".
+    """
+    scale = float(reference.detach().abs().max()) if reference.numel() else 0.0
+    return max(MULTIPLES[op, direction] * max_error(torch_result, reference), FLOOR * scale)
