@@ -1,4 +1,4 @@
-"""Makes head_points.py: `python -m deltafast.evaluation.calibrate_pose`, about three minutes on two cores.
+"""Makes head_points.py: `python -m deltafast.evaluation.calibrate_pose`, about two minutes on one core.
 
 Renders synthetic heads in known poses, some of them smiling, reads dlib's landmarks off the pictures and triangulates
 where on the head they sit. Half of the heads then serve as a check that is printed: heads that took no part.
@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deltafast.evaluation import pose as pose_module
 from deltafast.evaluation.faces import FaceMeter, stack_faces
 from deltafast.evaluation.pose import fit_pose, triangulate
 from deltafast.files import atomic_write
@@ -24,7 +23,7 @@ __all__ = ["main"]
 Array = NDArray[np.float64]
 
 _POSES = ((0, 0), (-40, 0), (-20, 5), (20, -5), (40, 0), (-10, -15), (10, 15), (30, 10), (-30, -8))  # yaw, pitch
-_TABLE = Path(pose_module.__file__).with_name("head_points.py")
+_TABLE = Path(__file__).with_name("head_points.py")
 _HEAD = '''"""Where dlib's 68 landmarks sit on an average head, in three dimensions.
 
 Written by `python -m deltafast.evaluation.calibrate_pose`; see pose.py for the axes.
@@ -51,7 +50,7 @@ WEIGHTS: NDArray[np.float64] = _TABLE[:, 3]  # [68]
 def main() -> None:
     """Render, triangulate, write the table, and print how well heads that took no part are read."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--heads", type=int, default=32, help="random identities; half to learn from, half to check")
+    parser.add_argument("--heads", type=int, default=24, help="random identities; half to learn from, half to check")
     heads = parser.parse_args().heads
     landmarks, yaw, pitch, head = _read_heads(heads)
     learned = head < heads // 2
@@ -59,8 +58,8 @@ def main() -> None:
     rows = [f"        ({x:.3f}, {y:.3f}, {z:.3f}, {w:.2f}),\n" for (x, y, z), w in zip(points, weights, strict=True)]
     with atomic_write(_TABLE) as temporary:
         temporary.write_text(_HEAD + "".join(rows) + _TAIL, encoding="utf-8")
-    pose_module.POINTS, pose_module.WEIGHTS = points, weights
-    fitted = np.array([[p.yaw, p.pitch] for p in map(fit_pose, landmarks[~learned])])  # [M, 2]
+    poses = [fit_pose(row, head=points, weights=weights) for row in landmarks[~learned]]
+    fitted = np.array([[p.yaw, p.pitch] for p in poses])  # [M, 2]
     error = fitted - np.stack([yaw, pitch], axis=1)[~learned]  # [M, 2]
     for name, column in zip(("yaw", "pitch"), error.T, strict=True):
         rms, bias = np.sqrt((column**2).mean()), column.mean()
@@ -78,7 +77,8 @@ def _read_heads(heads: int) -> tuple[Array, Array, Array, NDArray[np.intp]]:
     for h, yaw, pitch in track(jobs, "heads"):
         smile = (h % 4) / 3 if h % 2 else 0.0
         values = {"yaw": float(yaw), "pitch": float(pitch), "smile": smile, "light": float(h * 37 % 61 - 30)}
-        faces.append(meter.measure(render_frame(identities[h], values, model=model, align="neutral")))
+        picture = render_frame(identities[h], values, model=model, size=192, supersampling=1, align="neutral")
+        faces.append(meter.measure(picture))
     landmarks, _ = stack_faces(faces)
     found = np.isfinite(landmarks[:, 0, 0])
     head, yaws, pitches = np.array(jobs)[found].T

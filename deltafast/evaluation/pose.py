@@ -46,20 +46,22 @@ def rotation(yaw: float, pitch: float, roll: float = 0.0) -> Array:
     return turned
 
 
-def fit_pose(landmarks: Array) -> Pose:
+def fit_pose(landmarks: Array, *, head: Array = POINTS, weights: Array = WEIGHTS) -> Pose:
     """Fit pose, scale and position of the rigid head to landmarks `[68, 2]` in pixels, by weighted least squares.
+
+    `head` `[68, 3]` and `weights` `[68]` are what `triangulate` returns; by default the calibrated ones.
 
     Raises `InvalidInputError` for another shape, NaN, or points that all coincide.
     """
     points = np.asarray(landmarks, dtype=np.float64)
     if points.shape != (68, 2) or not np.isfinite(points).all() or np.ptp(points, axis=0).min() <= 0:
         raise InvalidInputError(f"a pose is fitted to 68 finite landmarks [68, 2], got {list(points.shape)}")
-    root = np.sqrt(WEIGHTS)[:, None]  # [68, 1]
-    points = points - np.average(points, axis=0, weights=WEIGHTS)  # [68, 2]
-    points /= np.sqrt((points**2).mean()) / np.sqrt((POINTS[:, :2] ** 2).mean())
+    root = np.sqrt(weights)[:, None]  # [68, 1]
+    points = points - np.average(points, axis=0, weights=weights)  # [68, 2]
+    points /= np.sqrt((points**2).mean()) / np.sqrt((head[:, :2] ** 2).mean())
 
     def residual(guess: Array) -> Array:
-        projected = np.exp(guess[3]) * POINTS @ rotation(*(guess[:3] * 50.0))[:2].T + guess[4:6]  # [68, 2]
+        projected = np.exp(guess[3]) * head @ rotation(*(guess[:3] * 50.0))[:2].T + guess[4:6]  # [68, 2]
         return np.asarray((projected - points) * root).ravel()
 
     angles = least_squares(residual, np.zeros(6), method="lm").x[:3] * 50.0

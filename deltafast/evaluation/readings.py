@@ -99,7 +99,7 @@ class FaceReader:
                 pass
         with torch.inference_mode():
             image = self._synthesis(ws[None].to(self._generator.device), noise_mode="const")  # [1, 3, H, W]
-        pixels = to_pixels(image, IMAGE_SIZE)[0]  # [S, S, 3]
+        pixels: Pixels = to_pixels(image, IMAGE_SIZE)[0]  # [S, S, 3]
         write_png(path, pixels)
         self.synthesised += 1
         return pixels

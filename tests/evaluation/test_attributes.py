@@ -1,0 +1,109 @@
+"""The measures read what they say: known numbers, invariances, and the rendered heads' own attributes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deltafast.errors import InvalidInputError
+from deltafast.evaluation.attributes import (
+    MEASURES,
+    TARGET_MEASURES,
+    attribute_table,
+    eye_openness,
+    identity_cosine,
+    identity_distance,
+    landmark_error,
+    mouth_opening,
+    mouth_width,
+    psnr,
+    shading,
+)
+from deltafast.evaluation.faces import FaceMeter, mirrored_landmarks
+from deltafast.evaluation.head_points import POINTS
+from deltafast.synthetic import HeadModel, female, render_frame
+
+LANDMARKS = POINTS[:, :2] * 60 + (128.0, 128.0)  # a frontal face of 256 pixels
+SIZE = 256
+
+
+def lit(left: int, right: int) -> np.ndarray:
+    """A picture with one grey to the left of the middle and another to the right."""
+    image = np.full((SIZE, SIZE, 3), left, dtype=np.uint8)
+    image[:, SIZE // 2 :] = right
+    return image
+
+
+def test_mouth_and_eyes_of_a_drawn_face_have_the_drawn_sizes() -> None:
+    face = np.zeros((68, 2))
+    face[0], face[16] = (0, 0), (100, 0)
+    face[48], face[54] = (30, 50), (70, 50)
+    for upper, lower in ((61, 67), (62, 66), (63, 65)):
+        face[upper], face[lower] = (50, 45), (50, 55)
+    for eye in (36, 42):
+        face[eye : eye + 6] = [(0, 0), (6, -3), (14, -3), (20, 0), (14, 3), (6, 3)]
+    assert mouth_width(face) == pytest.approx(0.4)
+    assert mouth_opening(face) == pytest.approx(0.1)
+    assert eye_openness(face) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("measure", [mouth_width, mouth_opening, eye_openness])
+def test_moved_scaled_and_mirrored_landmarks_measure_the_same(measure) -> None:  # type: ignore[no-untyped-def]
+    expected = measure(LANDMARKS)
+    assert measure(LANDMARKS * 3.7 + (-50, 20)) == pytest.approx(expected)
+    assert measure(mirrored_landmarks(LANDMARKS, SIZE)) == pytest.approx(expected)
+
+
+def test_shading_is_the_ratio_of_linear_light_and_turns_with_the_mirror() -> None:
+    # sRGB 188 is 0.5029 of linear light, 137 is 0.2502: a ratio of 2.01
+    image = lit(137, 188)
+    assert shading(image, LANDMARKS) == pytest.approx(np.log(0.5029 / 0.2502), abs=2e-3)
+    mirrored = np.ascontiguousarray(image[:, ::-1])
+    assert shading(mirrored, mirrored_landmarks(LANDMARKS, SIZE)) == pytest.approx(-shading(image, LANDMARKS), abs=1e-6)
+    assert shading(lit(90, 90), LANDMARKS) == pytest.approx(0)
+
+
+def test_shading_of_a_cheek_outside_the_picture_is_nan() -> None:
+    assert np.isnan(shading(lit(100, 100), LANDMARKS + np.array([400, 0])))
+    assert np.isnan(shading(lit(100, 100), LANDMARKS - np.array([400, 0])))
+
+
+def test_identical_things_are_at_distance_zero() -> None:
+    descriptor = np.random.default_rng(0).normal(size=(3, 128))
+    np.testing.assert_allclose(identity_distance(descriptor, descriptor), 0)
+    np.testing.assert_allclose(identity_cosine(descriptor, descriptor), 1)
+    assert landmark_error(LANDMARKS, LANDMARKS) == 0
+    assert psnr(lit(1, 2), lit(1, 2)) == float("inf")
+
+
+def test_known_distances() -> None:
+    one, two = np.zeros(128), np.zeros(128)
+    one[0], two[0], two[1] = 1, 3, 4
+    assert identity_distance(one, two) == pytest.approx(np.sqrt(20))
+    assert identity_cosine(one, two) == pytest.approx(0.6)
+    between = np.linalg.norm(LANDMARKS[36:42].mean(axis=0) - LANDMARKS[42:48].mean(axis=0))
+    assert landmark_error(LANDMARKS, LANDMARKS + np.array([0, 0.1 * between])) == pytest.approx(0.1)
+    assert psnr(lit(100, 100), lit(110, 110)) == pytest.approx(10 * np.log10(255**2 / 100))
+    with pytest.raises(InvalidInputError, match="one shape"):
+        psnr(lit(1, 1), lit(1, 1)[:10])
+
+
+def test_every_target_is_a_measure() -> None:
+    assert {name for name, _ in TARGET_MEASURES.values()} <= set(MEASURES)
+
+
+@pytest.mark.slow
+def test_each_attribute_of_a_rendered_head_moves_its_measure_the_right_way(meter: FaceMeter) -> None:
+    model, head = HeadModel(), female()
+    ends = {"yaw": (-20, 20), "pitch": (-12, 12), "smile": (0, 1), "eyes-closed": (0, 1), "light": (-60, 60)}
+    for attribute, values in ends.items():
+        images = [render_frame(head, {attribute: float(v)}, model=model, size=192, supersampling=1) for v in values]
+        table = attribute_table(images, meter.measure_batch(images))
+        name, sign = TARGET_MEASURES[attribute]
+        assert (np.diff(sign * table[name]) > 0).all(), (attribute, table[name])
+
+
+def test_no_face_gives_rows_of_nan() -> None:
+    table = attribute_table([lit(9, 9)], [None])
+    assert set(table) == set(MEASURES)
+    assert all(np.isnan(values).all() and values.shape == (1,) for values in table.values())
