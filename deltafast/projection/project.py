@@ -26,6 +26,8 @@ from deltafast.sequence_latents import GeneratorId, SequenceLatents
 
 __all__ = ["ProjectionSettings", "encode_images", "project_images", "project_sequences", "read_face"]
 
+_FRAME_FIELDS = {"file": str, "attribute": str, "identity": str, "index": int, "sha256": str}
+
 
 @dataclass(frozen=True)
 class ProjectionSettings:
@@ -124,30 +126,29 @@ def project_sequences(
     """
     settings = settings or ProjectionSettings()
     manifest_path = sequences / "manifest.json"
-    manifest = read_json(manifest_path)
+    attributes, identities, frames = _read_manifest(manifest_path)
     projector = _Projector(generator, encoder or load_encoder(), settings)
     source = sha256_file(manifest_path)
     check_or_begin(
         out / "settings.json", {**_as_json(settings), "generator": generator.fingerprint, "sequences": source}
     )
-    identities = [str(identity["name"]) for identity in manifest["identities"]]
     latents: dict[tuple[str, str], Tensor] = {}
     report: dict[str, Any] = {}
     for identity in track(identities, "projecting identities"):
-        frames = [frame for frame in manifest["frames"] if frame["identity"] == identity]
+        own = [frame for frame in frames if frame["identity"] == identity]
         unit = out / "identities" / f"{identity}.safetensors"
         if not unit.exists():
-            _project_identity(projector, sequences, identity, frames, out)
+            _project_identity(projector, sequences, identity, own, out)
         tensors = load_file(unit)
-        for attribute in manifest["attributes"]:
-            rows = sorted((f for f in frames if f["attribute"] == attribute), key=lambda f: f["index"])
-            where = [int(tensors["row"][frames.index(f)]) for f in rows]
+        for attribute in attributes:
+            rows = sorted((f for f in own if f["attribute"] == attribute), key=lambda f: f["index"])
+            where = [int(tensors["row"][own.index(f)]) for f in rows]
             latents[attribute, identity] = tensors["ws"][where]  # [n, num_ws, w_dim]
         report[identity] = {
             name: [round(float(v), 5) for v in tensors[name]] for name in sorted(tensors) if name not in ("ws", "row")
         }
     result = SequenceLatents(
-        attributes={name: [float(v) for v in spec["values"]] for name, spec in manifest["attributes"].items()},
+        attributes=attributes,
         identities=identities,
         latents=latents,
         generator=GeneratorId.of(generator),
@@ -156,6 +157,25 @@ def project_sequences(
     write_json(out / "report.json", report)
     result.save(out / "latents.safetensors")
     return result
+
+
+def _read_manifest(path: Path) -> tuple[dict[str, list[float]], list[str], list[dict[str, Any]]]:
+    """Return (attribute to its frames' values, the identities' names, the frames) of a sequence folder's manifest."""
+    manifest = read_json(path)
+    try:
+        attributes = {str(name): [float(v) for v in spec["values"]] for name, spec in manifest["attributes"].items()}
+        identities = [str(identity["name"]) for identity in manifest["identities"]]
+        frames = [{name: kind(frame[name]) for name, kind in _FRAME_FIELDS.items()} for frame in manifest["frames"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidInputError(
+            f"{path} is no manifest of rendered sequences: {type(error).__name__} {error}"
+        ) from error
+    shown = {(f["attribute"], f["identity"], f["index"]) for f in frames}
+    for attribute, values in attributes.items():
+        for identity in identities:
+            if any((attribute, identity, index) not in shown for index in range(len(values))):
+                raise InvalidInputError(f"{path} lists no complete sequence {attribute!r} of {identity!r}")
+    return attributes, identities, frames
 
 
 def _project_identity(

@@ -113,7 +113,7 @@ def refine(
             pull = config.base_weight * base.square().mean((1, 2)).mean() * 100 / scale**2
             if shared_base:
                 pull = pull + config.offset_weight * offsets.square().mean((1, 2)).mean() * 100 / scale**2
-            pull.backward()
+            pull.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         if step in (0, config.steps):
             history.append(torch.cat(measured, 1))

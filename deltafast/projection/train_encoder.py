@@ -36,7 +36,7 @@ class EncoderTraining:
     `mixed_precision` runs the convolutions in bfloat16, which is faster where the processor has it.
     """
 
-    epochs: int = 6
+    epochs: int = 3
     batch: int = 32
     lr_head: float = 3e-4
     lr_backbone: float = 3e-4

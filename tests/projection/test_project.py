@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from deltafast.errors import ImageError, ResumeError
-from deltafast.files import sha256_file, write_json, write_png
+from deltafast.errors import ImageError, InvalidInputError, ResumeError
+from deltafast.files import read_json, sha256_file, write_json, write_png
 from deltafast.generators.base import Generator
 from deltafast.projection import ProjectionSettings, RefineConfig, project_images, project_sequences
 from deltafast.projection.encoder import Encoder, EncoderConfig
@@ -93,6 +93,23 @@ def test_other_settings_in_the_same_folder_are_refused(
     project_sequences(tiny_generator, sequences, tmp_path, ProjectionSettings(RefineConfig(steps=0)), encoder=encoder)
     with pytest.raises(ResumeError, match="refine"):
         project_sequences(tiny_generator, sequences, tmp_path, SETTINGS, encoder=encoder)
+
+
+@pytest.mark.parametrize("damage", ["no frames", "missing frame", "not json"])
+def test_a_damaged_manifest_is_refused_by_name(
+    tiny_generator: Generator, encoder: Encoder, sequences: Path, tmp_path: Path, damage: str
+) -> None:
+    path = sequences / "manifest.json"
+    manifest = read_json(path)
+    if damage == "no frames":
+        del manifest["frames"]
+    else:
+        manifest["frames"].pop()
+    write_json(path, manifest)
+    if damage == "not json":
+        path.write_text(path.read_text()[:50])
+    with pytest.raises(InvalidInputError, match=r"manifest\.json"):
+        project_sequences(tiny_generator, sequences, tmp_path / "out", SETTINGS, encoder=encoder)
 
 
 def test_bad_images_are_reported_and_the_rest_is_done(
