@@ -129,16 +129,17 @@ def read_edits(
 def extend_weaker(ours: EditCurves, theirs: EditCurves) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the alphas at which ours, and theirs, must be read as well before they can be matched.
 
-    In each direction the editor whose mean reach is below 98 % of the other's is continued to the next of `EXTENDED`;
-    call again with the joined curves until both answers are empty.
+    In each direction the change to reach is the larger of the two editors' mean ones within |alpha| <= 1; an editor
+    that is below 98 % of it is continued to the next of `EXTENDED`. Call again with the joined curves until both
+    answers are empty.
     """
     more: tuple[list[float], list[float]] = ([], [])
     for direction in (-1, 1):
-        reaches = [_reach(curves, direction) for curves in (ours, theirs)]
+        wanted = 0.98 * max(_reach(curves, direction, 1.0) for curves in (ours, theirs))
         for which, curves in enumerate((ours, theirs)):
             done = max(abs(alpha) for alpha in curves.alphas if alpha * direction >= 0)
             left = [size for size in EXTENDED if size > done]
-            if left and reaches[which] < 0.98 * reaches[1 - which]:
+            if left and _reach(curves, direction, done) < wanted:
                 more[which].append(direction * left[0])
     return tuple(sorted(more[0])), tuple(sorted(more[1]))
 
@@ -246,8 +247,9 @@ def between_faces(descriptors: Array) -> dict[str, float]:
     }
 
 
-def _reach(curves: EditCurves, direction: int) -> float:
-    index = curves.outwards(direction)
+def _reach(curves: EditCurves, direction: int, most: float) -> float:
+    """Return the largest change in a direction within |alpha| <= `most`, the mean over faces."""
+    index = [k for k in curves.outwards(direction) if abs(curves.alphas[k]) <= most]
     change = direction * (curves.target()[:, index] - curves.target()[:, [curves.zero]])  # [N, K]
     return float(np.nanmean(np.nanmax(change, axis=1)))  # alpha = 0 gives 0, so no row is all NaN unless unmeasured
 

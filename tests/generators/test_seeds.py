@@ -1,0 +1,26 @@
+"""A seed is the same face in every batch, and the one that StyleGAN's scripts make of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from deltafast.errors import InvalidInputError
+from deltafast.generators.seeds import latents_from_seeds
+
+
+def test_a_seed_is_the_mapping_of_numpys_random_state(tiny_mobilestylegan):
+    generator = tiny_mobilestylegan()
+    ws = latents_from_seeds(generator, [5, 17], 0.7)
+    z = torch.from_numpy(np.random.RandomState(17).randn(1, generator.z_dim)).float()
+    assert torch.equal(ws[1:], generator.mapping(z, truncation_psi=0.7))
+    assert ws.shape == (2, generator.num_ws, generator.w_dim)
+    assert torch.equal(latents_from_seeds(generator, range(10, 20), 0.7)[7], ws[1])
+    assert latents_from_seeds(generator, []).shape == (0, generator.num_ws, generator.w_dim)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_out_of_range_is_refused(tiny_mobilestylegan, seed):
+    with pytest.raises(InvalidInputError, match=str(seed)):
+        latents_from_seeds(tiny_mobilestylegan(), [seed])
