@@ -101,4 +101,4 @@ def _files() -> dict[str, Any]:
 def _as_text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(str(item) for item in value) or "none"
-    return str(value)
+    return "none" if value is None or value == "" else str(value)
