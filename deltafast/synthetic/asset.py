@@ -18,7 +18,7 @@ from deltafast.files import sha256_file
 __all__ = ["HEAD_PATH", "HEAD_SHA256", "MASKS", "PARTS", "HeadAsset", "load_asset"]
 
 HEAD_PATH = Path(__file__).with_name("head.npz")
-HEAD_SHA256 = "19681525c18f5f9437c72f207ae2fcb2929a4ed0488fd10657d3b069206fe5f8"
+HEAD_SHA256 = "91d3c9f4bfadd778bfa52da1d1acb0291e53ac24c4f572a2d223e49b53ff3805"
 
 PARTS = ("skin", "left-eye", "right-eye", "upper-teeth", "lower-teeth", "tongue", "lower-lashes", "upper-lashes")
 """Names of the mesh's parts; a face's number is its place here. Left is the head's own left (the viewer's right)."""
@@ -77,7 +77,9 @@ def _checked(file: Path, data: dict[str, NDArray[Any]]) -> HeadAsset:
         if name not in data:
             raise _damaged(file, f"lacks the array {name!r}")
         array = data[name]
-        fits = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape))
+        fits = array.ndim == len(shape) and all(
+            want in (None, got) for want, got in zip(shape, array.shape, strict=False)
+        )
         if array.dtype.kind != kind or not fits or array.size == 0:
             raise _damaged(file, f"{name!r} is {array.dtype} {array.shape}, expected kind {kind!r} and {shape}")
         if kind == "f" and not np.isfinite(array).all():

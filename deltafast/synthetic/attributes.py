@@ -56,18 +56,19 @@ def attribute_named(name: str) -> Attribute:
     raise InvalidInputError(f"no attribute {name!r}; there are {', '.join(ATTRIBUTES)}")
 
 
-_SMILE: Mapping[str, float] = {
-    "mouthSmile": 0.85,
-    "cheekSquint": 0.6,
-    "eyeSquint": 0.25,
-    "mouthUpperUp": 0.8,
-    "mouthLowerDown": 0.3,
-    "mouthStretch": 0.15,
+_SMILE: Mapping[str, tuple[float, float]] = {  # face unit of each side: strength at 1, power of the amount
+    "mouthSmile": (0.85, 1.0),
+    "cheekSquint": (0.6, 1.0),
+    "eyeSquint": (0.25, 1.0),
+    "mouthUpperUp": (0.9, 1.4),
+    "mouthLowerDown": (0.25, 1.6),
+    "mouthStretch": (0.15, 1.0),
 }
-_SMILE_JAW = 0.10
+_SMILE_JAW = (0.09, 1.6)
 
 
 def smile_units(amount: float) -> dict[str, float]:
-    """Return the face units of a smile that shows the upper teeth at `amount` 1; all zero at 0."""
-    units = {f"{name}{side}": amount * value for name, value in _SMILE.items() for side in ("Left", "Right")}
-    return units | {"jawOpen": amount * _SMILE_JAW}
+    """Return the face units of a smile: lips closed when small, the upper teeth shown at `amount` 1; zero at 0."""
+    strength = {name: top * amount**power for name, (top, power) in _SMILE.items()}
+    units = {f"{name}{side}": value for name, value in strength.items() for side in ("Left", "Right")}
+    return units | {"jawOpen": _SMILE_JAW[0] * amount ** _SMILE_JAW[1]}

@@ -44,6 +44,8 @@ _GROUPS = {
 }
 _LOWEST, _WIDEST = 5.1, 2.1  # decimetres: the body is cut at the upper chest and before the shoulders' ends
 _LOCALS = ("head", "forehead", "eyebrows", "eyes", "nose", "mouth", "chin", "cheek", "ears", "neck")
+_TEETH_SCALE = np.array([0.90, 1.0, 1.0])  # the teeth as they come cut through the corners of closed lips
+_TEETH_SHIFT = np.array([0.0, 0.0, -0.025])
 _MASK_SIZE = 1024
 _BONE_SHARE = {"neck01": 0.3, "neck02": 0.3, "neck03": 0.6}  # of the head's rotation that these bones follow
 _HEAD_BONES = (
@@ -127,6 +129,8 @@ def _mesh(text: str) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np
             quads.append([[int(index) - 1 for index in corner.split("/")[:2]] for corner in rest])
             owner.append(_GROUPS[group])
     points, corners, part = np.array(vertices), np.array(quads), np.array(owner)  # corners [F, 4, 2]
+    teeth = np.unique(corners[(part == 3) | (part == 4)][:, :, 0])
+    points[teeth] = points[teeth] * _TEETH_SCALE + _TEETH_SHIFT
     place = points[corners[:, :, 0]]  # [F, 4, 3]
     inside = (place[:, :, 1].min(1) >= _LOWEST) & (np.abs(place[:, :, 0]).max(1) <= _WIDEST)
     kept = np.flatnonzero((part != 0) | inside)

@@ -28,7 +28,8 @@ class Camera:
     @property
     def eye(self) -> NDArray[np.float64]:
         """Position of the lens `[3]`."""
-        return self.target + np.array([0.0, 0.0, DISTANCE])
+        lens: NDArray[np.float64] = self.target + np.array([0.0, 0.0, DISTANCE])
+        return lens
 
     def project(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return (column, row, depth) `[V, 3]` of points `[V, 3]`; depth is in decimetres, smaller is nearer."""

@@ -15,19 +15,23 @@ Float32 = NDArray[np.float32]
 def to_linear(colour: ArrayLike) -> Float32:
     """Convert sRGB values in 0..1 to linear light (IEC 61966-2-1)."""
     c = np.asarray(colour, np.float64)
-    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    linear: Float32 = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    return linear
 
 
 def from_linear(light: NDArray[np.float32]) -> Float32:
     """Convert linear light to sRGB in 0..1, clipping."""
     c = np.clip(light, 0, 1)
-    return np.where(c <= 0.0031308, c * np.float32(12.92), np.float32(1.055) * c ** np.float32(1 / 2.4) - 0.055)
+    curve = np.float32(1.055) * c ** np.float32(1 / 2.4) - np.float32(0.055)
+    encoded: Float32 = np.where(c <= 0.0031308, c * np.float32(12.92), curve).astype(np.float32)
+    return encoded
 
 
-def step(low: float, high: float, x: Float32) -> Float32:
+def step(low: float, high: float, x: NDArray[np.floating]) -> Float32:
     """Return the smooth step from 0 at `low` to 1 at `high` (falling when low > high)."""
     t = np.clip((x - np.float32(low)) / np.float32(high - low), 0, 1)
-    return t * t * (np.float32(3) - np.float32(2) * t)
+    smooth: Float32 = (t * t * (np.float32(3) - np.float32(2) * t)).astype(np.float32)
+    return smooth
 
 
 @cache
@@ -36,8 +40,8 @@ def _volume() -> Float32:
     grid = np.random.default_rng(3).random((32, 32, 32)).astype(np.float32)
     place = np.arange(128) / 4
     low = place.astype(np.int64)
-    blend = place - low
-    blend = (blend * blend * (3 - 2 * blend)).astype(np.float32)
+    along = place - low
+    blend = (along * along * (3 - 2 * along)).astype(np.float32)
     for axis in range(3):
         shape = [1, 1, 1]
         shape[axis] = -1
@@ -50,4 +54,5 @@ def noise(points: Float32, frequency: float, seed: int) -> Float32:
     """Return noise `[P]` in 0..1 at points `[P, 3]`, with `frequency` cells to the decimetre."""
     cell = (points * np.float32(4 * frequency)).astype(np.int64)
     cell = (cell + np.array([37, 91, 53]) * (seed + 1)) & 127
-    return _volume()[cell[:, 0], cell[:, 1], cell[:, 2]]
+    values: Float32 = _volume()[cell[:, 0], cell[:, 1], cell[:, 2]]
+    return values

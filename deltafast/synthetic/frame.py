@@ -14,7 +14,7 @@ from deltafast.errors import InvalidInputError
 from deltafast.synthetic.asset import PARTS
 from deltafast.synthetic.attributes import ATTRIBUTES, attribute_named, smile_units
 from deltafast.synthetic.camera import Camera, ffhq_camera
-from deltafast.synthetic.colour import from_linear, to_linear
+from deltafast.synthetic.colour import from_linear, noise, to_linear
 from deltafast.synthetic.head import HeadModel
 from deltafast.synthetic.identity import Identity
 from deltafast.synthetic.lighting import Light, ShadowMap, dot, shade, unit
@@ -25,7 +25,9 @@ __all__ = ["Frame", "frame_geometry", "render_frame"]
 
 Float = NDArray[np.float64]
 
-_EXPOSURE = 1.45
+_EXPOSURE = 1.25
+_OVERLAP = 1.17  # lids close a little farther than to the touch
+_LASH_LENGTH = 0.05  # decimetres
 _LASH = np.array([0.012, 0.009, 0.008], np.float32)
 
 
@@ -65,7 +67,7 @@ def _closing(model: HeadModel, identity: Identity, neutral: Float) -> float:
         points = model.landmarks(model.refinement(vertices))
         eyes = np.stack([points["left-eye"], points["right-eye"]])[:, :, 1]  # [2, 6] heights
         gaps.append(float((eyes[:, 1:3] - eyes[:, [5, 4]]).mean()))
-    return float(np.clip(gaps[0] / max(gaps[0] - gaps[1], 1e-6), 0.8, 1.15))
+    return float(np.clip(_OVERLAP * gaps[0] / max(gaps[0] - gaps[1], 1e-6), 0.6, 1.1))
 
 
 def render_frame(
@@ -155,9 +157,22 @@ def _draw(image: NDArray[np.float32], model: HeadModel, identity: Identity, fram
     shadow = ShadowMap(frame.fine, solid, light.direction)
     visible = shadow.visible(where + normal * np.float32(0.03), 0.035)
     image[hit.pixel] = shade(surface, normal, view, visible, light)
-    for lashes, strength in (("upper-lashes", 0.8), ("lower-lashes", 0.25)):
+    _draw_lashes(image, model, identity.appearance.lashes, projected, hit.depth)
+
+
+def _draw_lashes(
+    image: NDArray[np.float32], model: HeadModel, amount: float, projected: Float, depth: NDArray[np.float64]
+) -> None:
+    """Blend the lashes into `image` as fine hairs that thin out from the lid to their tips."""
+    side = math.isqrt(len(image))
+    place = model.template.astype(np.float32)
+    for lashes, strength in (("upper-lashes", 1.0), ("lower-lashes", 0.35)):
         triangles = model.triangles[model.triangle_part == PARTS.index(lashes)]
         drawn = rasterise(projected, triangles, side, side, cull=False)
-        seen = drawn.pixel[drawn.depth[drawn.pixel] < hit.depth[drawn.pixel] + 0.02]
-        opacity = np.float32(strength * identity.appearance.lashes)
-        image[seen] += opacity * (_LASH - image[seen])
+        length = interpolate(model.lash_length, triangles, drawn)
+        strand = interpolate(place, triangles, drawn)
+        strand[:, 1:] *= 0.1
+        hairs = 0.35 + 1.3 * noise(strand, 35, 12)
+        opacity = np.clip(strength * amount * hairs * np.clip(1 - length / _LASH_LENGTH, 0, 1), 0, 1)
+        opacity *= drawn.depth[drawn.pixel] < depth[drawn.pixel] + 0.02
+        image[drawn.pixel] += opacity.astype(np.float32)[:, None] * (_LASH - image[drawn.pixel])

@@ -19,14 +19,14 @@ __all__ = ["LANDMARKS", "HeadModel"]
 
 Float = NDArray[np.float64]
 
-_LEFT_EYE = ((0.178, 7.262), (0.255, 7.330), (0.355, 7.345), (0.470, 7.285), (0.365, 7.225), (0.255, 7.222))
+_LEFT_EYE = ((0.188, 7.268), (0.270, 7.326), (0.352, 7.326), (0.430, 7.287), (0.360, 7.243), (0.272, 7.241))
 _POINTS: dict[str, tuple[tuple[float, float], ...]] = {
     "left-eye": _LEFT_EYE,
     "right-eye": tuple((-x, y) for x, y in _LEFT_EYE),
-    "mouth-corners": ((0.235, 6.66), (-0.235, 6.66)),
-    "lips": ((0.0, 6.76), (0.0, 6.53)),
-    "nose-tip": ((0.0, 6.99),),
-    "chin": ((0.0, 6.30),),
+    "mouth-corners": ((0.243, 6.61), (-0.243, 6.61)),
+    "lips": ((0.0, 6.71), (0.0, 6.495)),
+    "nose-tip": ((0.0, 6.94),),
+    "chin": ((0.0, 6.17),),
 }
 
 LANDMARKS = tuple(_POINTS)
@@ -58,6 +58,11 @@ class HeadModel:
         self.masks: dict[str, NDArray[np.float32]] = {  # [V'] each
             name: masks[k] * skin for k, name in enumerate(MASKS)
         }
+        lashes = np.unique(self.triangles[self.triangle_part >= PARTS.index("lower-lashes")])
+        lids = np.flatnonzero(skin & (np.abs(self.template[:, 1] - 7.28) < 0.2) & (self.template[:, 2] > 1.2))
+        offset = self.template[lashes, None] - self.template[None, lids]
+        self.lash_length = np.zeros(len(self.template), np.float32)  # [V'] decimetres from the lid
+        self.lash_length[lashes] = np.sqrt((offset**2).sum(2).min(1))
         if len(self.asset.occlusion) != len(self.template):
             raise InvalidInputError(
                 f"head asset: {len(self.asset.occlusion)} occlusion values for {len(self.template)} vertices"
@@ -71,11 +76,13 @@ class HeadModel:
             used = np.unique(self.triangles[self.triangle_part == PARTS.index(name)])
             low, high = self.template[used].min(0), self.template[used].max(0)
             centres.append((low[:2] + high[:2]) / 2)
-        return np.stack(centres)
+        places: Float = np.stack(centres)
+        return places
 
     def solid(self) -> NDArray[np.int64]:
         """Return the triangles `[T, 3]` that hide and cast shadows: all parts but the lashes."""
-        return self.triangles[self.triangle_part < PARTS.index("lower-lashes")]
+        hiding: NDArray[np.int64] = self.triangles[self.triangle_part < PARTS.index("lower-lashes")]
+        return hiding
 
     def shape(self, identity: Identity, units: Mapping[str, float] | None = None) -> Float:
         """Return coarse vertices `[V, 3]` of an identity with face units at the given strengths, facing forward.
@@ -88,7 +95,7 @@ class HeadModel:
             weights[f"unit/{name}"] = value
         for name, value in (units or {}).items():
             weights[f"unit/{name}"] = weights.get(f"unit/{name}", 0.0) + value
-        vertices = self.asset.vertices.copy()
+        vertices: Float = self.asset.vertices.copy()
         for name in sorted(weights):
             if name not in self._index:
                 raise InvalidInputError(f"the head has no shape {name!r}; see HeadModel().asset.shape_names")
@@ -107,6 +114,7 @@ class HeadModel:
 
     @cached_property
     def _landmark_index(self) -> dict[str, NDArray[np.int64]]:
+        # places found by dlib's 68 points on renders of both heads, carried back to the template
         front = np.flatnonzero(self.skin & (self.template[:, 2] > 1.0) & (self.masks["inside-mouth"] < 0.5))
         index = {}
         for name, points in _POINTS.items():

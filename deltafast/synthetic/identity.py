@@ -54,8 +54,8 @@ class Identity:
     appearance: Appearance = field(default_factory=Appearance)
     background: RGB = (0.55, 0.55, 0.56)
     elevation: float = 25.0  # of the key light, degrees
-    key: float = 1.5
-    ambient: float = 0.45
+    key: float = 1.25
+    ambient: float = 0.4
     fill: float = 0.15
     warmth: float = 0.0
 
@@ -74,10 +74,10 @@ class Identity:
         weights: dict[str, float] = {}
         for gender, g in (("male", self.gender), ("female", 1 - self.gender)):
             for age, a in (("young", 1 - old), ("old", old)):
-                for muscle, m in zip(("minmuscle", "averagemuscle", "maxmuscle"), _tent(self.muscle)):
-                    for weight, w in zip(("minweight", "averageweight", "maxweight"), _tent(self.weight)):
+                for muscle, m in zip(("minmuscle", "averagemuscle", "maxmuscle"), _tent(self.muscle), strict=True):
+                    for weight, w in zip(("minweight", "averageweight", "maxweight"), _tent(self.weight), strict=True):
                         weights[f"{gender}-{age}-{muscle}-{weight}"] = g * a * m * w
-                for origin, share in zip(("african", "asian", "caucasian"), self.origin):
+                for origin, share in zip(("african", "asian", "caucasian"), self.origin, strict=True):
                     weights[f"{origin}-{gender}-{age}"] = g * a * share / sum(self.origin)
         return weights
 
@@ -117,7 +117,11 @@ def female() -> Identity:
         gender=0.0,
         weight=0.45,
         origin=(0.05, 0.12, 0.83),
-        local=(("mouth/mouth-scale-horiz-incr", 0.2),),
+        local=(
+            ("mouth/mouth-scale-horiz-incr", 0.1),
+            ("eyes/l-eye-scale-incr", 0.2),
+            ("eyes/r-eye-scale-incr", 0.2),
+        ),
         appearance=look,
     )
 
@@ -154,6 +158,7 @@ _HAIR: dict[str, RGB] = {
     "blond": (0.45, 0.34, 0.20),
     "grey": (0.42, 0.41, 0.40),
 }
+_BIAS = {"eyes/*-eye-scale": 0.2, "eyes/*-eye-height2": 0.2, "head/head-scale-vert": -0.1}
 _KNOBS: tuple[tuple[str, str, str], ...] = (
     ("head/head-fat", "incr", "decr"),
     ("head/head-scale-depth", "incr", "decr"),
@@ -216,19 +221,20 @@ def random_identity(seed: int | Sequence[int], name: str | None = None) -> Ident
         return float(np.clip(rng.normal(mean, spread), low, high))
 
     def jitter(colour: RGB, spread: float) -> RGB:
-        r, g, b = (float(np.clip(c * rng.uniform(1 - spread, 1 + spread), 0, 1)) for c in colour)
+        common = rng.uniform(1 - spread, 1 + spread)
+        r, g, b = (float(np.clip(c * common * rng.uniform(0.96, 1.04), 0, 1)) for c in colour)
         return r, g, b
 
     gender = near(float(rng.integers(0, 2)), 0.12, 0.0, 1.0)
     woman = gender < 0.5
-    age = 0.5 + 0.42 * float(rng.beta(1.1, 2.2))
+    age = 0.5 + 0.35 * float(rng.beta(1.0, 2.5))
     african, asian, caucasian = (float(share) for share in rng.dirichlet((0.45, 0.5, 0.7)))
-    tone = float(np.clip(african * 0.78 + asian * 0.28 + caucasian * 0.18 + rng.normal(0, 0.07), 0.02, 0.92))
+    tone = float(np.clip(african * 0.78 + asian * 0.28 + caucasian * 0.18 + rng.normal(0, 0.07), 0.08, 0.92))
     dark = tone > 0.45 or asian > 0.5
     hair = str(rng.choice(["black", "brown"]) if dark else rng.choice(["black", "brown", "auburn", "blond"]))
     iris = str(rng.choice(["brown", "hazel"], p=[0.85, 0.15]) if dark else rng.choice(list(_IRIS)))
-    grey = float(rng.random()) * max(0.0, age - 0.65) / 0.3
-    mixed = tuple(a * (1 - grey) + b * grey for a, b in zip(_HAIR[hair], _HAIR["grey"]))
+    grey = float(rng.random()) * max(0.0, age - 0.62) / 0.25
+    mixed = tuple(a * (1 - grey) + b * grey for a, b in zip(_HAIR[hair], _HAIR["grey"], strict=True))
     look = Appearance(
         tone=tone,
         tint=jitter((1.0, 1.0, 1.0), 0.03),
@@ -240,8 +246,8 @@ def random_identity(seed: int | Sequence[int], name: str | None = None) -> Ident
         lips=jitter((0.72, 0.37, 0.37) if woman else (0.66, 0.40, 0.37), 0.12),
         lip_amount=between(0.5, 0.9) if woman else between(0.35, 0.6),
         lashes=between(0.4, 0.85) if woman else between(0.1, 0.35),
-        stubble=0.0 if woman else between(0.0, 0.6),
-        scalp=between(0.0, 0.08) if woman else between(0.0, 0.3),
+        stubble=0.0 if woman else between(0.0, 0.4),
+        scalp=between(0.0, 0.05) if woman else between(0.0, 0.2),
         redness=between(0.4, 1.6),
         shadows=between(0.1, 0.9),
         mottle=between(0.05, 0.16),
@@ -250,11 +256,11 @@ def random_identity(seed: int | Sequence[int], name: str | None = None) -> Ident
     )
     local: dict[str, float] = {}
     for knob, up, down in _KNOBS:
-        amount = near(0.0, 0.25, -0.75, 0.75)
+        amount = near(_BIAS.get(knob, 0.0), 0.18, -0.5, 0.5)
         full = f"{knob}-{up if amount >= 0 else down}"
         for side in ("l", "r") if "*" in full else ("",):
             local[full.replace("*", side)] = abs(amount)
-    lift, squint, frown = near(0.0, 0.12, -0.3, 0.3), near(0.0, 0.12, 0.0, 0.3), near(0.0, 0.12, 0.0, 0.3)
+    lift, squint, frown = near(0.0, 0.12, -0.3, 0.3), near(0.0, 0.08, 0.0, 0.2), near(0.0, 0.10, 0.0, 0.25)
     resting = {"browInnerUp": max(lift, 0.0), "browDownLeft": max(-lift, 0.0), "browDownRight": max(-lift, 0.0)}
     resting |= {"eyeSquintLeft": squint, "eyeSquintRight": squint}
     resting |= {"mouthFrownLeft": 0.5 * frown, "mouthFrownRight": 0.5 * frown}
@@ -264,15 +270,15 @@ def random_identity(seed: int | Sequence[int], name: str | None = None) -> Ident
         gender=gender,
         age=age,
         muscle=near(0.5, 0.15, 0.0, 1.0),
-        weight=near(0.5, 0.16, 0.0, 1.0),
+        weight=near(0.5, 0.13, 0.0, 1.0),
         origin=(african, asian, caucasian),
         local=tuple(local.items()),
         resting=tuple(resting.items()),
         appearance=look,
         background=jitter((shade, shade, shade), 0.12),
         elevation=between(12.0, 40.0),
-        key=between(1.2, 1.7),
-        ambient=between(0.35, 0.6),
+        key=between(1.05, 1.4),
+        ambient=between(0.3, 0.5),
         fill=between(0.10, 0.22),
         warmth=near(0.0, 0.04, -0.08, 0.08),
     )

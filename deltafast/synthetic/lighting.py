@@ -29,8 +29,8 @@ class Light:
 
     azimuth: float = 0.0
     elevation: float = 25.0
-    key: float = 1.5
-    ambient: float = 0.45
+    key: float = 1.25
+    ambient: float = 0.4
     fill: float = 0.15
     warmth: float = 0.0
 
@@ -79,7 +79,8 @@ class ShadowMap:
             c = np.clip((column + np.float32(dx * reach)).astype(np.int32), 0, last)
             r = np.clip((row + np.float32(dy * reach)).astype(np.int32), 0, last)
             total += self._depth[r, c] > depth
-        return total / np.float32(len(taps))
+        total /= np.float32(len(taps))
+        return total
 
 
 def ambient_occlusion(
@@ -99,7 +100,8 @@ def ambient_occlusion(
         sight = ShadowMap(vertices, triangles, towards, 320).visible(vertices + normals * 0.015, 0.02, soft=False)
         reached += cosine * sight
         possible += cosine
-    return reached / np.maximum(possible, 1e-6)
+    share: NDArray[np.float64] = reached / np.maximum(possible, 1e-6)
+    return share
 
 
 def dot(a: Float32, b: Float32) -> Float32:
@@ -111,7 +113,8 @@ def dot(a: Float32, b: Float32) -> Float32:
 
 def unit(a: Float32) -> Float32:
     """Return rows of `a` `[P, 3]` at length 1."""
-    return a / np.sqrt(np.maximum(dot(a, a), np.float32(1e-20)))[:, None]
+    scaled: Float32 = a / np.sqrt(np.maximum(dot(a, a), np.float32(1e-20)))[:, None]
+    return scaled
 
 
 def shade(surface: Surface, normal: Float32, view: Float32, visible: Float32, light: Light) -> Float32:
@@ -140,4 +143,5 @@ def shade(surface: Surface, normal: Float32, view: Float32, visible: Float32, li
     shine = surface.gloss * peak * (0.04 + fresnel) * 3 * np.clip(cosine, 0, 1) * visible
     rim = 0.10 * surface.gloss * (1 - np.clip(dot(normal, view), 0, 1)) ** 3 * surface.occlusion
     result: Float32 = surface.albedo * (diffuse * reach * tint + around + fill)
-    return result + shine[:, None] * tint + rim[:, None] * sky
+    result += shine[:, None] * tint + rim[:, None] * sky
+    return result

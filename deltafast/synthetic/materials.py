@@ -31,6 +31,12 @@ class Surface:
     occlusion: Float32  # [P] ambient visibility
     scatter: Float32  # [P] how much light wraps, 0..1
 
+    def stain(self, amount: Float32, colour: Float32) -> None:
+        """Darken towards `colour` `[3]` as fine hairs do: a geometric mix, `amount` `[P]` in 0..1."""
+        share = amount[:, None].astype(np.float32)
+        floor = np.float32(1e-4)
+        self.albedo[:] = np.maximum(self.albedo, floor) ** (1 - share) * np.maximum(colour, floor) ** share
+
     def mix(self, amount: Float32, colour: Float32) -> None:
         """Lay `colour` `[3]` or `[P, 3]` over the albedo with opacity `amount` `[P]`."""
         self.albedo += amount[:, None] * (colour - self.albedo)
@@ -83,7 +89,8 @@ def _blob(place: Float32, centre: tuple[float, float, float], radius: tuple[floa
     """Return a symmetric Gaussian bump `[P]`; x counts from the middle of the face."""
     x, y, z = place.T
     inner = ((np.abs(x) - centre[0]) / radius[0]) ** 2 + ((y - centre[1]) / radius[1]) ** 2
-    return np.exp(-(inner + ((z - centre[2]) / radius[2]) ** 2)).astype(np.float32)
+    bump: Float32 = np.exp(-(inner + ((z - centre[2]) / radius[2]) ** 2)).astype(np.float32)
+    return bump
 
 
 def _tone(look: Appearance) -> Float32:
@@ -106,7 +113,9 @@ def _skin(surface: Surface, look: Appearance, q: Float32, masks: dict[str, Float
     surface.albedo *= 1 - (0.3 * look.shadows * tired)[:, None] * np.array([0.5, 0.9, 0.7], np.float32)
     grain = look.mottle * (noise(q, 5, 1) - 0.5) + 0.10 * (noise(q, 22, 2) - 0.5) + 0.10 * (noise(q, 60, 4) - 0.5)
     surface.albedo *= (1 + grain)[:, None]
-    oily = 0.18 * _blob(q, (0, 7.0, 1.6), (0.12, 0.5, 0.4)) + 0.12 * _blob(q, (0, 7.8, 1.4), (0.4, 0.25, 0.4))
+    oily = 0.18 * _blob(q, (0, 7.0, 1.6), (0.12, 0.5, 0.4)) * step(6.85, 7.0, y) + 0.12 * _blob(
+        q, (0, 7.8, 1.4), (0.4, 0.25, 0.4)
+    )
     surface.gloss += oily
 
     lips = step(0.25, 0.75, masks["lips"]) * np.float32(look.lip_amount)
@@ -120,7 +129,10 @@ def _skin(surface: Surface, look: Appearance, q: Float32, masks: dict[str, Float
 
     inside = step(0.3, 0.7, masks["inside-mouth"]) * step(1.50, 1.42, z)
     surface.mix(inside, to_linear((0.42, 0.14, 0.13)))
-    surface.occlusion *= 1 - inside * (1 - 0.5 * step(0.7, 1.45, z))
+    depth = 0.12 + 0.3 * step(1.0, 1.45, z)
+    surface.occlusion += inside * (depth - surface.occlusion)
+    surface.scatter *= 1 - inside
+    surface.gloss *= 1 - inside
 
     oval = np.sqrt((x / look.collar) ** 2 + ((z - 0.05) / 0.95) ** 2)
     cloth = step(0.97, 1.03, oval) * step(6.0, 5.95, y)
@@ -143,20 +155,20 @@ def _hair_on_skin(surface: Surface, look: Appearance, q: Float32, lips: Float32,
     across = np.abs(y - ridge) / thick
     brow = step(1.25, 0.45, across + 0.7 * hairs) * (0.75 + 0.5 * hairs)
     brow *= step(-0.08, 0.10, along) * step(1.05, 0.85, along) * (z > 0.9) * np.float32(look.brow_density)
-    surface.mix(np.clip(brow, 0, 1).astype(np.float32), hair)
+    surface.stain(np.clip(brow, 0, 1), hair)
     surface.gloss *= 1 - 0.7 * np.clip(brow, 0, 1)
     dots = 0.7 + 0.6 * noise(q, 50, 11)
     if look.stubble:
         jaw = step(6.78, 6.52, y - 0.55 * step(0.38, 0.75, ax)) * step(5.95, 6.25, y) * step(0.25, 0.7, z)
-        lip = step(0.32, 0.18, ax) * step(6.88, 6.82, y) * step(6.64, 6.72, y) * (z > 1.2)
-        amount = np.clip(np.maximum(jaw, lip) * (1 - lips) * dots * look.stubble * 0.55, 0, 1)
-        surface.mix(amount.astype(np.float32), hair)
+        lip = step(0.42, 0.12, ax) * step(6.92, 6.76, y) * step(6.60, 6.70, y) * (z > 1.2)
+        amount = np.clip(np.maximum(jaw, lip) * (1 - lips) * dots * look.stubble * 0.45, 0, 1)
+        surface.stain(amount, hair)
         surface.gloss *= 1 - 0.5 * amount
     if look.scalp:
         angle = np.degrees(np.abs(np.arctan2(x, z - 0.45)))
         line = np.interp(angle, [0, 30, 50, 66, 80, 92, 108, 130, 180], _HAIRLINE)
         crown = step(-0.05, 0.25, (y - line).astype(np.float32)) * (1 - ears) * dots * np.float32(look.scalp)
-        surface.mix(np.clip(crown, 0, 1).astype(np.float32), hair)
+        surface.stain(np.clip(crown, 0, 1), hair)
 
 
 _HAIRLINE = (8.02, 8.02, 7.82, 7.42, 7.02, 7.30, 7.05, 6.78, 6.62)  # heights by angle from the front
@@ -176,8 +188,8 @@ def _eye(surface: Surface, look: Appearance, q: Float32, centre: NDArray[np.floa
     surface.mix(step(1.10, 0.90, radius / _IRIS_RADIUS) * front, iris)
     surface.mix(step(1.15, 0.85, radius / _PUPIL_RADIUS) * front, np.full(3, 0.004, np.float32))
     surface.occlusion[:] = 0.85 - 0.5 * step(0.0, 0.085, y)
-    surface.gloss[:] = 0.9
-    surface.shininess[:] = 220.0
+    surface.gloss[:] = 0.35
+    surface.shininess[:] = 300.0
     surface.scatter[:] = 0.4
 
 
@@ -190,9 +202,11 @@ def _inside(surface: Surface, q: Float32, part: NDArray[np.int64]) -> None:
     gap = np.zeros(len(q), np.float32)
     for place in (0.0, 0.075, 0.135, 0.195, 0.25):
         gap = np.maximum(gap, np.exp(-(((arch - place) / 0.006) ** 2)).astype(np.float32))
-    white = to_linear((0.90, 0.86, 0.80)) * (1 - 0.35 * gap)[:, None]
+    white = to_linear((0.93, 0.90, 0.85)) * (1 - 0.2 * gap)[:, None]
+    back = step(0.15, 0.27, arch)[:, None]  # the corners of the mouth lie in the dark
+    white = white * (1 - back) + to_linear((0.45, 0.30, 0.27)) * back
     surface.albedo[:] = np.where(teeth[:, None], white, to_linear((0.66, 0.33, 0.33)))
-    surface.occlusion[:] = np.where(teeth, 0.25 + 0.75 * step(1.05, 1.45, z), 0.5 * step(0.8, 1.4, z))
+    surface.occlusion[:] = np.where(teeth, 1.0 - 0.6 * step(0.12, 0.27, arch), 0.5 * step(0.8, 1.4, z))
     surface.gloss[:] = 0.35
     surface.shininess[:] = 40.0
     surface.scatter[:] = 0.6

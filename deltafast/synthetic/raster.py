@@ -81,9 +81,7 @@ def _nearest(
     return key, row, np.stack([1.0 - w1 - w2, w1, w2], 1)
 
 
-def interpolate(
-    values: NDArray[np.float32], triangles: NDArray[np.int64], fragments: Fragments
-) -> NDArray[np.float32]:
+def interpolate(values: NDArray[np.float32], triangles: NDArray[np.int64], fragments: Fragments) -> NDArray[np.float32]:
     """Interpolate vertex values `[V]` or `[V, D]` at the fragments: `[P]` or `[P, D]`."""
     corner = triangles[fragments.triangle]  # [P, 3]
     weight = fragments.weight if values.ndim == 1 else fragments.weight[:, :, None]
@@ -99,4 +97,5 @@ def vertex_normals(points: NDArray[np.float64], triangles: NDArray[np.int64]) ->
     face = np.cross(b - a, c - a)  # [T, 3]
     index = triangles.T.ravel()
     total = np.stack([np.bincount(index, np.tile(face[:, k], 3), len(points)) for k in range(3)], 1)
-    return total / np.maximum(np.sqrt((total * total).sum(1, keepdims=True)), 1e-12)
+    normals: NDArray[np.float64] = total / np.maximum(np.sqrt((total * total).sum(1, keepdims=True)), 1e-12)
+    return normals

@@ -6,7 +6,7 @@ import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,7 +198,7 @@ def _render(job: _Job) -> FrameRecord:
     return record
 
 
-def _run(jobs: Sequence[_Job], workers: int) -> Iterator[FrameRecord]:
+def _run(jobs: Sequence[_Job], workers: int) -> Generator[FrameRecord, None, None]:
     """Yield records as frames finish; on an interrupt the pool is stopped and finished frames stay."""
     if workers == 1:
         yield from map(_render, jobs)
