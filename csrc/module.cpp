@@ -7,6 +7,9 @@
 #include <string>
 
 #include "kernels/cpu/dispatch.h"
+#if defined(DELTAFAST_CUDA)
+#include "ops/device.h"
+#endif
 
 #define DELTAFAST_STRING_(x) #x
 #define DELTAFAST_STRING(x) DELTAFAST_STRING_(x)
@@ -56,6 +59,14 @@ pybind11::dict build_info() {
   return info;
 }
 
+bool cuda_stream_is_reachable() {
+#if defined(DELTAFAST_CUDA)
+  return deltafast::ops::stream_lookup_works();
+#else
+  return false;
+#endif
+}
+
 void use_instruction_set(const std::string& name) {
   if (!deltafast::cpu::use_instruction_set(name.c_str())) {
     throw pybind11::value_error("instruction set '" + name + "' is not built in or does not run on this processor");
@@ -67,5 +78,7 @@ void use_instruction_set(const std::string& name) {
 PYBIND11_MODULE(_C, module) {
   module.doc() = "deltafast's compiled kernels; importing it registers torch.ops.deltafast";
   module.def("build_info", &build_info, "What this build is made of, as a dict.");
+  module.def("cuda_stream_is_reachable", &cuda_stream_is_reachable,
+             "Whether torch's current CUDA stream can be looked up in this process; needs no GPU.");
   module.def("use_instruction_set", &use_instruction_set, "Choose the CPU kernels by name (for tests).");
 }

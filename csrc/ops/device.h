@@ -18,6 +18,9 @@ using cuda::CudaTarget;
 // The stream that torch uses on `device` now, and the element type of `x`.
 CudaTarget cuda_target(const Tensor& x, const char* op);
 
+// Whether torch's stream getter is found in this process; needs no GPU.
+bool stream_lookup_works();
+
 // Throws, naming the op and the remedy, unless `error` is cudaSuccess.
 void check_cuda(int error, const char* op);
 

@@ -1,0 +1,35 @@
+// Entry points of the CUDA kernels, free of torch. Each returns the launch's cudaError_t as an int (0 is success) and
+// works on the current device, asynchronously on the given stream.
+#pragma once
+
+#include "kernels/modulated_epilogue.h"
+#include "kernels/upfirdn2d.h"
+
+namespace deltafast {
+
+// The filter stays on the device as the caller gave it; flipping and gain are applied when a block loads it.
+struct Upfirdn2dCudaParams {
+  Upfirdn2dShape shape;
+  const void* x = nullptr;
+  void* y = nullptr;
+  const float* f = nullptr;  // [taps_w] if separable (taps_h equal), else [taps_h, taps_w]
+  bool separable = false;
+  bool flip_filter = false;
+  float gain = 1.0f;
+};
+
+namespace cuda {
+
+enum class Element { kFloat, kHalf, kBfloat16 };
+
+struct CudaTarget {
+  Element element = Element::kFloat;  // type of x, y and their gradients
+  void* stream = nullptr;             // a cudaStream_t
+};
+
+int modulated_epilogue(const EpilogueParams<float>& params, const CudaTarget& target);
+int modulated_epilogue_backward(const EpilogueParams<float>& params, const CudaTarget& target);
+int upfirdn2d(const Upfirdn2dCudaParams& params, const CudaTarget& target);
+
+}  // namespace cuda
+}  // namespace deltafast
