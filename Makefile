@@ -18,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := $(VENV)/bin
 BUILD_TOOLS := setuptools cmake ninja pybind11
 NATIVE := $(shell find csrc -type f \( -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' \) 2>/dev/null)
-BUILD_INPUTS := $(NATIVE) $(wildcard setup.py CMakeLists.txt *_backend.py) pyproject.toml constraints.txt
+BUILD_INPUTS := $(NATIVE) $(wildcard setup.py CMakeLists.txt build_backend/*.py) pyproject.toml constraints.txt
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14

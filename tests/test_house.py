@@ -175,7 +175,8 @@ def test_the_readme_starts_with_the_two_commands() -> None:
 
 
 def test_environment_variables_are_few_and_all_in_the_table() -> None:
-    sources = [*(_ROOT / "deltafast").rglob("*.py"), *_ROOT.glob("*.py"), _ROOT / "tests" / "conftest.py"]
+    sources = [path for folder in ("deltafast", "build_backend") for path in (_ROOT / folder).rglob("*.py")]
+    sources += [*_ROOT.glob("*.py"), _ROOT / "tests" / "conftest.py"]
     read: set[str] = set()
     for path in sources:
         read |= set(re.findall(r"""["'](DELTAFAST_[A-Z_]+)["']""", path.read_text(encoding="utf-8")))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from typing import Annotated, Any
 
 import typer
@@ -23,82 +21,42 @@ def info(
     if as_json:
         print(json.dumps(facts, indent=2, sort_keys=True))
     else:
-        for section, entries in facts.items():
-            print(section)
-            width = max(len(name) for name in entries)
-            for name, value in entries.items():
-                print(f"  {name:<{width}}  {_as_text(value)}")
-    if "error" in facts["extension"]:
+        _print(facts)
+    if "extension_error" in facts:
         raise typer.Exit(1)
 
 
-def _facts() -> dict[str, dict[str, Any]]:
-    return {
-        "deltafast": _package(),
-        "extension": _extension(),
-        "torch": _torch(),
-        "devices": _devices(),
-        "files": _files(),
-    }
-
-
-def _package() -> dict[str, Any]:
-    import deltafast
-
-    return {
-        "version": deltafast.__version__,
-        "folder": os.path.dirname(deltafast.__file__),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-    }
-
-
-def _extension() -> dict[str, Any]:
-    import importlib
-
-    from deltafast.errors import BuildError
-
-    try:
-        importlib.import_module("deltafast.ops")  # loads the extension beside torch, or says in words why it cannot
-    except BuildError as error:
-        return {"error": str(error)}
-    from deltafast import _C
-
-    return {"file": _C.__file__, **_C.build_info()}
-
-
-def _torch() -> dict[str, Any]:
-    import torch
-
-    return {
-        "version": torch.__version__,
-        "cuda": torch.version.cuda or "a CPU build",
-        "threads": torch.get_num_threads(),
-    }
-
-
-def _devices() -> dict[str, Any]:
-    import torch
-
-    found: dict[str, Any] = {"cpu": f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"}
-    if not torch.cuda.is_available():
-        found["cuda"] = "none that torch can use"
-        return found
-    for index in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(index)
-        memory = properties.total_memory / 2**30
-        found[f"cuda:{index}"] = f"{properties.name}, sm_{properties.major}{properties.minor}, {memory:.0f} GiB"
-    return found
-
-
-def _files() -> dict[str, Any]:
+def _facts() -> dict[str, Any]:
+    from deltafast.build_info import build_info
     from deltafast.delta.editor import list_editors
     from deltafast.files import cache_dir
 
-    return {"cache": str(cache_dir()), "bundled editors": list_editors()}
+    return {**build_info(), "cache": str(cache_dir()), "bundled editors": list_editors()}
+
+
+def _print(facts: dict[str, Any], indent: str = "") -> None:
+    """Print one line for each value, nested objects indented below their name."""
+    width = max((len(name) for name, value in facts.items() if not _is_nested(value)), default=0)
+    for name, value in facts.items():
+        shown = name.replace("_", " ")
+        if isinstance(value, dict):
+            print(f"{indent}{shown}")
+            _print(value, indent + "  ")
+        elif _is_nested(value):
+            for index, entry in enumerate(value):
+                print(f"{indent}{shown} {index}")
+                _print(entry, indent + "  ")
+        else:
+            print(f"{indent}{shown:<{width}}  {_as_text(value)}")
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(entry, dict) for entry in value))
 
 
 def _as_text(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return ", ".join(str(item) for item in value) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(str(entry) for entry in value) or "none"
     return "none" if value is None or value == "" else str(value)

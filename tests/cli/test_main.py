@@ -102,11 +102,11 @@ def test_ctrl_c_says_that_the_work_is_kept_and_the_same_command_finishes_it(tmp_
 def test_info_names_what_matters_and_is_json_on_request() -> None:
     plain = CliRunner().invoke(app, ["info"])
     assert plain.exit_code == 0, plain.output
-    for word in ("deltafast", "extension", "torch", "devices", "cache"):
+    for word in ("deltafast", "extension", "torch", "cpu", "cuda", "cache", "bundled editors"):
         assert word in plain.stdout
     facts = json.loads(CliRunner().invoke(app, ["info", "--json"]).stdout)
-    assert facts["deltafast"]["version"] == deltafast.__version__
-    assert set(facts) == {"deltafast", "extension", "torch", "devices", "files"}
+    assert facts["deltafast"] == deltafast.__version__
+    assert Path(facts["extension"]["file"]).is_file()
 
 
 def test_info_reports_a_missing_extension_and_fails() -> None:
