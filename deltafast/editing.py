@@ -257,7 +257,12 @@ def _options(
     if output not in ("float", "uint8"):
         raise InvalidInputError(f'output must be "float" or "uint8", got {output!r}')
     chosen = None if layers is None else check_slots(layers, generator.num_ws)
-    device = None if output_device is None else torch.device(output_device)
+    try:
+        device = None if output_device is None else torch.device(output_device)
+    except (RuntimeError, TypeError) as error:
+        raise InvalidInputError(
+            f"output_device must be a device such as cpu or cuda:0, got {output_device!r}"
+        ) from error
     return _Options(batch_size, chosen, noise_mode, raw, output, synthesise, device)
 
 

@@ -1,0 +1,167 @@
+"""`deltafast edit`: folders of latents or seeds to images; repeated it adds only what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+import deltafast
+from deltafast.cli import app
+from deltafast.cli._latent_files import read_latent_file
+from deltafast.delta import DeltaConfig, train_editor
+from deltafast.errors import InvalidInputError
+from deltafast.files import read_image
+from deltafast.generators.base import Generator
+from deltafast.sequence_latents import GeneratorId, SequenceLatents
+
+
+@pytest.fixture(scope="module")
+def checkpoint(shared_dir: Path) -> Path:
+    return shared_dir / "fixtures" / "rosinality-64-narrow.pt"
+
+
+@pytest.fixture(scope="module")
+def generator(checkpoint: Path) -> Generator:
+    return deltafast.load_generator(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def editor_file(generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    random = torch.Generator().manual_seed(0)
+    direction = torch.randn(generator.num_ws, generator.w_dim, generator=random)
+    t = torch.tensor([-1.0, 0.0, 1.0])[:, None, None]
+    tensors = {
+        ("yaw", n): torch.randn(1, generator.num_ws, generator.w_dim, generator=random) + t * direction for n in "ab"
+    }
+    latents = SequenceLatents({"yaw": [-1.0, 0.0, 1.0]}, ["a", "b"], tensors, GeneratorId.of(generator))
+    path = tmp_path_factory.mktemp("editor") / "yaw.safetensors"
+    train_editor(latents, "yaw", DeltaConfig(slots=(0, 1), dim=2, width=8, steps=20, pairs=2), out=path, plot=False)
+    return path
+
+
+@pytest.fixture
+def codes(generator: Generator, tmp_path: Path) -> Path:
+    """Latents in every format that is read, and one file that is none."""
+    folder = tmp_path / "codes"
+    folder.mkdir()
+    ws = generator.mapping(torch.randn(4, generator.z_dim, generator=torch.Generator().manual_seed(0)))
+    torch.save(ws[:1], folder / "one.pt")
+    np.save(folder / "two.npy", ws[1:2].numpy())
+    save_file({"ws": ws[2:4].clone()}, folder / "three.safetensors")
+    torch.save({"anything": object()}, folder / "evil.pt")
+    return folder
+
+
+def _edit(checkpoint: Path, editor: object, *arguments: object) -> tuple[int, str]:
+    words = ["edit", *map(str, arguments), "--editor", str(editor), "--generator", str(checkpoint)]
+    result = CliRunner().invoke(app, words)
+    return result.exit_code, result.output
+
+
+def test_a_folder_is_edited_and_its_bad_file_reported(
+    codes: Path, checkpoint: Path, editor_file: Path, generator: Generator, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    sweep = ["--alpha", "-1", "--alpha", "0", "--alpha", "1.5"]
+    code, text = _edit(checkpoint, editor_file, codes, out, *sweep, "--latents", "--batch-size", 2)
+    assert code == 1
+    assert "evil.pt" in text
+    assert "1 of 4 inputs could not be edited" in text
+    names = ["one", "two", "three-0000", "three-0001"]
+    wanted = {f"{name}_{alpha}.png" for name in names for alpha in ("-1", "+0", "+1.5")}
+    assert {p.name for p in out.glob("*.png")} == wanted
+    ws = torch.load(codes / "one.pt", weights_only=True)
+    unedited = (generator.synthesis(ws)[0] * 127.5 + 127.5).round().clamp(0, 255).permute(1, 2, 0)
+    assert np.abs(read_image(out / "one_+0.png").astype(int) - unedited.numpy().astype(int)).max() <= 1
+    latents = load_file(out / "one.safetensors")["ws"]
+    assert latents.shape == (3, generator.num_ws, generator.w_dim)
+    assert torch.equal(latents[1], ws[0])
+
+    kept = (out / "one_-1.png").stat().st_mtime_ns
+    (out / "two_+0.png").unlink()
+    (codes / "evil.pt").unlink()
+    code, text = _edit(checkpoint, editor_file, codes, out, *sweep, "--latents")
+    assert code == 0, text
+    assert "1 faces edited" in text
+    assert (out / "two_+0.png").exists()
+    assert (out / "one_-1.png").stat().st_mtime_ns == kept
+
+    code, text = _edit(checkpoint, editor_file, codes, out, "--alpha", "2")
+    assert code == 1
+    assert "other settings" in text
+
+
+def test_seeds_are_the_same_faces_whatever_the_batch(checkpoint: Path, editor_file: Path, tmp_path: Path) -> None:
+    one, all_at_once = tmp_path / "one", tmp_path / "all"
+    assert _edit(checkpoint, editor_file, one, "--seeds", "0-2,7", "--batch-size", 1)[0] == 0
+    assert _edit(checkpoint, editor_file, all_at_once, "--seeds", "0-2,7", "--batch-size", 8)[0] == 0
+    names = sorted(p.name for p in one.glob("*.png"))
+    assert names == [f"seed{k:04d}_+1.png" for k in (0, 1, 2, 7)]
+    for name in names:
+        difference = read_image(one / name).astype(int) - read_image(all_at_once / name).astype(int)
+        assert np.abs(difference).max() <= 1
+
+
+def test_an_editor_can_have_its_own_alpha(checkpoint: Path, editor_file: Path, tmp_path: Path) -> None:
+    sweep = ["--editor", f"{editor_file}=0.5", "--alpha", "0", "--alpha", "0.5"]
+    assert _edit(checkpoint, editor_file, tmp_path / "two", "--seeds", "3", *sweep)[0] == 0
+    assert _edit(checkpoint, f"{editor_file}=0.5", tmp_path / "fixed", "--seeds", "3")[0] == 0
+    assert [p.name for p in (tmp_path / "fixed").glob("*.png")] == ["seed0003_+1.png"]
+    fixed = read_image(tmp_path / "fixed" / "seed0003_+1.png").astype(int)
+    assert np.abs(read_image(tmp_path / "two" / "seed0003_+0.png").astype(int) - fixed).max() <= 1
+    assert np.abs(read_image(tmp_path / "two" / "seed0003_+0.5.png").astype(int) - fixed).max() > 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["out"], "INPUT and OUT"),
+        (["a", "b", "--seeds", "1"], "OUT with --seeds"),
+        (["absent", "out"], "neither a folder nor a file"),
+        (["out", "--seeds", "x"], "seeds"),
+        (["out", "--seeds", "1", "--alpha", "nan"], "finite"),
+        (["out", "--seeds", "1", "--alpha", "1", "--alpha", "1"], "different"),
+        (["out", "--seeds", "1", "--layers", "99"], "slots"),
+        (["out", "--seeds", "1", "--noise-mode", "loud"], "noise-mode"),
+        (["out", "--seeds", "1", "--editor", "nobody"], "nobody"),
+    ],
+)
+def test_mistakes_end_in_one_line(
+    checkpoint: Path,
+    editor_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, text = _edit(checkpoint, editor_file, *arguments)
+    assert code == 1
+    assert text.startswith("error: ")
+    assert words in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_latent_files_of_every_kind_are_read_and_nothing_is_executed(tmp_path: Path) -> None:
+    ws = torch.randn(2, 3, 4)
+    torch.save({"latent": ws}, tmp_path / "a.pt")
+    np.savez(tmp_path / "b.npz", w=ws.numpy())
+    np.save(tmp_path / "c.npy", ws.numpy().astype(">f4"))
+    save_file({"whatever": ws}, tmp_path / "d.safetensors")
+    for name in ("a.pt", "b.npz", "c.npy", "d.safetensors"):
+        torch.testing.assert_close(read_latent_file(tmp_path / name), ws)
+    np.save(tmp_path / "e.npy", np.array([object()]), allow_pickle=True)
+    np.save(tmp_path / "f.npy", np.arange(4))
+    torch.save([1, 2], tmp_path / "g.pt")
+    torch.save(print, tmp_path / "h.pt")
+    save_file({"x": ws, "y": ws + 1}, tmp_path / "i.safetensors")
+    (tmp_path / "j.npy").write_bytes(b"")
+    (tmp_path / "k.npz").write_bytes(b"PK")
+    for name in ("e.npy", "f.npy", "g.pt", "h.pt", "i.safetensors", "j.npy", "k.npz", "absent.pt"):
+        with pytest.raises(InvalidInputError, match=name):
+            read_latent_file(tmp_path / name)

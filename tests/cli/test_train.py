@@ -1,0 +1,97 @@
+"""`deltafast train` and `deltafast editors`: one command makes an editor file, its losses and a picture of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from deltafast.cli import app
+from deltafast.delta import load_editor
+from deltafast.sequence_latents import GeneratorId, SequenceLatents
+
+
+@pytest.fixture
+def latents(tmp_path: Path) -> Path:
+    """Projected sequences of five identities, as `deltafast project` leaves them."""
+    random = torch.Generator().manual_seed(0)
+    direction = torch.randn(4, 8, generator=random)
+    names = ["female", "male", "x", "y", "z"]
+    t = torch.tensor([-1.0, 0.0, 1.0])[:, None, None]
+    tensors = {("yaw", n): torch.randn(1, 4, 8, generator=random) + t * direction for n in names}
+    SequenceLatents({"yaw": [-20.0, 0.0, 20.0]}, names, tensors, GeneratorId("g", "f" * 64, "w")).save(
+        tmp_path / "latents.safetensors"
+    )
+    return tmp_path / "latents.safetensors"
+
+
+def _train(*arguments: object) -> tuple[int, str]:
+    small = ["--steps", "20", "--width", "8", "--dim", "2"]
+    result = CliRunner().invoke(app, ["train", *map(str, arguments), "--attribute", "yaw", *small])
+    return result.exit_code, result.output
+
+
+def test_train_writes_editor_losses_and_picture(latents: Path, tmp_path: Path) -> None:
+    out = tmp_path / "made" / "yaw.safetensors"
+    code, text = _train(latents.parent, "--out", out, "--slots", "0-1,3", "--report", 2)
+    assert code == 0, text
+    assert load_editor(out).slots == (0, 1, 3)
+    assert load_editor(out).info.training["identities"] == 3
+    assert (out.parent / "yaw-loss.png").read_bytes().startswith(b"\x89PNG")
+    assert len((out.parent / "yaw-loss.csv").read_text().splitlines()) == 21
+    assert "LINEAR" in text
+    assert str(out) in text.replace("\n", "")
+    before = out.read_bytes()
+    assert _train(latents, "--out", out, "--slots", "0-1,3", "--report", 2)[0] == 0  # finished: nothing to do
+    assert out.read_bytes() == before
+
+
+def test_other_settings_end_in_one_line(latents: Path, tmp_path: Path) -> None:
+    out = tmp_path / "yaw.safetensors"
+    assert _train(latents, "--out", out)[0] == 0
+    code, text = _train(latents, "--out", out, "--seed", 1)
+    assert code == 1
+    assert "Traceback" not in text
+    assert "--restart" in text
+    assert _train(latents, "--out", out, "--seed", 1, "--restart")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--slots", "9"], "0 to 3"),
+        (["--slots", "x"], "0-5,8"),
+        (["--lr", "-1"], "lr"),
+        (["--negative", "sometimes"], "negative"),
+        (["--identities", "9"], "identities"),
+        (["--report", "5"], "hold out"),
+    ],
+)
+def test_mistakes_end_in_one_line(latents: Path, tmp_path: Path, arguments: list[str], words: str) -> None:
+    code, text = _train(latents, "--out", tmp_path / "yaw.safetensors", *arguments)
+    assert code == 1
+    assert words in text
+    assert text.startswith("error: ")
+
+
+def test_files_that_are_no_latents_are_named(latents: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    code, text = _train(tmp_path / "broken.safetensors", "--out", tmp_path / "yaw.safetensors")
+    assert code == 1
+    assert "broken.safetensors" in text.replace("\n", "")
+    assert _train(latents, "--out", tmp_path / "yaw.pt")[0] == 1
+
+
+def test_editors_tells_what_a_file_holds(latents: Path, tmp_path: Path) -> None:
+    out = tmp_path / "yaw.safetensors"
+    assert _train(latents, "--out", out, "--slots", "1")[0] == 0
+    shown = CliRunner().invoke(app, ["editors", str(out)])
+    assert shown.exit_code == 0
+    assert "0..20" in shown.output
+    facts = json.loads(CliRunner().invoke(app, ["editors", "--json", str(out)]).output)
+    assert facts[str(out)]["slots"] == [1]
+    assert CliRunner().invoke(app, ["editors"]).exit_code == 0
+    assert CliRunner().invoke(app, ["editors", "nobody"]).exit_code == 1
