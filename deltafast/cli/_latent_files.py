@@ -28,8 +28,8 @@ def read_latent_file(path: Path) -> Any:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    failures = (OSError, ValueError, RuntimeError, EOFError, KeyError, SafetensorError)
-    failures = (*failures, pickle.UnpicklingError, zipfile.BadZipFile)
+    failures: tuple[type[Exception], ...] = (OSError, ValueError, RuntimeError, EOFError, KeyError, SafetensorError)
+    failures += (pickle.UnpicklingError, zipfile.BadZipFile)
     try:
         if path.suffix == ".safetensors":
             found: Any = load_file(path)

@@ -149,24 +149,18 @@ def _editors(given: list[str], sweep: list[float], G: Generator) -> tuple[list[E
 
 
 def _seed_units(text: str, psi: float, G: Generator, size: int) -> Iterator[_Unit]:
-    from deltafast.delta.slots import parse_slots
-    from deltafast.errors import InvalidInputError
+    from deltafast.delta.slots import parse_ranges
 
-    try:
-        seeds = parse_slots(text)
-    except InvalidInputError:
-        raise InvalidInputError(f"seeds are written like 0-63 or 1,5,9; got {text!r}") from None
+    seeds = parse_ranges(text, "seeds", 2**32 - 1)
     for start in range(0, len(seeds), size):
         part = seeds[start : start + size]
         yield _Unit(f"seeds {part[0]}-{part[-1]}", lambda part=part: _sample(part, psi, G))  # type: ignore[misc]
 
 
 def _sample(seeds: tuple[int, ...], psi: float, G: Generator) -> tuple[Any, list[str]]:
-    import torch
+    from deltafast.generators.seeds import latents_from_seeds
 
-    z = [torch.randn(1, G.z_dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    with torch.no_grad():
-        ws = G.mapping(torch.cat(z).to(G.device), truncation_psi=psi)
+    ws = latents_from_seeds(G, seeds, psi)  # [N, num_ws, w_dim]
     return ws, [f"seed{seed:04d}" for seed in seeds]
 
 

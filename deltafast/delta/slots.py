@@ -8,21 +8,31 @@ from deltafast.errors import EditorError, InvalidInputError
 from deltafast.generators.base import match_slots
 from deltafast.sequence_latents import GeneratorId
 
-__all__ = ["check_slots", "check_w_space", "map_slots", "parse_slots"]
+__all__ = ["check_slots", "check_w_space", "map_slots", "parse_ranges", "parse_slots"]
 
 
-def parse_slots(text: str) -> tuple[int, ...]:
-    """Read slots written like "0-5,8": ranges include both ends. Raises `InvalidInputError` for anything else."""
+def parse_ranges(text: str, what: str, largest: int) -> tuple[int, ...]:
+    """Read whole numbers 0 .. largest written like "0-5,8", sorted, each once: ranges include both ends.
+
+    `what` is what the numbers are called in the `InvalidInputError` for anything else, or for over a million of them.
+    """
     found: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            raise InvalidInputError(f"slots are written like 0-5,8; cannot read {text!r}")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise InvalidInputError(f"{what} are written like 0-5,8; cannot read {text!r}")
         low, high = int(first), int(last if dash else first)
-        if high < low or high > 999:
-            raise InvalidInputError(f"slots are written like 0-5,8; {part.strip()!r} is no rising range of slots")
+        if high < low or high > largest:
+            raise InvalidInputError(f"{what} are written like 0-5,8, up to {largest}; {part.strip()!r} does not fit")
+        if high - low >= 1_000_000:
+            raise InvalidInputError(f"{part.strip()!r} are more than a million {what}; split them over several calls")
         found.update(range(low, high + 1))
     return tuple(sorted(found))
+
+
+def parse_slots(text: str) -> tuple[int, ...]:
+    """Read W+ slots written like "0-5,8"; see `parse_ranges`."""
+    return parse_ranges(text, "slots", 999)
 
 
 def check_slots(slots: Iterable[int], num_ws: int) -> tuple[int, ...]:

@@ -98,10 +98,10 @@ def test_a_folder_is_edited_and_its_bad_file_reported(
 
 def test_seeds_are_the_same_faces_whatever_the_batch(checkpoint: Path, editor_file: Path, tmp_path: Path) -> None:
     one, all_at_once = tmp_path / "one", tmp_path / "all"
-    assert _edit(checkpoint, editor_file, one, "--seeds", "0-2,7", "--batch-size", 1)[0] == 0
-    assert _edit(checkpoint, editor_file, all_at_once, "--seeds", "0-2,7", "--batch-size", 8)[0] == 0
+    assert _edit(checkpoint, editor_file, one, "--seeds", "0-1,70000", "--batch-size", 1)[0] == 0
+    assert _edit(checkpoint, editor_file, all_at_once, "--seeds", "0-1,70000", "--batch-size", 8)[0] == 0
     names = sorted(p.name for p in one.glob("*.png"))
-    assert names == [f"seed{k:04d}_+1.png" for k in (0, 1, 2, 7)]
+    assert names == [f"seed{k:04d}_+1.png" for k in (0, 1, 70000)]
     for name in names:
         difference = read_image(one / name).astype(int) - read_image(all_at_once / name).astype(int)
         assert np.abs(difference).max() <= 1
