@@ -86,9 +86,9 @@ def test_mobilestylegan_has_the_published_mean_of_ffhq(shared_dir, mobilestylega
     golden = _golden(shared_dir, "mobilestylegan-ffhq.npz")
     assert mobilestylegan.w_space == "stylegan2-ffhq"
     assert mobilestylegan.w_avg.shape == (512,)
-    # Another set of 20,000 codes has the same mean within its sampling error: the mean is that of the network.
-    z = torch.randn(20_000, 512, generator=torch.Generator().manual_seed(1))
+    # Another set of codes has the same mean within its sampling error: the mean is that of the network.
+    z = torch.randn(4000, 512, generator=torch.Generator().manual_seed(1))
     other = torch.cat([mobilestylegan.mapping.code(part) for part in z.split(2000)]).mean(0)
-    assert F.cosine_similarity(other, mobilestylegan.w_avg, dim=0) > 0.999
+    assert F.cosine_similarity(other, mobilestylegan.w_avg, dim=0) > 0.998
     spread = (golden["w"] - mobilestylegan.w_avg).norm(dim=1)
-    assert (other - mobilestylegan.w_avg).norm() < 0.02 * spread.mean()
+    assert (other - mobilestylegan.w_avg).norm() < 0.05 * spread.mean()

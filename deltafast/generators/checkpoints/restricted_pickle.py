@@ -100,6 +100,13 @@ class _Array:
         self.values = flat.reshape(tuple(shape), order="F" if fortran else "C")  # fails where the sizes differ
 
 
+def _array_from_buffer(data: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> _Array:
+    """An array as pickle protocol 5 writes it."""
+    array = _Array()
+    array.__setstate__((1, shape, dtype, order == "F", data))
+    return array
+
+
 def _scalar(dtype: Any, data: Any = b"") -> Any:
     if not isinstance(dtype, _Dtype) or not isinstance(data, bytes) or len(data) != dtype.plain().itemsize:
         raise pickle.UnpicklingError("a numpy scalar that is no plain number")
@@ -177,7 +184,7 @@ class _Unpickler(_PurePython):  # type: ignore[misc]
     dispatch: ClassVar[dict[int, Any]] = {
         code: method
         for code, method in _PurePython.dispatch.items()
-        if code not in {op[0] for op in (pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.INST, pickle.OBJ)}
+        if code not in {op[0] for op in (pickle.NEXT_BUFFER, pickle.READONLY_BUFFER, pickle.INST, pickle.OBJ)}
     }
 
     def __init__(self, stream: _Bounded, path: str | os.PathLike[str]) -> None:
@@ -232,6 +239,12 @@ class _Unpickler(_PurePython):  # type: ignore[misc]
             raise pickle.UnpicklingError("a state for what can have none")
 
     dispatch[pickle.BUILD[0]] = load_build
+
+    def load_bytearray8(self) -> None:
+        """Read a bytearray as bytes; the base class allocates what is claimed before it reads."""
+        self.append(self.read(int.from_bytes(self.read(8), "little")))
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
 
     # The base class fills whatever has fitting methods, tensors too; here only lists, dicts and sets are filled.
 
@@ -319,6 +332,7 @@ _GLOBALS: dict[tuple[str, str], _Function] = {
         for core in ("core", "_core")
         for name, function in (("_reconstruct", _Function(_Array)), ("scalar", _Function(_scalar)))
     },
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _Function(_array_from_buffer) for core in ("core", "_core")},
     **{(module, "set"): _Function(_set) for module in ("builtins", "__builtin__")},
     ("_codecs", "encode"): _Function(_latin1),
 }

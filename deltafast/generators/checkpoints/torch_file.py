@@ -65,7 +65,8 @@ def _check_archive(stream: BinaryIO, size: int, path: str | os.PathLike[str]) ->
 def _first_line(error: BaseException) -> str:
     """The part of an error message that names its cause, on one line."""
     text = str(error).strip()
-    for marker in ("Unsupported global: ", "Unsupported operand ", "Unsupported class "):
-        if marker in text:
-            return (marker + text.split(marker, 1)[1]).splitlines()[0][:200]
-    return (text.splitlines()[0] if text else type(error).__name__)[:200]
+    cause = text.partition("WeightsUnpickler error: ")[2]
+    if not cause and text.startswith("Weights only load failed"):  # torch's advice surrounds the cause
+        cause = text.partition("\n")[2].strip()
+    lines = (cause or text).splitlines()
+    return (lines[0] if lines else type(error).__name__)[:200]
