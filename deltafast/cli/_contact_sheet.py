@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
 
 __all__ = ["Block", "contact_sheet"]
 
@@ -31,11 +36,11 @@ class Block:
 
 def contact_sheet(groups: Sequence[str], blocks: Sequence[Block]) -> NDArray[np.uint8]:
     """Lay blocks one below the other; all have the same groups of columns, named by `groups`. uint8 `[H, W, 3]`."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     first = blocks[0].pictures[0]
     cell = first[0].shape[1]
-    small, large = ImageFont.load_default(size=cell / 9), ImageFont.load_default(size=cell / 7)
+    small, large = _font(cell / 9), _font(cell / 7)
     line = round(cell / 6)
     margin = _GROUP_GAP + round(max(small.getlength(label) for block in blocks for label in block.rows)) + 2 * _GAP
     lefts = []  # where each group of columns begins
@@ -65,3 +70,11 @@ def contact_sheet(groups: Sequence[str], blocks: Sequence[Block]) -> NDArray[np.
             top += cell + _GAP
         top += _GROUP_GAP
     return np.asarray(sheet)
+
+
+def _font(size: float) -> FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib and has the Greek letters that Pillow's own font lacks."""
+    import matplotlib
+    from PIL import ImageFont
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)

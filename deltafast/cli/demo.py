@@ -121,7 +121,10 @@ def _sequences_block(generator: Generator, latents: SequenceLatents, renders: Ma
             for name in _ATTRIBUTES
         ]
         pictures += [rendered, [rebuilt[head, name] for name in _ATTRIBUTES]]
-    columns = [[f"{latents.attributes[name][index]:g}" for index in shown[name]] for name in _ATTRIBUTES]
+    columns = [
+        [_value_label(latents.attributes[name][index], renders.attributes[name]["unit"]) for index in shown[name]]
+        for name in _ATTRIBUTES
+    ]
     return Block("training sequences: synthetic heads, and their projections into W+", rows, columns, pictures)
 
 
@@ -148,6 +151,10 @@ def _edits_block(generator: Generator, seeds: range, psi: float, batch_size: int
     pictures = [[column[index] for column in columns] for index in range(len(seeds))]
     labels = [[f"α = {alpha:g}" for alpha in _ALPHAS]] * len(_ATTRIBUTES)
     return Block("edited faces, sampled from the generator", [f"seed {s}" for s in seeds], labels, pictures)
+
+
+def _value_label(value: float, unit: str) -> str:
+    return f"{value:.0f}°" if unit == "degree" else f"{value:.2g}"
 
 
 def _cells(images: Tensor) -> NDArray[np.uint8]:
