@@ -115,8 +115,7 @@ def _linear(
 ) -> tuple[Tensor, Tensor]:
     """A fully connected layer's weight `[out, in]` and bias `[out]` with its gains multiplied in."""
     weight = weights.shaped(f"{name}.weight", out_features, None)
-    bias_name = f"{name}.bias"
-    bias = weights.shaped(bias_name, weight.shape[0]) if bias_name in weights else torch.zeros(weight.shape[0])
+    bias = weights.shaped(f"{name}.bias", weight.shape[0])
     weight_gain = _number(modules, name, "weight_gain", multiplier / math.sqrt(weight.shape[1] or 1))
     return weight * weight_gain, bias * _number(modules, name, "bias_gain", multiplier)
 
