@@ -60,7 +60,7 @@ class CMakeBuild(build_ext):
 def refuse_unknown_platform() -> None:
     machine, system = platform.machine().lower(), platform.system()
     if sys.maxsize < 2**32 or machine not in ("x86_64", "amd64", "aarch64", "arm64"):
-        raise SystemExit(f"deltafast: processors of type {machine!r} are not supported, only x86-64 and aarch64 (64-bit).")
+        raise SystemExit(f"deltafast: {machine!r} processors are not supported, only 64-bit x86-64 and aarch64.")
     if system not in ("Linux", "Darwin", "Windows"):
         raise SystemExit(f"deltafast: {system} is not supported; Linux is, macOS and Windows build for the CPU.")
     if platform.python_implementation() != "CPython":

@@ -1,4 +1,5 @@
-// The extension module `deltafast._C`: the ops, registered with torch's stable ABI, and what this build is made of.
+// The extension module `deltafast._C`: the ops, registered with torch's stable ABI, and what this
+// build is made of.
 
 #include <pybind11/pybind11.h>
 #include <torch/csrc/stable/library.h>
@@ -53,7 +54,8 @@ pybind11::dict build_info() {
   info["cuda_architectures"] = "";
 #endif
   pybind11::list sets;
-  for (const char* const* name = deltafast::cpu::runnable_instruction_sets(); *name; ++name) sets.append(*name);
+  for (const char* const* name = deltafast::cpu::runnable_instruction_sets(); *name; ++name)
+    sets.append(*name);
   info["cpu_instruction_sets"] = sets;
   info["cpu_instruction_set"] = deltafast::cpu::instruction_set();
   return info;
@@ -69,7 +71,8 @@ bool cuda_stream_is_reachable() {
 
 void use_instruction_set(const std::string& name) {
   if (!deltafast::cpu::use_instruction_set(name.c_str())) {
-    throw pybind11::value_error("instruction set '" + name + "' is not built in or does not run on this processor");
+    throw pybind11::value_error("instruction set '" + name +
+                                "' is not built in or does not run on this processor");
   }
 }
 
@@ -80,5 +83,6 @@ PYBIND11_MODULE(_C, module) {
   module.def("build_info", &build_info, "What this build is made of, as a dict.");
   module.def("cuda_stream_is_reachable", &cuda_stream_is_reachable,
              "Whether torch's current CUDA stream can be looked up in this process; needs no GPU.");
-  module.def("use_instruction_set", &use_instruction_set, "Choose the CPU kernels by name (for tests).");
+  module.def("use_instruction_set", &use_instruction_set,
+             "Choose the CPU kernels by name (for tests).");
 }

@@ -37,14 +37,21 @@ struct EpilogueParams {
   int64_t splits = 1;
 };
 
-// What the backward pass sums over the pixels of each (sample, channel); g is the gradient that reaches u, the
-// argument of the leaky ReLU.
-enum EpilogueSum : int { kSumGradX = 0, kSumGrad = 1, kSumGradNoise = 2, kSumStyle = 3, kEpilogueSums = 4 };
-// kSumGradX: sum of g * x -> demod; kSumGrad: sum of g -> bias; kSumGradNoise: sum of g * noise -> strength;
-// kSumStyle: sum of grad * v -> style.
+// What the backward pass sums over the pixels of each (sample, channel); g is the gradient that
+// reaches u, the argument of the leaky ReLU.
+enum EpilogueSum : int {
+  kSumGradX = 0,
+  kSumGrad = 1,
+  kSumGradNoise = 2,
+  kSumStyle = 3,
+  kEpilogueSums = 4
+};
+// kSumGradX: sum of g * x -> demod; kSumGrad: sum of g -> bias; kSumGradNoise: sum of g * noise ->
+// strength; kSumStyle: sum of grad * v -> style.
 
-// Into how many parts the pixels are split for the sums. It depends on the shape alone, never on the machine, so the
-// order of summation, and with it every bit of the result, is the same from run to run.
+// Into how many parts the pixels are split for the sums. It depends on the shape alone, never on
+// the machine, so the order of summation, and with it every bit of the result, is the same from run
+// to run.
 inline int64_t epilogue_splits(int64_t pixels) {
   constexpr int64_t kPixelsPerSplit = 16384;
   constexpr int64_t kMaxSplits = 64;

@@ -1,5 +1,5 @@
-// Up-sampling by zero-stuffing, padding or cropping, FIR filtering and down-sampling in one pass: parameters and
-// entry points, free of torch.
+// Up-sampling by zero-stuffing, padding or cropping, FIR filtering and down-sampling in one pass:
+// parameters and entry points, free of torch.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,8 @@
 
 namespace deltafast {
 
-// Images are seen as [planes, H, W, inner]: NCHW has planes = N * C and inner = 1, NHWC planes = N and inner = C.
+// Images are seen as [planes, H, W, inner]: NCHW has planes = N * C and inner = 1, NHWC planes = N
+// and inner = C.
 struct Upfirdn2dShape {
   int64_t planes = 0;
   int64_t inner = 1;

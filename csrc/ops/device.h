@@ -1,4 +1,5 @@
-// Runs an op on the device of its tensors: the CPU kernel, or the CUDA kernel under a device guard on torch's stream.
+// Runs an op on the device of its tensors: the CPU kernel, or the CUDA kernel under a device guard
+// on torch's stream.
 #pragma once
 
 #include "kernels/modulated_epilogue.h"

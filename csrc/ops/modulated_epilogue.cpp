@@ -15,7 +15,8 @@ constexpr const char* kName = "modulated_epilogue";
 
 using OptionalTensor = std::optional<Tensor>;
 
-// Keeps the contiguous copies of the small arguments alive for as long as the parameters point into them.
+// Keeps the contiguous copies of the small arguments alive for as long as the parameters point into
+// them.
 template <typename A>
 struct Arguments {
   EpilogueParams<A> params;
@@ -24,14 +25,15 @@ struct Arguments {
 
   const A* keep(const OptionalTensor& t, std::initializer_list<int64_t> sizes, const char* name) {
     if (!t.has_value()) return nullptr;
-    constexpr ScalarType dtype = sizeof(A) == sizeof(double) ? ScalarType::Double : ScalarType::Float;
+    constexpr ScalarType dtype =
+        sizeof(A) == sizeof(double) ? ScalarType::Double : ScalarType::Float;
     kept.push_back(dense_argument(*t, x.tensor, dtype, sizes, kName, name));
     return static_cast<const A*>(kept.back().const_data_ptr());
   }
 
   Arguments(const Tensor& input, const OptionalTensor& demod, const OptionalTensor& noise,
-            const OptionalTensor& strength, const OptionalTensor& bias, const OptionalTensor& style, double slope,
-            double gain, std::optional<double> clamp)
+            const OptionalTensor& strength, const OptionalTensor& bias, const OptionalTensor& style,
+            double slope, double gain, std::optional<double> clamp)
       : x(dense_image(input, kName)) {
     const int64_t n = input.size(0), c = input.size(1), h = input.size(2), w = input.size(3);
     params.batch = n;
@@ -63,32 +65,39 @@ auto with_accumulation_type(const Tensor& x, Run run) {
 }
 
 Tensor forward(const Tensor& x, const OptionalTensor& demod, const OptionalTensor& noise,
-               const OptionalTensor& noise_strength, const OptionalTensor& bias, const OptionalTensor& next_style,
-               double negative_slope, double gain, std::optional<double> clamp) {
+               const OptionalTensor& noise_strength, const OptionalTensor& bias,
+               const OptionalTensor& next_style, double negative_slope, double gain,
+               std::optional<double> clamp) {
   return with_accumulation_type(x, [&](auto zero) {
     using A = decltype(zero);
-    Arguments<A> arguments(x, demod, noise, noise_strength, bias, next_style, negative_slope, gain, clamp);
+    Arguments<A> arguments(x, demod, noise, noise_strength, bias, next_style, negative_slope, gain,
+                           clamp);
     Tensor y = new_image(x, arguments.x.layout, x.size(0), x.size(1), x.size(2), x.size(3));
     if (x.numel() == 0) return y;
     arguments.params.y = y.mutable_data_ptr();
     run_kernel(
         x, kName, [&] { cpu::modulated_epilogue(arguments.params, parallel_for); },
-        [&](const CudaTarget& target) { return cuda_modulated_epilogue(arguments.params, target); });
+        [&](const CudaTarget& target) {
+          return cuda_modulated_epilogue(arguments.params, target);
+        });
     return y;
   });
 }
 
-std::tuple<Tensor, Tensor, Tensor> backward(const Tensor& grad, const Tensor& x, const OptionalTensor& demod,
-                                            const OptionalTensor& noise, const OptionalTensor& noise_strength,
-                                            const OptionalTensor& bias, const OptionalTensor& next_style,
-                                            double negative_slope, double gain, std::optional<double> clamp,
-                                            bool noise_needs_grad) {
+std::tuple<Tensor, Tensor, Tensor> backward(
+    const Tensor& grad, const Tensor& x, const OptionalTensor& demod, const OptionalTensor& noise,
+    const OptionalTensor& noise_strength, const OptionalTensor& bias,
+    const OptionalTensor& next_style, double negative_slope, double gain,
+    std::optional<double> clamp, bool noise_needs_grad) {
   return with_accumulation_type(x, [&](auto zero) {
     using A = decltype(zero);
-    constexpr ScalarType kAccumulate = sizeof(A) == sizeof(double) ? ScalarType::Double : ScalarType::Float;
-    Arguments<A> arguments(x, demod, noise, noise_strength, bias, next_style, negative_slope, gain, clamp);
+    constexpr ScalarType kAccumulate =
+        sizeof(A) == sizeof(double) ? ScalarType::Double : ScalarType::Float;
+    Arguments<A> arguments(x, demod, noise, noise_strength, bias, next_style, negative_slope, gain,
+                           clamp);
     EpilogueParams<A>& params = arguments.params;
-    STD_TORCH_CHECK(grad.scalar_type() == x.scalar_type(), kName, ": the gradient has another dtype than x");
+    STD_TORCH_CHECK(grad.scalar_type() == x.scalar_type(), kName,
+                    ": the gradient has another dtype than x");
     const int64_t n = x.size(0), c = x.size(1), h = x.size(2), w = x.size(3);
     const bool grad_noise_wanted = noise_needs_grad && noise.has_value();
     Tensor grad_x = new_image(x, arguments.x.layout, n, c, h, w);
@@ -100,12 +109,14 @@ std::tuple<Tensor, Tensor, Tensor> backward(const Tensor& grad, const Tensor& x,
       return std::make_tuple(grad_x, sums, grad_noise);
     }
     const ScalarType partial_type = x.is_cuda() ? ScalarType::Float : ScalarType::Double;
-    const Tensor partials = new_dense(x, {n, c, params.splits, int64_t{kEpilogueSums}}, partial_type);
+    const Tensor partials =
+        new_dense(x, {n, c, params.splits, int64_t{kEpilogueSums}}, partial_type);
     const Tensor dense_grad = to_layout(grad, arguments.x.layout);
     params.grad = dense_grad.const_data_ptr();
     params.grad_x = grad_x.mutable_data_ptr();
     params.sums = static_cast<A*>(sums.mutable_data_ptr());
-    params.grad_noise = grad_noise_wanted ? static_cast<A*>(grad_noise.mutable_data_ptr()) : nullptr;
+    params.grad_noise =
+        grad_noise_wanted ? static_cast<A*>(grad_noise.mutable_data_ptr()) : nullptr;
     params.partials = partials.mutable_data_ptr();
     run_kernel(
         x, kName, [&] { cpu::modulated_epilogue_backward(params, parallel_for); },
@@ -118,11 +129,14 @@ std::tuple<Tensor, Tensor, Tensor> backward(const Tensor& grad, const Tensor& x,
 
 void define_modulated_epilogue(torch::stable::detail::StableLibrary& library) {
   library.def(
-      "modulated_epilogue(Tensor x, Tensor? demod, Tensor? noise, Tensor? noise_strength, Tensor? bias, "
+      "modulated_epilogue(Tensor x, Tensor? demod, Tensor? noise, Tensor? noise_strength, Tensor? "
+      "bias, "
       "Tensor? next_style, float negative_slope, float gain, float? clamp) -> Tensor");
   library.def(
-      "modulated_epilogue_backward(Tensor grad, Tensor x, Tensor? demod, Tensor? noise, Tensor? noise_strength, "
-      "Tensor? bias, Tensor? next_style, float negative_slope, float gain, float? clamp, bool noise_needs_grad) "
+      "modulated_epilogue_backward(Tensor grad, Tensor x, Tensor? demod, Tensor? noise, Tensor? "
+      "noise_strength, "
+      "Tensor? bias, Tensor? next_style, float negative_slope, float gain, float? clamp, bool "
+      "noise_needs_grad) "
       "-> (Tensor, Tensor, Tensor)");
 }
 

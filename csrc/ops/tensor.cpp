@@ -17,16 +17,17 @@ bool is_channels_last(const Tensor& x) {
   return true;
 }
 
-Tensor new_strided(const Tensor& like, const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides,
-                   ScalarType dtype) {
+Tensor new_strided(const Tensor& like, const std::vector<int64_t>& sizes,
+                   const std::vector<int64_t>& strides, ScalarType dtype) {
   int32_t device_type = 0;
   int32_t device_index = 0;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device_index));
   const auto code = torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype));
   AtenTensorHandle handle = nullptr;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.data(), strides.data(),
-                                                  code, device_type, device_index, &handle));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.data(),
+                                                  strides.data(), code, device_type, device_index,
+                                                  &handle));
   return Tensor(handle);
 }
 
@@ -49,7 +50,8 @@ Tensor new_image(const Tensor& x, Layout layout, int64_t n, int64_t c, int64_t h
   const auto at_least_one = [](int64_t size) { return size < 1 ? int64_t{1} : size; };
   if (layout == Layout::kNhwc) {
     const int64_t row = at_least_one(c) * at_least_one(w);
-    return new_strided(x, {n, c, h, w}, {row * at_least_one(h), 1, row, at_least_one(c)}, x.scalar_type());
+    return new_strided(x, {n, c, h, w}, {row * at_least_one(h), 1, row, at_least_one(c)},
+                       x.scalar_type());
   }
   return new_dense(x, {n, c, h, w}, x.scalar_type());
 }
@@ -64,11 +66,11 @@ Tensor new_dense(const Tensor& x, std::vector<int64_t> sizes, ScalarType dtype) 
   return new_strided(x, sizes, strides, dtype);
 }
 
-Tensor dense_argument(const Tensor& t, const Tensor& x, ScalarType dtype, std::initializer_list<int64_t> sizes,
-                      const char* op, const char* name) {
+Tensor dense_argument(const Tensor& t, const Tensor& x, ScalarType dtype,
+                      std::initializer_list<int64_t> sizes, const char* op, const char* name) {
   STD_TORCH_CHECK(t.scalar_type() == dtype, op, ": ", name, " has the wrong dtype");
-  STD_TORCH_CHECK(t.is_cuda() == x.is_cuda() && t.get_device_index() == x.get_device_index(), op, ": ", name,
-                  " is not on the device of x");
+  STD_TORCH_CHECK(t.is_cuda() == x.is_cuda() && t.get_device_index() == x.get_device_index(), op,
+                  ": ", name, " is not on the device of x");
   bool same = t.dim() == static_cast<int64_t>(sizes.size());
   int64_t d = 0;
   for (const int64_t size : sizes) {

@@ -22,8 +22,8 @@ std::vector<A> correlation_taps(const float* f, int64_t count, bool flip_filter,
 }
 
 template <typename A>
-void run_on_cpu(const Upfirdn2dShape& shape, const Tensor& x, const Tensor& f, bool flip_filter, double gain,
-                const Tensor& y) {
+void run_on_cpu(const Upfirdn2dShape& shape, const Tensor& x, const Tensor& f, bool flip_filter,
+                double gain, const Tensor& y) {
   const auto* values = static_cast<const float*>(f.const_data_ptr());
   Upfirdn2dCpuParams<A> params;
   params.shape = shape;
@@ -40,11 +40,12 @@ void run_on_cpu(const Upfirdn2dShape& shape, const Tensor& x, const Tensor& f, b
   cpu::upfirdn2d(params, parallel_for);
 }
 
-Tensor forward(const Tensor& x, const Tensor& f, int64_t up, int64_t down, int64_t pad_x0, int64_t pad_x1,
-               int64_t pad_y0, int64_t pad_y1, bool flip_filter, double gain) {
+Tensor forward(const Tensor& x, const Tensor& f, int64_t up, int64_t down, int64_t pad_x0,
+               int64_t pad_x1, int64_t pad_y0, int64_t pad_y1, bool flip_filter, double gain) {
   const Image image = dense_image(x, kName);
   STD_TORCH_CHECK(f.dim() == 1 || f.dim() == 2, kName, ": f must be [k] or [kh, kw]");
-  STD_TORCH_CHECK(f.scalar_type() == ScalarType::Float && f.numel() > 0, kName, ": f must be float32, not empty");
+  STD_TORCH_CHECK(f.scalar_type() == ScalarType::Float && f.numel() > 0, kName,
+                  ": f must be float32, not empty");
   STD_TORCH_CHECK(f.is_cuda() == x.is_cuda(), kName, ": f is not on the device of x");
   STD_TORCH_CHECK(up >= 1 && down >= 1, kName, ": up and down must be at least 1");
   const Tensor taps = f.is_contiguous() ? f : torch::stable::contiguous(f);
@@ -63,7 +64,8 @@ Tensor forward(const Tensor& x, const Tensor& f, int64_t up, int64_t down, int64
   shape.taps_w = f.size(f.dim() - 1);
   shape.out_h = fir_output_size<int64_t>(shape.in_h, up, down, pad_y0, pad_y1, shape.taps_h);
   shape.out_w = fir_output_size<int64_t>(shape.in_w, up, down, pad_x0, pad_x1, shape.taps_w);
-  STD_TORCH_CHECK(shape.out_h >= 1 && shape.out_w >= 1, kName, ": the filter is larger than the padded image");
+  STD_TORCH_CHECK(shape.out_h >= 1 && shape.out_w >= 1, kName,
+                  ": the filter is larger than the padded image");
   Tensor y = new_image(x, image.layout, n, c, shape.out_h, shape.out_w);
   if (y.numel() == 0) return y;
   run_kernel(
@@ -98,7 +100,8 @@ Tensor forward(const Tensor& x, const Tensor& f, int64_t up, int64_t down, int64
 
 void define_upfirdn2d(torch::stable::detail::StableLibrary& library) {
   library.def(
-      "upfirdn2d(Tensor x, Tensor f, int up, int down, SymInt pad_x0, SymInt pad_x1, SymInt pad_y0, SymInt pad_y1, "
+      "upfirdn2d(Tensor x, Tensor f, int up, int down, SymInt pad_x0, SymInt pad_x1, SymInt "
+      "pad_y0, SymInt pad_y1, "
       "bool flip_filter, float gain) -> Tensor");
 }
 

@@ -150,18 +150,16 @@ def _check(
         check_small(_OP, "next_style", next_style, x, (n, c), "[N, C]")
     if not 0.0 <= negative_slope <= 1.0:
         raise InvalidInputError(f"{_OP}: negative_slope must be in 0..1, got {negative_slope}")
-    if not math.isfinite(gain):
+    if not abs(gain) < math.inf:
         raise InvalidInputError(f"{_OP}: gain must be finite, got {gain}")
     if clamp is not None and not clamp > 0.0:
         raise InvalidInputError(f"{_OP}: clamp must be positive or None, got {clamp}")
 
 
-@torch.library.register_fake("deltafast::modulated_epilogue")
 def _fake(x: torch.Tensor, *_: Any) -> torch.Tensor:
     return torch.empty_like(x, memory_format=result_format(x))
 
 
-@torch.library.register_fake("deltafast::modulated_epilogue_backward")
 def _fake_backward(
     grad: torch.Tensor,
     x: torch.Tensor,
@@ -212,5 +210,7 @@ def _refuse_second_order(ctx: Any, *_: Any) -> NoReturn:
     )
 
 
+torch.library.register_fake("deltafast::modulated_epilogue", _fake)
+torch.library.register_fake("deltafast::modulated_epilogue_backward", _fake_backward)
 torch.library.register_autograd("deltafast::modulated_epilogue", _backward, setup_context=_setup_context)
 torch.library.register_autograd("deltafast::modulated_epilogue_backward", _refuse_second_order)

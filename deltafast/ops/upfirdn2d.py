@@ -19,7 +19,9 @@ _OP = "upfirdn2d"
 Padding = int | Sequence[int]
 
 
-def setup_filter(taps: Sequence[float] | Sequence[Sequence[float]] | torch.Tensor, normalize: bool = True) -> torch.Tensor:
+def setup_filter(
+    taps: Sequence[float] | Sequence[Sequence[float]] | torch.Tensor, normalize: bool = True
+) -> torch.Tensor:
     """Return a FIR filter for `upfirdn2d` as a float32 tensor.
 
     `taps` are `[k]` numbers for a separable filter (applied along both axes) or `[kh, kw]`; with `normalize` they are
@@ -140,7 +142,7 @@ def _check(
         raise InvalidInputError(f"{_OP}: f is a constant and must not require a gradient; pass f.detach()")
     if isinstance(up, float) or isinstance(down, float) or up < 1 or down < 1:
         raise InvalidInputError(f"{_OP}: up and down must be whole numbers of at least 1, got up={up}, down={down}")
-    if not math.isfinite(gain):
+    if not abs(gain) < math.inf:
         raise InvalidInputError(f"{_OP}: gain must be finite, got {gain}")
     x0, x1, y0, y1 = pad = _four_sides(padding)
     height, width = x.shape[2] * up + y0 + y1, x.shape[3] * up + x0 + x1
@@ -152,7 +154,6 @@ def _check(
     return pad
 
 
-@torch.library.register_fake("deltafast::upfirdn2d")
 def _fake(
     x: torch.Tensor,
     f: torch.Tensor,
@@ -193,4 +194,5 @@ def _backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
     return grad_x, None, None, None, None, None, None, None, None, None
 
 
+torch.library.register_fake("deltafast::upfirdn2d", _fake)
 torch.library.register_autograd("deltafast::upfirdn2d", _backward, setup_context=_setup_context)

@@ -31,7 +31,9 @@ def _output(*command: str | Path) -> str:
 @needs_elf_tools
 def test_every_torch_symbol_is_a_shim_of_torch_2_10() -> None:
     allowed = {line for line in SHIMS.read_text().split("\n") if line and not line.startswith("#")}
-    undefined = {line.split()[-1].split("@")[0] for line in _output("nm", "-D", "--undefined-only", LIBRARY).splitlines()}
+    undefined = {
+        line.split()[-1].split("@")[0] for line in _output("nm", "-D", "--undefined-only", LIBRARY).splitlines()
+    }
     torch_symbols = {name for name in undefined if re.search(r"torch|c10|caffe2|_ZN2at|_ZNK2at", name)}
     assert torch_symbols, "the module uses no torch at all; the test looks at the wrong file"
     assert torch_symbols <= allowed, f"not stable in torch 2.10: {sorted(torch_symbols - allowed)}"

@@ -45,7 +45,9 @@ std::atomic<int> chosen{0};
 
 }  // namespace
 
-const KernelTable& kernels() { return candidates().items[chosen.load(std::memory_order_relaxed)].table; }
+const KernelTable& kernels() {
+  return candidates().items[chosen.load(std::memory_order_relaxed)].table;
+}
 
 const char* const* runnable_instruction_sets() { return candidates().names; }
 

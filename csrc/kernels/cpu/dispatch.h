@@ -1,5 +1,6 @@
-// Every CPU kernel file is compiled once per instruction set, with DELTAFAST_ISA naming the namespace of that copy.
-// The tables below hold the copies; the best one that this processor runs is chosen once, at the first call.
+// Every CPU kernel file is compiled once per instruction set, with DELTAFAST_ISA naming the
+// namespace of that copy. The tables below hold the copies; the best one that this processor runs
+// is chosen once, at the first call.
 #pragma once
 
 #include <cstdint>
@@ -36,10 +37,12 @@ KernelTable kernel_table();
 // The table in use.
 const KernelTable& kernels();
 
-// Names of the instruction sets that this build has and this processor runs, best first, ended by null.
+// Names of the instruction sets that this build has and this processor runs, best first, ended by
+// null.
 const char* const* runnable_instruction_sets();
 
-// The instruction set in use, and a way for tests to use another one; false where it is not runnable.
+// The instruction set in use, and a way for tests to use another one; false where it is not
+// runnable.
 const char* instruction_set();
 bool use_instruction_set(const char* name);
 

@@ -5,14 +5,9 @@
 namespace deltafast::cpu::DELTAFAST_ISA {
 
 KernelTable kernel_table() {
-  return {epilogue<float>,
-          epilogue<double>,
-          epilogue_backward<float>,
-          epilogue_backward<double>,
-          epilogue_grad_noise<float>,
-          epilogue_grad_noise<double>,
-          upfirdn2d<float>,
-          upfirdn2d<double>};
+  return {epilogue<float>,           epilogue<double>,           epilogue_backward<float>,
+          epilogue_backward<double>, epilogue_grad_noise<float>, epilogue_grad_noise<double>,
+          upfirdn2d<float>,          upfirdn2d<double>};
 }
 
 }  // namespace deltafast::cpu::DELTAFAST_ISA

@@ -1,5 +1,5 @@
-// CPU kernels of the fused epilogue; compiled once per instruction set (see dispatch.h). The loops are written for
-// the compiler's vectoriser: unit stride, no calls, no branches but selects.
+// CPU kernels of the fused epilogue; compiled once per instruction set (see dispatch.h). The loops
+// are written for the compiler's vectoriser: unit stride, no calls, no branches but selects.
 
 #include "kernels/cpu/instruction_set.h"
 #include "kernels/shared/activation.h"
@@ -7,7 +7,8 @@
 namespace deltafast::cpu::DELTAFAST_ISA {
 namespace {
 
-constexpr int64_t kChannelBlock = 64;  // channels whose coefficients a channels-last loop keeps at hand
+constexpr int64_t kChannelBlock =
+    64;  // channels whose coefficients a channels-last loop keeps at hand
 constexpr int64_t kPixelBlock = 1024;  // pixels summed in A before they are added to a double
 
 // The coefficients of up to kChannelBlock channels of one sample.
@@ -89,11 +90,12 @@ void forward_nhwc(const EpilogueParams<A>& p, int64_t begin, int64_t end) {
   }
 }
 
-// Writes grad_x of `count` consecutive pixels of one channel and adds their sums. `Noise` is whether there is any.
+// Writes grad_x of `count` consecutive pixels of one channel and adds their sums. `Noise` is
+// whether there is any.
 template <bool Noise, typename A>
-void backward_row(const Activation<A>& activation, A demod, A bias, A style, A strength, const A* __restrict__ x,
-                  const A* __restrict__ grad, const A* __restrict__ noise, A* __restrict__ grad_x, int64_t count,
-                  double* sums) {
+void backward_row(const Activation<A>& activation, A demod, A bias, A style, A strength,
+                  const A* __restrict__ x, const A* __restrict__ grad, const A* __restrict__ noise,
+                  A* __restrict__ grad_x, int64_t count, double* sums) {
   A sum_x = 0, sum = 0, sum_noise = 0, sum_style = 0;
 #pragma omp simd reduction(+ : sum_x, sum, sum_noise, sum_style)
   for (int64_t j = 0; j < count; ++j) {
@@ -113,7 +115,9 @@ void backward_row(const Activation<A>& activation, A demod, A bias, A style, A s
   sums[kSumStyle] += sum_style;
 }
 
-int64_t split_begin(int64_t pixels, int64_t splits, int64_t split) { return pixels * split / splits; }
+int64_t split_begin(int64_t pixels, int64_t splits, int64_t split) {
+  return pixels * split / splits;
+}
 
 // A unit is one split of the pixels of one (sample, channel).
 template <typename A>
@@ -135,8 +139,8 @@ void backward_nchw(const EpilogueParams<A>& p, int64_t begin, int64_t end) {
       A* grad_x = static_cast<A*>(p.grad_x) + at;
       if (p.noise) {
         const A* noise = p.noise + sample * p.noise_stride + i;
-        backward_row<true>(p.activation, k.demod[0], k.bias[0], k.style[0], strength, x, grad, noise, grad_x, count,
-                           sums);
+        backward_row<true>(p.activation, k.demod[0], k.bias[0], k.style[0], strength, x, grad,
+                           noise, grad_x, count, sums);
       } else {
         backward_row<false>(p.activation, k.demod[0], k.bias[0], k.style[0], strength, x, grad,
                             static_cast<const A*>(nullptr), grad_x, count, sums);
@@ -214,7 +218,8 @@ void grad_noise_nchw(const EpilogueParams<A>& p, int64_t begin, int64_t end) {
       const A* __restrict__ grad = static_cast<const A*>(p.grad) + at;
       for (int64_t j = 0; j < count; ++j) {
         const A u = demod * x[j] + strength * noise[j] + bias;
-        sums[j] += grad[j] * style * activation_slope(activation, u, activate_unclamped(activation, u));
+        sums[j] +=
+            grad[j] * style * activation_slope(activation, u, activate_unclamped(activation, u));
       }
     }
     for (int64_t j = 0; j < count; ++j) p.grad_noise[first + j] = strength * sums[j];
@@ -242,7 +247,8 @@ void grad_noise_nhwc(const EpilogueParams<A>& p, int64_t begin, int64_t end) {
 #pragma omp simd reduction(+ : sum)
         for (int64_t j = 0; j < count; ++j) {
           const A u = k.demod[j] * x[j] + shift + k.bias[j];
-          sum += grad[j] * k.style[j] * activation_slope(activation, u, activate_unclamped(activation, u));
+          sum += grad[j] * k.style[j] *
+                 activation_slope(activation, u, activate_unclamped(activation, u));
         }
         p.grad_noise[i] += strength * sum;
       }

@@ -1,4 +1,5 @@
-// The CPU kernels' entry points: they cut the work into units and hand ranges of them to the caller's threads.
+// The CPU kernels' entry points: they cut the work into units and hand ranges of them to the
+// caller's threads.
 
 #include "kernels/cpu/dispatch.h"
 

@@ -1,10 +1,11 @@
 // CPU kernel of upfirdn2d; compiled once per instruction set (see dispatch.h).
 //
-// A unit is one output row. A separable filter makes two passes over it: the vertical one gathers input rows into a
-// row buffer, the horizontal one filters that buffer. A 2-D filter filters each input row it touches and adds up.
-// Because [W, inner] is flat in memory, one contiguous loop serves NCHW (inner = 1) and NHWC (inner = C): a shift
-// by one pixel is a shift by `inner` elements. Up-sampling computes each phase contiguously, then interleaves them;
-// down-sampling splits the row buffer into its phases first.
+// A unit is one output row. A separable filter makes two passes over it: the vertical one gathers
+// input rows into a row buffer, the horizontal one filters that buffer. A 2-D filter filters each
+// input row it touches and adds up. Because [W, inner] is flat in memory, one contiguous loop
+// serves NCHW (inner = 1) and NHWC (inner = C): a shift by one pixel is a shift by `inner`
+// elements. Up-sampling computes each phase contiguously, then interleaves them; down-sampling
+// splits the row buffer into its phases first.
 
 #include <cstring>
 #include <new>
@@ -18,7 +19,8 @@ namespace {
 template <typename A>
 class Scratch {
  public:
-  explicit Scratch(int64_t count) : data_(static_cast<A*>(::operator new(sizeof(A) * (count < 1 ? 1 : count)))) {}
+  explicit Scratch(int64_t count)
+      : data_(static_cast<A*>(::operator new(sizeof(A) * (count < 1 ? 1 : count)))) {}
   ~Scratch() { ::operator delete(data_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
@@ -43,8 +45,8 @@ Span row_span(const Upfirdn2dShape& s) {
 
 // dst[j] (+)= sum over s of taps[s * tap_stride] * src[j + s * shift], for j in [0, count).
 template <int Taps, bool Add, typename A>
-void fir_fixed(A* __restrict__ dst, const A* __restrict__ src, int64_t shift, const A* taps, int64_t tap_stride,
-               int64_t count) {
+void fir_fixed(A* __restrict__ dst, const A* __restrict__ src, int64_t shift, const A* taps,
+               int64_t tap_stride, int64_t count) {
   A t[Taps];
   for (int s = 0; s < Taps; ++s) t[s] = taps[s * tap_stride];
   for (int64_t j = 0; j < count; ++j) {
@@ -55,17 +57,26 @@ void fir_fixed(A* __restrict__ dst, const A* __restrict__ src, int64_t shift, co
 }
 
 template <bool Add, typename A>
-void fir(A* dst, const A* src, int64_t shift, const A* taps, int64_t tap_stride, int64_t tap_count, int64_t count) {
+void fir(A* dst, const A* src, int64_t shift, const A* taps, int64_t tap_stride, int64_t tap_count,
+         int64_t count) {
   if (tap_count <= 0) {
     if (!Add) std::memset(dst, 0, sizeof(A) * count);
     return;
   }
   const int64_t head = tap_count % 4 == 0 ? 4 : tap_count % 4;
   switch (head) {
-    case 1: fir_fixed<1, Add>(dst, src, shift, taps, tap_stride, count); break;
-    case 2: fir_fixed<2, Add>(dst, src, shift, taps, tap_stride, count); break;
-    case 3: fir_fixed<3, Add>(dst, src, shift, taps, tap_stride, count); break;
-    default: fir_fixed<4, Add>(dst, src, shift, taps, tap_stride, count); break;
+    case 1:
+      fir_fixed<1, Add>(dst, src, shift, taps, tap_stride, count);
+      break;
+    case 2:
+      fir_fixed<2, Add>(dst, src, shift, taps, tap_stride, count);
+      break;
+    case 3:
+      fir_fixed<3, Add>(dst, src, shift, taps, tap_stride, count);
+      break;
+    default:
+      fir_fixed<4, Add>(dst, src, shift, taps, tap_stride, count);
+      break;
   }
   for (int64_t s = head; s < tap_count; s += 4) {
     fir_fixed<4, true>(dst, src + s * shift, shift, taps + s * tap_stride, tap_stride, count);
@@ -78,7 +89,8 @@ int64_t taps_from(int64_t taps, int64_t first, int64_t step) {
 
 // Filters one row buffer (pixels span.first .. span.last) into one output row.
 template <bool Add, typename A>
-void filter_row(const Upfirdn2dShape& s, const Span& span, const A* row, const A* taps, A* phases, A* out) {
+void filter_row(const Upfirdn2dShape& s, const Span& span, const A* row, const A* taps, A* phases,
+                A* out) {
   const int64_t inner = s.inner;
   if (s.up == 1 && s.down == 1) {
     fir<Add>(out, row, inner, taps, 1, s.taps_w, s.out_w * inner);
@@ -89,8 +101,8 @@ void filter_row(const Upfirdn2dShape& s, const Span& span, const A* row, const A
       const int64_t i0 = fir_first_input<int64_t>(phase, s.up, 1, s.pad_x0);
       const int64_t t0 = fir_first_tap<int64_t>(phase, s.up, 1, s.pad_x0, i0);
       const int64_t count = (s.out_w - phase + s.up - 1) / s.up;
-      fir<false>(phases, row + (i0 - span.first) * inner, inner, taps + t0, s.up, taps_from(s.taps_w, t0, s.up),
-                 count * inner);
+      fir<false>(phases, row + (i0 - span.first) * inner, inner, taps + t0, s.up,
+                 taps_from(s.taps_w, t0, s.up), count * inner);
       A* __restrict__ to = out + phase * inner;
       const A* __restrict__ from = phases;
       const int64_t step = s.up * inner;
@@ -123,8 +135,8 @@ void filter_row(const Upfirdn2dShape& s, const Span& span, const A* row, const A
   for (int64_t ox = 0; ox < s.out_w; ++ox) {
     const int64_t i0 = fir_first_input<int64_t>(ox, s.up, s.down, s.pad_x0);
     const int64_t t0 = fir_first_tap<int64_t>(ox, s.up, s.down, s.pad_x0, i0);
-    fir<Add>(out + ox * inner, row + (i0 - span.first) * inner, inner, taps + t0, s.up, taps_from(s.taps_w, t0, s.up),
-             inner);
+    fir<Add>(out + ox * inner, row + (i0 - span.first) * inner, inner, taps + t0, s.up,
+             taps_from(s.taps_w, t0, s.up), inner);
   }
 }
 

@@ -50,8 +50,9 @@ inline bool is_aligned(const void* pointer, uintptr_t bytes) {
   return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
 }
 
-// Threads for a problem of `rows` x `columns`: the x axis runs along the columns, which are contiguous in memory.
-// Both axes stride over what the grid does not cover, so any size fits the limits of a grid.
+// Threads for a problem of `rows` x `columns`: the x axis runs along the columns, which are
+// contiguous in memory. Both axes stride over what the grid does not cover, so any size fits the
+// limits of a grid.
 struct Launch {
   dim3 grid;
   dim3 block;
@@ -64,7 +65,9 @@ inline Launch launch_shape(int64_t rows, int64_t columns) {
   const int height = kThreads / width;
   const int64_t grid_x = (columns + width - 1) / width;
   const int64_t grid_y = (rows + height - 1) / height;
-  const auto limit = [](int64_t size, int64_t most) { return static_cast<unsigned>(size < most ? size : most); };
+  const auto limit = [](int64_t size, int64_t most) {
+    return static_cast<unsigned>(size < most ? size : most);
+  };
   return {dim3(limit(grid_x, 1 << 20), limit(grid_y, 65535)), dim3(width, height)};
 }
 
@@ -72,9 +75,12 @@ inline Launch launch_shape(int64_t rows, int64_t columns) {
 template <typename Run>
 cudaError_t with_element(Element element, Run run) {
   switch (element) {
-    case Element::kHalf: return run(__half{});
-    case Element::kBfloat16: return run(__nv_bfloat16{});
-    default: return run(float{});
+    case Element::kHalf:
+      return run(__half{});
+    case Element::kBfloat16:
+      return run(__nv_bfloat16{});
+    default:
+      return run(float{});
   }
 }
 

@@ -1,5 +1,5 @@
-// Entry points of the CUDA kernels, free of torch. Each returns the launch's cudaError_t as an int (0 is success) and
-// works on the current device, asynchronously on the given stream.
+// Entry points of the CUDA kernels, free of torch. Each returns the launch's cudaError_t as an int
+// (0 is success) and works on the current device, asynchronously on the given stream.
 #pragma once
 
 #include "kernels/modulated_epilogue.h"
@@ -7,7 +7,8 @@
 
 namespace deltafast {
 
-// The filter stays on the device as the caller gave it; flipping and gain are applied when a block loads it.
+// The filter stays on the device as the caller gave it; flipping and gain are applied when a block
+// loads it.
 struct Upfirdn2dCudaParams {
   Upfirdn2dShape shape;
   const void* x = nullptr;

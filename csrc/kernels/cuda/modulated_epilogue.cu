@@ -1,6 +1,7 @@
-// CUDA kernels of the fused epilogue. x is seen as [rows, columns] with contiguous columns: NCHW has N * C rows of
-// H * W pixels, NHWC has N * H * W rows of C channels. Arithmetic is fp32 whatever the element type; results are
-// rounded once. No atomics: sums are made in a fixed order, so every run gives the same bits.
+// CUDA kernels of the fused epilogue. x is seen as [rows, columns] with contiguous columns: NCHW
+// has N * C rows of H * W pixels, NHWC has N * H * W rows of C channels. Arithmetic is fp32
+// whatever the element type; results are rounded once. No atomics: sums are made in a fixed order,
+// so every run gives the same bits.
 
 #include "kernels/cuda/element.cuh"
 #include "kernels/shared/activation.h"
@@ -10,7 +11,9 @@ namespace {
 
 using Params = EpilogueParams<float>;
 
-__device__ __forceinline__ float noise_strength(const Params& p) { return p.strength ? __ldg(p.strength) : 1.0f; }
+__device__ __forceinline__ float noise_strength(const Params& p) {
+  return p.strength ? __ldg(p.strength) : 1.0f;
+}
 
 __device__ __forceinline__ float demod_at(const Params& p, int64_t sample, int64_t channel) {
   return p.demod ? __ldg(p.demod + sample * p.channels + channel) : 1.0f;
@@ -34,9 +37,11 @@ __global__ void __launch_bounds__(256) forward_kernel(const Params p) {
   const int64_t columns = ChannelsLast ? p.channels : p.pixels;
   const int64_t packs = columns / Count;
   const float strength = noise_strength(p);
-  for (int64_t row = int64_t(blockIdx.y) * blockDim.y + threadIdx.y; row < rows; row += int64_t(gridDim.y) * blockDim.y) {
+  for (int64_t row = int64_t(blockIdx.y) * blockDim.y + threadIdx.y; row < rows;
+       row += int64_t(gridDim.y) * blockDim.y) {
     const int64_t sample = ChannelsLast ? row / p.pixels : row / p.channels;
-    const int64_t row_index = row - sample * (ChannelsLast ? p.pixels : p.channels);  // pixel, or channel
+    const int64_t row_index =
+        row - sample * (ChannelsLast ? p.pixels : p.channels);  // pixel, or channel
     float demod = 1.0f, bias = 0.0f, style = 1.0f, shift = 0.0f;
     if (ChannelsLast) {
       shift = strength * noise_at(p, sample, row_index);
@@ -75,10 +80,12 @@ struct Gradient {
 
 __device__ __forceinline__ Gradient gradient(const Params& p, float u, float grad, float style) {
   const float v = activate_unclamped(p.activation, u);
-  return {grad * style * activation_slope(p.activation, u, v), clamp_symmetric(v, p.activation.clamp)};
+  return {grad * style * activation_slope(p.activation, u, v),
+          clamp_symmetric(v, p.activation.clamp)};
 }
 
-__device__ __forceinline__ void write_partials(const Params& p, int64_t row, int64_t split, const float* sums) {
+__device__ __forceinline__ void write_partials(const Params& p, int64_t row, int64_t split,
+                                               const float* sums) {
   float* out = static_cast<float*>(p.partials) + (row * p.splits + split) * kEpilogueSums;
 #pragma unroll
   for (int s = 0; s < kEpilogueSums; ++s) out[s] = sums[s];
@@ -117,7 +124,8 @@ __global__ void __launch_bounds__(kReduceThreads) backward_nchw_kernel(const Par
     }
 #pragma unroll
     for (int s = 0; s < kEpilogueSums; ++s) {
-      for (int offset = kWarp / 2; offset > 0; offset /= 2) sums[s] += __shfl_down_sync(0xffffffffu, sums[s], offset);
+      for (int offset = kWarp / 2; offset > 0; offset /= 2)
+        sums[s] += __shfl_down_sync(0xffffffffu, sums[s], offset);
       if (threadIdx.x % kWarp == 0) warps[threadIdx.x / kWarp][s] = sums[s];
     }
     __syncthreads();
@@ -133,7 +141,8 @@ __global__ void __launch_bounds__(kReduceThreads) backward_nchw_kernel(const Par
 
 constexpr int kTileRows = 8;
 
-// One block for each (32 channels, split of the pixels, sample); a warp reads 32 neighbouring channels of one pixel.
+// One block for each (32 channels, split of the pixels, sample); a warp reads 32 neighbouring
+// channels of one pixel.
 template <typename T>
 __global__ void __launch_bounds__(kWarp* kTileRows) backward_nhwc_kernel(const Params p) {
   __shared__ float tile[kTileRows][kEpilogueSums][kWarp];
@@ -179,10 +188,13 @@ __global__ void __launch_bounds__(kWarp* kTileRows) backward_nhwc_kernel(const P
 // Adds up the splits, in double: one thread for each (sample, channel, sum).
 __global__ void __launch_bounds__(256) finish_sums_kernel(const Params p) {
   const int64_t count = p.batch * p.channels * kEpilogueSums;
-  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += int64_t(gridDim.x) * blockDim.x) {
-    const float* partials = static_cast<const float*>(p.partials) + i / kEpilogueSums * p.splits * kEpilogueSums;
+  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
+       i += int64_t(gridDim.x) * blockDim.x) {
+    const float* partials =
+        static_cast<const float*>(p.partials) + i / kEpilogueSums * p.splits * kEpilogueSums;
     double total = 0.0;
-    for (int64_t split = 0; split < p.splits; ++split) total += partials[split * kEpilogueSums + i % kEpilogueSums];
+    for (int64_t split = 0; split < p.splits; ++split)
+      total += partials[split * kEpilogueSums + i % kEpilogueSums];
     p.sums[i] = static_cast<float>(total);
   }
 }
@@ -192,13 +204,15 @@ template <typename T, bool ChannelsLast>
 __global__ void __launch_bounds__(256) grad_noise_kernel(const Params p) {
   const float strength = noise_strength(p);
   const int64_t count = p.batch * p.pixels;
-  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += int64_t(gridDim.x) * blockDim.x) {
+  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
+       i += int64_t(gridDim.x) * blockDim.x) {
     const int64_t sample = i / p.pixels;
     const int64_t pixel = i % p.pixels;
     const float shift = strength * noise_at(p, sample, pixel);
     float sum = 0.0f;
     for (int64_t c = 0; c < p.channels; ++c) {
-      const int64_t at = ChannelsLast ? i * p.channels + c : (sample * p.channels + c) * p.pixels + pixel;
+      const int64_t at =
+          ChannelsLast ? i * p.channels + c : (sample * p.channels + c) * p.pixels + pixel;
       const float x = to_float(static_cast<const T*>(p.x)[at]);
       const float grad = to_float(static_cast<const T*>(p.grad)[at]);
       const float u = demod_at(p, sample, c) * x + shift + bias_at(p, c);
@@ -221,7 +235,9 @@ cudaError_t launch_forward(const Params& p, cudaStream_t stream) {
   return cudaGetLastError();
 }
 
-unsigned blocks_for(int64_t units, int64_t most) { return static_cast<unsigned>(units < most ? units : most); }
+unsigned blocks_for(int64_t units, int64_t most) {
+  return static_cast<unsigned>(units < most ? units : most);
+}
 
 }  // namespace
 
@@ -242,7 +258,8 @@ int modulated_epilogue_backward(const EpilogueParams<float>& p, const CudaTarget
   return with_element(target.element, [&](auto zero) {
     using T = decltype(zero);
     if (p.channels_last) {
-      const dim3 grid(static_cast<unsigned>((p.channels + kWarp - 1) / kWarp), blocks_for(p.batch * p.splits, 65535));
+      const dim3 grid(static_cast<unsigned>((p.channels + kWarp - 1) / kWarp),
+                      blocks_for(p.batch * p.splits, 65535));
       backward_nhwc_kernel<T><<<grid, dim3(kWarp, kTileRows), 0, stream>>>(p);
     } else {
       const unsigned blocks = blocks_for(p.batch * p.channels * p.splits, kMostBlocks);

@@ -1,5 +1,6 @@
-// CUDA kernel of upfirdn2d: one thread gathers one output pixel (NCHW), or one pack of channels of it (NHWC), through
-// the few taps that meet an input sample. The filter lies in shared memory as correlation taps, gain included.
+// CUDA kernel of upfirdn2d: one thread gathers one output pixel (NCHW), or one pack of channels of
+// it (NHWC), through the few taps that meet an input sample. The filter lies in shared memory as
+// correlation taps, gain included.
 
 #include "kernels/cuda/element.cuh"
 #include "kernels/shared/fir.h"
@@ -12,7 +13,8 @@ constexpr int64_t kMaxTaps = 12288;  // 48 KiB of shared memory, which every dev
 __device__ void load_taps(const Upfirdn2dCudaParams& p, float* taps) {
   const int width = static_cast<int>(p.shape.taps_w);
   const int height = static_cast<int>(p.shape.taps_h);
-  for (int i = threadIdx.y * blockDim.x + threadIdx.x; i < width * height; i += blockDim.x * blockDim.y) {
+  for (int i = threadIdx.y * blockDim.x + threadIdx.x; i < width * height;
+       i += blockDim.x * blockDim.y) {
     const int ty = p.flip_filter ? i / width : height - 1 - i / width;
     const int tx = p.flip_filter ? i % width : width - 1 - i % width;
     taps[i] = (p.separable ? p.f[ty] * p.f[tx] : p.f[ty * width + tx]) * p.gain;
@@ -20,7 +22,8 @@ __device__ void load_taps(const Upfirdn2dCudaParams& p, float* taps) {
   __syncthreads();
 }
 
-// Up and Down are the factors where they are known at compile time, else 0. Count is the channels a thread handles.
+// Up and Down are the factors where they are known at compile time, else 0. Count is the channels a
+// thread handles.
 template <typename T, int Up, int Down, int Count>
 __global__ void __launch_bounds__(256) upfirdn2d_kernel(const Upfirdn2dCudaParams p) {
   extern __shared__ float taps[];
@@ -35,7 +38,8 @@ __global__ void __launch_bounds__(256) upfirdn2d_kernel(const Upfirdn2dCudaParam
   const int packs = static_cast<int>(s.inner / Count);
   const int64_t rows = s.planes * s.out_h;
   const int64_t columns = s.out_w * packs;
-  for (int64_t row = int64_t(blockIdx.y) * blockDim.y + threadIdx.y; row < rows; row += int64_t(gridDim.y) * blockDim.y) {
+  for (int64_t row = int64_t(blockIdx.y) * blockDim.y + threadIdx.y; row < rows;
+       row += int64_t(gridDim.y) * blockDim.y) {
     const int64_t plane = row / out_h;
     const int oy = static_cast<int>(row - plane * out_h);
     const int iy0 = fir_first_input<int>(oy, up, down, pad_y);
@@ -86,8 +90,8 @@ cudaError_t launch(const Upfirdn2dCudaParams& p, cudaStream_t stream) {
 // Index arithmetic inside one image is 32-bit.
 bool fits_int32(const Upfirdn2dShape& s) {
   constexpr int64_t kLimit = int64_t(1) << 30;
-  const int64_t extents[] = {s.in_h * s.up + s.taps_h, s.in_w * s.up + s.taps_w, s.out_h * s.down + s.taps_h,
-                             s.out_w * s.down + s.taps_w, s.inner};
+  const int64_t extents[] = {s.in_h * s.up + s.taps_h, s.in_w * s.up + s.taps_w,
+                             s.out_h * s.down + s.taps_h, s.out_w * s.down + s.taps_w, s.inner};
   for (const int64_t extent : extents) {
     if (extent > kLimit) return false;
   }
@@ -98,7 +102,8 @@ bool fits_int32(const Upfirdn2dShape& s) {
 
 int upfirdn2d(const Upfirdn2dCudaParams& p, const CudaTarget& target) {
   const auto stream = static_cast<cudaStream_t>(target.stream);
-  if (p.shape.taps_h * p.shape.taps_w > kMaxTaps || !fits_int32(p.shape)) return cudaErrorInvalidValue;
+  if (p.shape.taps_h * p.shape.taps_w > kMaxTaps || !fits_int32(p.shape))
+    return cudaErrorInvalidValue;
   return with_element(target.element, [&](auto zero) {
     using T = decltype(zero);
     constexpr int kPack = 16 / sizeof(T);
