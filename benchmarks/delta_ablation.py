@@ -36,7 +36,7 @@ VARIATIONS: dict[str, tuple[Any, ...]] = {
     "identities": (2, 4, 8, 16, 32),
     "steps": (250, 500, 2000),
     "lr": (5e-4, 8e-3),
-    "negative": ("other-end",),
+    "negative": ("scale",),
 }
 METRICS = ("transfer", "linear_transfer", "mean_delta", "linear_mean", "reconstruction", "edit", "linear_edit")
 METRICS += ("edit_negative", "linear_edit_negative", "offset")

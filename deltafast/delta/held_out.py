@@ -78,7 +78,7 @@ def held_out_errors(editor: Editor, training: SequenceLatents, held_out: Sequenc
             for name, predicted in predictions.items():
                 total[name] += _square(predicted - true, slots)
             norm += _square(true, slots)
-    linear = linear_editor(training, editor.attribute, editor.slots)
+    linear = linear_editor(training, editor.attribute, editor.slots, negative=editor.info.config.negative)
     ours, ours_negative = _edit_error(editor, b)
     theirs, theirs_negative = _edit_error(linear, b)
     neutral = b[:, ends_of(editor.values)[0]]

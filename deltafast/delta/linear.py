@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deltafast.delta.config import recommended_slots
+from deltafast.delta.config import NEGATIVE_MODES, recommended_slots
 from deltafast.delta.editor import check_latents, ends_of
 from deltafast.delta.slots import check_slots, check_w_space, map_slots
 from deltafast.errors import InvalidInputError
@@ -21,6 +21,7 @@ class LinearEditor:
     """w + α·v in some slots, with the interface of `Editor`.
 
     `direction`: float32 `[num_ws, w_dim]`, zero outside `slots`; it goes from the neutral face to the last frame.
+    `negative` `[num_ws, w_dim]` is what |α| multiplies where α < 0; -direction unless given.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class LinearEditor:
         direction: Tensor,
         slots: Iterable[int],
         generator: GeneratorId,
+        negative: Tensor | None = None,
     ) -> None:
         self.attribute = attribute
         self.values = tuple(values)
@@ -38,6 +40,7 @@ class LinearEditor:
         mask = torch.zeros(len(direction), 1, device=direction.device)
         mask[list(self.slots)] = 1
         self.direction = direction.float() * mask  # [num_ws, w_dim]
+        self.negative = -self.direction if negative is None else negative.float() * mask  # [num_ws, w_dim]
 
     @property
     def num_ws(self) -> int:
@@ -57,13 +60,15 @@ class LinearEditor:
         amount = torch.as_tensor(alpha, dtype=torch.float32, device=ws.device)
         if amount.ndim > 1 or (amount.ndim == 1 and len(amount) != len(ws)):
             raise InvalidInputError(f"alpha must be a number or [N] = [{len(ws)}], got {list(amount.shape)}")
-        direction = self.direction.to(ws.device)
+        positive, negative = self.direction.to(ws.device), self.negative.to(ws.device)
         if slots is not None:
             mask = torch.zeros(self.num_ws, 1, device=ws.device)
             mask[list(check_slots(slots, self.num_ws))] = 1
-            direction = direction * mask
+            positive, negative = positive * mask, negative * mask
+        amount = amount.reshape(-1, 1, 1)
+        change = torch.where(amount < 0, -amount * negative, amount * positive)  # [N or 1, num_ws, w_dim]
         wide = torch.promote_types(ws.dtype, torch.float32)
-        return (ws.to(wide) + (amount.reshape(-1, 1, 1) * direction).to(wide)).to(ws.dtype)
+        return (ws.to(wide) + change.to(wide)).to(ws.dtype)
 
     def offset(self, ws: Tensor) -> Tensor:
         """Return zeros `[N, num_ws, w_dim]`: a linear edit adds nothing at α = 0."""
@@ -76,19 +81,31 @@ class LinearEditor:
         check_w_space(self.attribute, self.generator, other, same_w_space)
         pairs = map_slots(self.slots, self.num_ws, self.generator.slots, generator.num_ws, other.slots)
         direction = self.direction.new_zeros(generator.num_ws, self.w_dim)
+        negative = direction.clone()
         for target, source in pairs:
             direction[target] = self.direction[source]
+            negative[target] = self.negative[source]
         device = generator.w_avg.device
-        return LinearEditor(self.attribute, self.values, direction.to(device), [t for t, _ in pairs], other)
+        slots = [target for target, _ in pairs]
+        return LinearEditor(self.attribute, self.values, direction.to(device), slots, other, negative.to(device))
 
 
-def linear_editor(latents: SequenceLatents, attribute: str, slots: Iterable[int] | None = None) -> LinearEditor:
+def linear_editor(
+    latents: SequenceLatents, attribute: str, slots: Iterable[int] | None = None, *, negative: str = "other-end"
+) -> LinearEditor:
     """Return LINEAR of an attribute: the mean over identities of (α = 1 frame − neutral frame), in some slots.
 
-    `slots` None takes the recommended ones. Raises `InvalidInputError` for an attribute that is not there.
+    `slots` None takes the recommended ones. `negative` is what α < 0 means, as in `DeltaConfig`: "other-end" takes the
+    vector to the opposite end of the sequence where there is one, "scale" the same vector backwards. Raises
+    `InvalidInputError` for an attribute that is not there.
     """
+    if negative not in NEGATIVE_MODES:
+        raise InvalidInputError(f"negative must be one of {', '.join(NEGATIVE_MODES)}; got {negative!r}")
     stack = latents.stack(attribute)  # [K, n, num_ws, w_dim]
-    neutral, end, _ = ends_of(latents.attributes[attribute])
+    neutral, end, opposite = ends_of(latents.attributes[attribute])
     direction = (stack[:, end] - stack[:, neutral]).mean(0)  # [num_ws, w_dim]
+    backwards = None
+    if opposite is not None and negative == "other-end":
+        backwards = (stack[:, opposite] - stack[:, neutral]).mean(0)  # [num_ws, w_dim]
     chosen = recommended_slots(attribute, latents.num_ws) if slots is None else slots
-    return LinearEditor(attribute, latents.attributes[attribute], direction, chosen, latents.generator)
+    return LinearEditor(attribute, latents.attributes[attribute], direction, chosen, latents.generator, backwards)

@@ -18,7 +18,7 @@ def sequences() -> SequenceLatents:
 @pytest.fixture(scope="session")
 def config() -> DeltaConfig:
     """A config that trains in a second, for three slots that are not neighbours."""
-    return DeltaConfig(slots=(0, 2, 3), dim=4, width=16, steps=150, pairs=4, lr=1e-2)
+    return DeltaConfig(slots=(0, 2, 3), dim=4, width=16, steps=150, pairs=4, lr=1e-2, negative="scale")
 
 
 @pytest.fixture(scope="session")

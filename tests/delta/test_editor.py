@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,6 +41,24 @@ def test_edit_is_d_of_alpha_delta_minus_d_of_zero(editor: Editor, ws: torch.Tens
         raw = ws + editor.decode(ws, alpha * editor.delta[None])
         torch.testing.assert_close(editor.edit(ws, alpha, raw=True), raw, rtol=1e-5, atol=1e-5)
     assert float(editor.offset(ws).abs().max()) > 0
+
+
+def test_negative_alpha_can_go_to_the_other_end(
+    sequences: SequenceLatents, config: DeltaConfig, ws: torch.Tensor
+) -> None:
+    both_ways = train_editor(sequences, "yaw", replace(config, negative="other-end"))
+    expected = ws + both_ways.decode(ws, 0.7 * both_ways.delta_negative[None]) - both_ways.offset(ws)
+    torch.testing.assert_close(both_ways.edit(ws, -0.7), expected, rtol=1e-5, atol=1e-5)
+    near = both_ways.edit(ws, -1e-4) - ws
+    assert float(near.norm()) < 1e-3 * float((expected - ws).norm())
+    neutral, first = sequences.stack("yaw")[:, 2], sequences.stack("yaw")[:, 0]
+    scaled = train_editor(sequences, "yaw", config)
+    slots = list(config.slots or ())
+
+    def error(editor: Editor) -> float:
+        return float((editor.edit(neutral, -1.0) - first)[:, slots].norm())
+
+    assert error(both_ways) < error(scaled)  # these paths are bent, as real ones are
 
 
 def test_edit_is_continuous(editor: Editor, ws: torch.Tensor) -> None:
@@ -287,11 +306,15 @@ def test_ends_of_a_sequence(values: tuple[float, ...], ends: tuple[int, int, int
 
 
 def test_linear_is_the_mean_difference_in_the_same_slots(sequences: SequenceLatents, ws: torch.Tensor) -> None:
-    linear = linear_editor(sequences, "yaw", (0, 2, 3))
+    linear = linear_editor(sequences, "yaw", (0, 2, 3), negative="scale")
     stack = sequences.stack("yaw")
     direction = (stack[:, 4] - stack[:, 2]).mean(0)
     edited = linear.edit(ws, -0.5)
     torch.testing.assert_close(edited[:, [0, 2, 3]], (ws - 0.5 * direction)[:, [0, 2, 3]])
+    other = (stack[:, 0] - stack[:, 2]).mean(0)
+    both_ways = linear_editor(sequences, "yaw", (0, 2, 3))
+    torch.testing.assert_close(both_ways.edit(ws, -0.5)[:, 2], (ws + 0.5 * other)[:, 2])
+    torch.testing.assert_close(both_ways.edit(ws, 0.5)[:, 2], (ws + 0.5 * direction)[:, 2])
     assert torch.equal(edited[:, [1, 4, 5]], ws[:, [1, 4, 5]])
     assert torch.equal(linear.edit(ws.half(), 0.0), ws.half())
     assert torch.equal(linear.edit(ws, 1.0, slots=[2])[:, 0], ws[:, 0])
