@@ -40,7 +40,7 @@ def main() -> int:
         folder = Path(name)
         shutil.copytree(ROOT / "deltafast", folder / "deltafast", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT / "tests/ops", folder / "tests/ops", ignore=shutil.ignore_patterns("__pycache__"))
-        for file in ("conftest.py", "tests/conftest.py", "pyproject.toml"):
+        for file in ("conftest.py", "pyproject.toml"):
             shutil.copy(ROOT / file, folder / file)
         environment = {**os.environ, "PYTHONPATH": str(folder)}
         probe = subprocess.run([options.python, "-c", _PROBE], cwd=folder, env=environment)
