@@ -22,7 +22,7 @@ from torch import Tensor
 
 import deltafast
 from deltafast.delta.editor import LatentEditor, load_editor
-from deltafast.delta.linear import linear_editor
+from deltafast.delta.linear import LinearEditor, linear_editor
 from deltafast.errors import DeltafastError, InvalidInputError
 from deltafast.evaluation.edit_quality import (
     ALPHAS,
@@ -38,7 +38,7 @@ from deltafast.evaluation.machine import describe_run
 from deltafast.evaluation.readings import FaceReader
 from deltafast.files import write_json, write_png
 from deltafast.generators.seeds import latents_from_seeds
-from deltafast.sequence_latents import SequenceLatents, load_latents
+from deltafast.sequence_latents import load_latents
 
 ASSETS = Path(deltafast.__file__).resolve().parent / "assets"
 FIRST_TUNING_SEED = 1000
@@ -70,7 +70,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--editors", default="yaw,smile,light", help="bundled names or editor files, by commas")
     parser.add_argument("--linear-only", action="store_true", help="--editors are attributes; measure only LINEAR")
-    parser.add_argument("--latents", type=Path, help="projected sequences for LINEAR, those the editors learned from")
+    parser.add_argument("--latents", type=Path, help="with --linear-only: the projected sequences to take LINEAR from")
     parser.add_argument("--slots", help="W+ slots of LINEAR with --linear-only, as 0-5 or 3,4,7")
     parser.add_argument("--generator", default="mobilestylegan-ffhq", help="name or checkpoint")
     parser.add_argument("--faces", default="0-63", help="seeds, as 0-63 or 1000,1004")
@@ -93,7 +93,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     generator = deltafast.load_generator(options.generator)
     reader = FaceReader(generator, meter, options.work, compiled=options.compile)
     latents = latents_from_seeds(generator, seeds, options.psi)  # [N, L, D]
-    sequences = load_latents(options.latents or default_latents())
     unedited = reader.read(latents, "unedited faces")
     result: dict[str, Any] = {
         "run": describe_run(),
@@ -108,7 +107,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     }
     rows: list[Tensor] = []  # latents of the contact sheet, [faces * alphas, L, D] each
     for name in options.editors.split(","):
-        ours, linear = editors(name.strip(), sequences, generator, options)
+        ours, linear = editors(name.strip(), generator, options)
         entry, edits = judge(reader, ours, linear, latents)
         result["editors"][linear.attribute] = entry
         rows += edits
@@ -120,23 +119,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def editors(
-    name: str, sequences: SequenceLatents, generator: deltafast.Generator, options: argparse.Namespace
+    name: str, generator: deltafast.Generator, options: argparse.Namespace
 ) -> tuple[LatentEditor | None, LatentEditor]:
-    """Return ours (None with `--linear-only`) and LINEAR with its slots, from the identities that it learned from."""
+    """Return ours (None with `--linear-only`) and LINEAR with its slots, identities and projections."""
     if options.linear_only:
+        sequences = load_latents(options.latents or default_latents())
         slots = number_list(options.slots) if options.slots else None
         return None, linear_editor(sequences, name, slots).for_generator(generator)
     ours = load_editor(name)
-    wanted = ours.info.config.identities
-    same = sequences.select(sequences.identities[:wanted]) if wanted else sequences
-    learned = ours.info.training.get("identities")
-    if learned is not None and learned != len(same.identities):
-        raise InvalidInputError(
-            f"editor {name} learned from {learned} identities, {options.latents or default_latents()} holds "
-            f"{len(same.identities)}; give the latents that it was trained on by --latents"
-        )
-    linear = linear_editor(same, ours.attribute, ours.slots)
-    return ours.for_generator(generator), linear.for_generator(generator)
+    return ours.for_generator(generator), LinearEditor.of(ours).for_generator(generator)
 
 
 def judge(

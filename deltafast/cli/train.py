@@ -25,6 +25,9 @@ def train(
     lambda_a: Annotated[float | None, typer.Option(help="Weight of the first identity's loss.")] = None,
     lambda_b: Annotated[float | None, typer.Option(help="Weight of the second identity's loss.")] = None,
     negative: Annotated[str | None, typer.Option(help="What alpha < 0 means: scale or other-end.")] = None,
+    reach: Annotated[
+        float | None, typer.Option(help="Share of the way to the sequence's end that alpha 1 means.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, pairs and noise.")] = 0,
     restart: Annotated[bool, typer.Option("--restart", help="Forget what an earlier run left.")] = False,
     report: Annotated[
@@ -57,6 +60,7 @@ def train(
         "lambda_a": lambda_a,
         "lambda_b": lambda_b,
         "negative": negative,
+        "reach": reach,
     }
     config = DeltaConfig(seed=seed, **{name: value for name, value in given.items() if value is not None})
     held_out = None

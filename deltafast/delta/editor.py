@@ -45,8 +45,9 @@ class LatentEditor(Protocol):
 class EditorInfo:
     """What an editor is of: attribute, its frame values, num_ws, generator, config, and facts of its training.
 
-    `values` are those of the training frames (degrees, or fractions 0..1): α = 1 means from the neutral one to
-    `value_range[1]`. `training` holds identities, steps and the final loss, as JSON values.
+    `values` are those of the training frames (degrees, or fractions 0..1): α = 1 means from the neutral one towards
+    the last, as far as the config's `reach` says: to `value_range[1]`. `training` holds identities, steps and the
+    final loss, as JSON values.
     """
 
     attribute: str
@@ -62,7 +63,8 @@ class EditorInfo:
     def value_range(self) -> tuple[float, float]:
         """The attribute's value at the neutral frame and at α = 1."""
         neutral, end, _ = ends_of(self.values)
-        return self.values[neutral], self.values[end]
+        start = self.values[neutral]
+        return start, start + self.config.reach * (self.values[end] - start)
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -117,12 +119,15 @@ class Editor(nn.Module):
 
     `edit(ws, alpha)` moves latents; `encode(a_i, a_j)` gives Δ of any two latents and `decode(ws, delta)` is D(w, Δ).
     `info` says what it is of; `delta` `[num_ws, dim]` is the Δ of α = 1 and `delta_negative` that of α = -1, both zero
-    outside `slots`. An editor is made by `deltafast.delta.train_editor` or read by `load_editor`. It lives in fp32
-    (`.to(device)` moves it) and edits latents of any floating dtype.
+    outside `slots`; `linear_directions` `[slots, 2, w_dim]` are the mean changes of the training latents for α = 1 and
+    α = -1, with which `deltafast.delta.LinearEditor.of` gives the LINEAR baseline. An editor is made by
+    `deltafast.delta.train_editor` or read by `load_editor`. It lives in fp32 (`.to(device)` moves it) and edits latents
+    of any floating dtype.
     """
 
     delta: Tensor
     delta_negative: Tensor
+    linear_directions: Tensor
 
     def __init__(self, info: EditorInfo) -> None:
         super().__init__()
@@ -134,6 +139,7 @@ class Editor(nn.Module):
         self.normalisation = Normalisation(slots, info.w_dim)
         self.register_buffer("delta", torch.zeros(info.num_ws, config.dim))
         self.register_buffer("delta_negative", torch.zeros(info.num_ws, config.dim))
+        self.register_buffer("linear_directions", torch.zeros(slots, 2, info.w_dim))
         self._index = list(info.slots)
 
     @property

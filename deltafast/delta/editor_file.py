@@ -136,7 +136,7 @@ def _check_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor], head
 
 
 def _stored_half(name: str) -> bool:
-    return name.startswith(("encoder.", "decoder."))
+    return name.startswith(("encoder.", "decoder.", "linear_"))
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

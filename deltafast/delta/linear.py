@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deltafast.delta.config import NEGATIVE_MODES, recommended_slots
-from deltafast.delta.editor import check_latents, ends_of
+from deltafast.delta.editor import Editor, check_latents, ends_of
 from deltafast.delta.slots import check_slots, check_w_space, map_slots
 from deltafast.errors import InvalidInputError
 from deltafast.sequence_latents import GeneratorId, SequenceLatents
@@ -41,6 +41,14 @@ class LinearEditor:
         mask[list(self.slots)] = 1
         self.direction = direction.float() * mask  # [num_ws, w_dim]
         self.negative = -self.direction if negative is None else negative.float() * mask  # [num_ws, w_dim]
+
+    @classmethod
+    def of(cls, editor: Editor) -> LinearEditor:
+        """Return the baseline of an editor: its slots, identities, projections and reach, but plain mean vectors."""
+        both = editor.linear_directions.new_zeros(editor.num_ws, 2, editor.w_dim)
+        both[list(editor.slots)] = editor.linear_directions
+        generator = editor.info.generator
+        return cls(editor.attribute, editor.values, both[:, 0], editor.slots, generator, both[:, 1])
 
     @property
     def num_ws(self) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor
 from deltafast.delta.config import DeltaConfig, recommended_slots
 from deltafast.delta.editor import Editor, EditorInfo, ends_of, load_editor
 from deltafast.delta.editor_file import round_weights
+from deltafast.delta.linear import linear_editor
 from deltafast.delta.loss import paper_loss
 from deltafast.delta.slots import check_slots
 from deltafast.delta.training_state import TrainingState, load_state, save_state, state_path
@@ -152,11 +153,15 @@ def _finish(
     editor.eval().requires_grad_(False)
     stack = latents.stack(attribute)  # [K, n, num_ws, w_dim]
     neutral, end, opposite = ends_of(editor.values)
-    editor.delta.copy_(editor.encode(stack[:, neutral], stack[:, end]).mean(0))
-    if opposite is not None and editor.info.config.negative == "other-end":
-        editor.delta_negative.copy_(editor.encode(stack[:, neutral], stack[:, opposite]).mean(0))
+    config = editor.info.config
+    editor.delta.copy_(config.reach * editor.encode(stack[:, neutral], stack[:, end]).mean(0))
+    if opposite is not None and config.negative == "other-end":
+        editor.delta_negative.copy_(config.reach * editor.encode(stack[:, neutral], stack[:, opposite]).mean(0))
     else:
         editor.delta_negative.copy_(-editor.delta)
+    linear = linear_editor(latents, attribute, editor.slots, negative=config.negative)
+    both = torch.stack([linear.direction, linear.negative], 1)[list(editor.slots)]  # [S, 2, w_dim]
+    editor.linear_directions.copy_((config.reach * both).half())
     tail = losses[-max(1, len(losses) // 20) :]
     training = {
         "identities": len(latents.identities),

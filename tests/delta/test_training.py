@@ -14,7 +14,15 @@ import pytest
 import torch
 from sequences import make_sequences
 
-from deltafast.delta import DeltaConfig, Editor, load_editor, recommended_slots, train_editor
+from deltafast.delta import (
+    DeltaConfig,
+    Editor,
+    LinearEditor,
+    linear_editor,
+    load_editor,
+    recommended_slots,
+    train_editor,
+)
 from deltafast.delta import training as training_module
 from deltafast.delta.held_out import held_out_errors, write_table
 from deltafast.delta.training import loss_files
@@ -144,6 +152,28 @@ def test_one_sided_and_two_sided_attributes_name_their_ends(sequences: SequenceL
     assert torch.equal(smile.delta_negative, -smile.delta)  # no other end: α·Δ
     scaled = train_editor(sequences, "yaw", replace(short, negative="scale"))
     assert torch.equal(scaled.delta_negative, -scaled.delta)
+
+
+def test_reach_scales_what_alpha_one_means(sequences: SequenceLatents, config: DeltaConfig) -> None:
+    whole = train_editor(sequences, "yaw", replace(config, steps=5))
+    half = train_editor(sequences, "yaw", replace(config, steps=5, reach=0.5))
+    torch.testing.assert_close(half.delta, 0.5 * whole.delta)
+    torch.testing.assert_close(half.delta_negative, 0.5 * whole.delta_negative)
+    assert half.info.value_range == (0.0, 15.0)
+    ws = sequences.stack("yaw")[0, :3]
+    torch.testing.assert_close(half.edit(ws, 1.0), whole.edit(ws, 0.5))
+    with pytest.raises(InvalidInputError, match="reach"):
+        replace(config, reach=0.0)
+
+
+def test_an_editor_carries_its_linear_baseline(sequences: SequenceLatents, config: DeltaConfig, tmp_path: Path) -> None:
+    editor = train_editor(sequences, "yaw", replace(config, steps=5, reach=0.5), out=tmp_path / "yaw.safetensors")
+    baseline = LinearEditor.of(load_editor(tmp_path / "yaw.safetensors"))
+    direct = linear_editor(sequences, "yaw", editor.slots, negative=config.negative)
+    ws = sequences.stack("yaw")[0, :3]
+    for alpha in (-1.0, 1.0):
+        expected = direct.edit(ws, 0.5 * alpha)
+        torch.testing.assert_close(baseline.edit(ws, alpha), expected, rtol=0, atol=2e-3 * float(expected.abs().max()))
 
 
 def test_two_identities_are_enough_and_one_is_not(sequences: SequenceLatents, config: DeltaConfig) -> None:
