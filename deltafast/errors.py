@@ -42,6 +42,9 @@ class CheckpointError(DeltafastError):
         self.reason = reason
         super().__init__(f"{self.path}: {reason}")
 
+    def __reduce__(self) -> tuple[type[DeltafastError], tuple[str, str]]:
+        return type(self), (self.path, self.reason)  # a worker process hands it on
+
 
 class EditorError(DeltafastError):
     """An editor file is damaged, of another format version, or does not fit the generator it meets."""
@@ -61,6 +64,9 @@ class ImageError(DeltafastError):
         self.path = os.fspath(path)
         self.reason = reason
         super().__init__(f"{self.path}: {reason}")
+
+    def __reduce__(self) -> tuple[type[DeltafastError], tuple[str, str]]:
+        return type(self), (self.path, self.reason)  # a worker process hands it on
 
 
 class DownloadError(DeltafastError):

@@ -50,7 +50,6 @@ def test_the_message_of_an_error_is_what_was_given(kind: type[Exception]) -> Non
     assert str(kind("latents hold NaN")) == "latents hold NaN"
 
 
-@pytest.mark.xfail(strict=True, reason="errors with two arguments cannot be unpickled: they need a __reduce__")
 @pytest.mark.parametrize("kind", [CheckpointError, ImageError])
 def test_errors_about_a_file_survive_a_worker_process(kind: type[CheckpointError] | type[ImageError]) -> None:
     error = kind("face.pkl", "truncated")
