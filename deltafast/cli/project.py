@@ -15,7 +15,7 @@ def project(
     out: Annotated[Path, typer.Argument(help="Folder for latents, report and pictures")],
     generator: Annotated[str, typer.Option(help="Generator: a name or a checkpoint file")] = "mobilestylegan-ffhq",
     encoder: Annotated[Path | None, typer.Option(help="Encoder file; the bundled one by default")] = None,
-    steps: Annotated[int, typer.Option(min=0, help="Refinement steps; 0 leaves the encoder's answer")] = 40,
+    steps: Annotated[int, typer.Option(min=0, help="Refinement steps; 0 leaves the encoder's answer")] = 30,
     refine_only: Annotated[
         str | None, typer.Option(help="Of a sequence folder, refine these identities only (comma-separated)")
     ] = None,

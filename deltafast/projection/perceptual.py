@@ -33,11 +33,13 @@ class FaceDistance(nn.Module):
     def __init__(self, backbone: MobileNetV2Features, pixel_weight: float = 1.0) -> None:
         super().__init__()
         self.backbone = backbone.eval().requires_grad_(False)
+        self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
         self.pixel_weight = pixel_weight
 
     def describe(self, images: Tensor) -> list[Tensor]:
         """What is compared: unit-length feature maps and reduced images of `[N, 3, R, R]` in [-1, 1]."""
-        features = self.backbone(normalise_images(images), _LAYERS)
+        x = normalise_images(images).contiguous(memory_format=torch.channels_last)  # [N, 3, R, R]
+        features = self.backbone(x, _LAYERS)
         unit = [f * torch.rsqrt(f.square().sum(1, keepdim=True) + 1e-8) for f in features]
         return unit + [F.adaptive_avg_pool2d(images, size) for size in _PIXEL_SIZES]
 

@@ -26,6 +26,7 @@ from deltafast.sequence_latents import GeneratorId, SequenceLatents
 
 __all__ = ["ProjectionSettings", "encode_images", "project_images", "project_sequences", "read_face"]
 
+_COMPARED = 256  # pixels; what is finer than this is not looked at
 _FRAME_FIELDS = {"file": str, "attribute": str, "identity": str, "index": int, "sha256": str}
 
 
@@ -80,6 +81,7 @@ class _Projector:
         encoder.check_generator(generator)
         self.generator = generator
         self.settings = settings
+        self.size = min(_COMPARED, generator.img_resolution)  # of the pictures that are compared
         self.encoder = encoder.to(generator.w_avg.device)
         self.distance = FaceDistance(self.encoder.backbone)
         self.synthesise: Callable[[Tensor], Tensor] = generator.compiled() if settings.compile else generator.synthesis
@@ -104,8 +106,9 @@ class _Projector:
         )
 
     @torch.inference_mode()
-    def images(self, ws: Tensor, size: int) -> Tensor:
-        parts = [F.interpolate(self.synthesise(w[None]).float(), (size, size), mode="area") for w in ws]
+    def images(self, ws: Tensor) -> Tensor:
+        size = (self.size, self.size)
+        parts = [F.interpolate(self.synthesise(w[None]).float(), size, mode="area") for w in ws]
         return torch.cat(parts).clamp(-1, 1)  # [N, 3, size, size]
 
 
@@ -189,9 +192,9 @@ def _project_identity(
         digest = str(frame["sha256"])
         if digest not in distinct:
             distinct[digest] = len(distinct)
-            pictures.append(read_face(sequences / frame["file"]))
+            pictures.append(read_face(sequences / frame["file"], projector.size))
         rows.append(distinct[digest])
-    targets = torch.cat(pictures)  # [distinct, 3, 256, 256]
+    targets = torch.cat(pictures)  # [distinct, 3, size, size]
     start = projector.encode(targets)
     tensors = {"row": torch.tensor(rows)}
     wanted = settings.refined_identities is None or identity in settings.refined_identities
@@ -205,7 +208,7 @@ def _project_identity(
             "pixel_start": result.pixel_start,
             "pixel_end": result.pixel_end,
         }
-        sheet = [targets, projector.images(start, 256), projector.images(result.ws, 256)]
+        sheet = [targets, projector.images(start), projector.images(result.ws)]
         write_projection_sheet(out / f"sheet-{identity}.png", *sheet)
         tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
         with atomic_write(out / "identities" / f"{identity}.safetensors") as temporary:
@@ -242,7 +245,7 @@ def project_images(
         if done.exists():
             continue
         try:
-            target = read_face(path)
+            target = read_face(path, projector.size)
         except ImageError as error:
             failures[str(path)] = error.reason
             continue
@@ -251,7 +254,7 @@ def project_images(
         if settings.refine.steps > 0:
             state = out / f"{path.stem}.state.pt"
             ws = projector.refine(target, start, shared_base=False, state=state).ws
-            sheet = [target, projector.images(start, 256), projector.images(ws, 256)]
+            sheet = [target, projector.images(start), projector.images(ws)]
             write_projection_sheet(out / f"{path.stem}-sheet.png", *sheet, tile=256)
             state.unlink(missing_ok=True)
         with atomic_write(done) as temporary:

@@ -30,12 +30,11 @@ _CHECKPOINT_EVERY = 5
 class RefineConfig:
     """Settings of the refinement; lengths in W+ are in units of the latents' standard deviation `scale`."""
 
-    steps: int = 40
-    lr: float = 0.03
+    steps: int = 30
+    lr: float = 0.08
     pixel_weight: float = 0.5
-    base_weight: float = 0.002
-    offset_weight: float = 0.01
-    offset_lr_ratio: float = 0.5
+    base_weight: float = 0.0005
+    offset_weight: float = 0.002
 
 
 @dataclass
@@ -84,18 +83,15 @@ def refine(
     factor = generator.img_resolution // targets.shape[-1]
     base = torch.zeros_like(start[:1] if shared_base else start).requires_grad_(True)  # [1 or N, L, D]
     offsets = torch.zeros_like(start).requires_grad_(shared_base)  # [N, L, D]
-    groups = [{"params": [base], "lr": config.lr}]
-    if shared_base:
-        groups.append({"params": [offsets], "lr": config.lr * config.offset_lr_ratio})
-    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.95))
+    optimiser = torch.optim.Adam([base, offsets] if shared_base else [base], config.lr, betas=(0.9, 0.95))
     with torch.no_grad():
         described = [distance.describe(targets[i : i + batch_size]) for i in range(0, len(targets), batch_size)]
     first, history = _restore(state, base, offsets, optimiser)
     for step in range(first, config.steps + 1):  # the last round only measures
         last = step == config.steps
-        factor_lr = min(1.0, (step + 1) / 5) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
-        for group, lr in zip(optimiser.param_groups, (config.lr, config.lr * config.offset_lr_ratio), strict=False):
-            group["lr"] = lr * factor_lr * scale
+        ramp = min(1.0, (step + 1) / 5) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+        for group in optimiser.param_groups:
+            group["lr"] = config.lr * ramp * scale
         optimiser.zero_grad()
         measured = []
         for number, index in enumerate(range(0, len(start), batch_size)):

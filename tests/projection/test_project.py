@@ -81,7 +81,7 @@ def test_only_the_named_identities_are_refined(
     from deltafast.projection import encode_images
 
     for identity, refined in (("female", False), ("male", True)):
-        target = torch.cat([read_face(sequences / f"yaw/{identity}/{i:03d}.png") for i in range(3)])
+        target = torch.cat([read_face(sequences / f"yaw/{identity}/{i:03d}.png", 64) for i in range(3)])
         plain = encode_images(tiny_generator, target, encoder=encoder)
         same = torch.allclose(plain, latents.latents["yaw", identity], atol=1e-5)
         assert same is not refined
@@ -133,21 +133,14 @@ def test_bad_images_are_reported_and_the_rest_is_done(
 def test_a_killed_projection_run_again_ends_with_the_same_files(
     tiny_generator: Generator, encoder: Encoder, sequences: Path, tmp_path: Path
 ) -> None:
-    from deltafast.generators.checkpoints import save_generator
+    from deltafast.generators.load import save_generator
 
     save_generator(tiny_generator, tmp_path / "generator.safetensors")
     encoder.save(tmp_path / "encoder.safetensors")
 
     def command(out: str) -> list[str]:
-        program = [
-            sys.executable,
-            "-m",
-            "deltafast.cli",
-            "project",
-            str(sequences),
-            str(tmp_path / out),
-            "--no-compile",
-        ]
+        program = [sys.executable, "-c", "from deltafast.cli import main; main()"]
+        program += ["project", str(sequences), str(tmp_path / out), "--no-compile"]
         options = ["--generator", str(tmp_path / "generator.safetensors"), "--steps", "60"]
         return [*program, *options, "--encoder", str(tmp_path / "encoder.safetensors")]
 
