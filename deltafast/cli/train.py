@@ -24,7 +24,7 @@ def train(
     noise_decoder: Annotated[float | None, typer.Option(help="Noise n_b, in units of the latents' spread.")] = None,
     lambda_a: Annotated[float | None, typer.Option(help="Weight of the first identity's loss.")] = None,
     lambda_b: Annotated[float | None, typer.Option(help="Weight of the second identity's loss.")] = None,
-    negative: Annotated[str | None, typer.Option(help="What alpha < 0 means: scale or other-end.")] = None,
+    negative: Annotated[str | None, typer.Option(help="What alpha < 0 means: symmetric, other-end or scale.")] = None,
     reach: Annotated[
         float | None, typer.Option(help="Share of the way to the sequence's end that alpha 1 means.")
     ] = None,

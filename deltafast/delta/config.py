@@ -11,7 +11,7 @@ from deltafast.errors import InvalidInputError
 __all__ = ["LOSSES", "NEGATIVE_MODES", "DeltaConfig", "recommended_slots"]
 
 LOSSES = ("paper",)
-NEGATIVE_MODES = ("scale", "other-end")
+NEGATIVE_MODES = ("symmetric", "other-end", "scale")
 
 _SLOTS = {
     "yaw": range(0, 6),
@@ -33,10 +33,10 @@ class DeltaConfig:
     - `noise_encoder`, `noise_decoder`: standard deviation of n_a and n_b, in units of the latents' own spread.
     - `lambda_a`, `lambda_b`: λ1 and λ2.
     - `identities`: how many identities to use, from the first on; None uses all, 2 is the paper's setting.
-    - `negative`: what α < 0 means. "other-end": |α| times the Δ from the neutral face to the opposite end of the
-      sequence; "scale", and always where there is no such end: α·Δ with the Δ of α = 1, as in the paper. Both are
-      continuous at α = 0. Paths through W+ are so bent that "scale", asked for the opposite end of yaw or light, ends
-      further from the true latents than no edit at all; "other-end" leaves about a quarter to a third of the error.
+    - `negative`: what α < 0 means. "symmetric": α·Δ with half the difference between the Δ to the last frame and the Δ
+      to the first one, seen from the neutral face, so that what both ends have in common, which is not the attribute,
+      cancels. "other-end": |α| times the Δ to the opposite end. "scale": α·Δ with the Δ to the last frame, as in the
+      paper; always where the neutral face is the first frame. All are continuous at α = 0.
     - `reach`: which share of the way from the neutral face to the end of the sequence α = 1 means; it scales Δ.
 
     Raises `InvalidInputError` for values out of range.
@@ -54,7 +54,7 @@ class DeltaConfig:
     lambda_a: float = 1.0
     lambda_b: float = 1.0
     loss: str = "paper"
-    negative: str = "other-end"
+    negative: str = "symmetric"
     reach: float = 1.0
     identities: int | None = None
     seed: int = 0

@@ -14,7 +14,7 @@ from deltafast.delta.slots import check_slots, check_w_space, map_slots
 from deltafast.errors import InvalidInputError
 from deltafast.sequence_latents import GeneratorId, SequenceLatents
 
-__all__ = ["LinearEditor", "linear_editor"]
+__all__ = ["LinearEditor", "both_directions", "linear_editor"]
 
 
 class LinearEditor:
@@ -99,21 +99,32 @@ class LinearEditor:
 
 
 def linear_editor(
-    latents: SequenceLatents, attribute: str, slots: Iterable[int] | None = None, *, negative: str = "other-end"
+    latents: SequenceLatents, attribute: str, slots: Iterable[int] | None = None, *, negative: str = "symmetric"
 ) -> LinearEditor:
     """Return LINEAR of an attribute: the mean over identities of (α = 1 frame − neutral frame), in some slots.
 
-    `slots` None takes the recommended ones. `negative` is what α < 0 means, as in `DeltaConfig`: "other-end" takes the
-    vector to the opposite end of the sequence where there is one, "scale" the same vector backwards. Raises
-    `InvalidInputError` for an attribute that is not there.
+    `slots` None takes the recommended ones. `negative` is what α < 0 means, as in `DeltaConfig`, here of plain vectors.
+    Raises `InvalidInputError` for an attribute that is not there.
     """
     if negative not in NEGATIVE_MODES:
         raise InvalidInputError(f"negative must be one of {', '.join(NEGATIVE_MODES)}; got {negative!r}")
     stack = latents.stack(attribute)  # [K, n, num_ws, w_dim]
     neutral, end, opposite = ends_of(latents.attributes[attribute])
     direction = (stack[:, end] - stack[:, neutral]).mean(0)  # [num_ws, w_dim]
-    backwards = None
-    if opposite is not None and negative == "other-end":
-        backwards = (stack[:, opposite] - stack[:, neutral]).mean(0)  # [num_ws, w_dim]
+    backwards = None if opposite is None else (stack[:, opposite] - stack[:, neutral]).mean(0)  # [num_ws, w_dim]
+    direction, backwards = both_directions(direction, backwards, negative)
     chosen = recommended_slots(attribute, latents.num_ws) if slots is None else slots
     return LinearEditor(attribute, latents.attributes[attribute], direction, chosen, latents.generator, backwards)
+
+
+def both_directions(forwards: Tensor, backwards: Tensor | None, negative: str) -> tuple[Tensor, Tensor]:
+    """Return what α = 1 and α = -1 mean, given the ways from the neutral face to the last and to the opposite frame.
+
+    `backwards` is None where there is no opposite end; `negative` is a mode of `DeltaConfig`.
+    """
+    if backwards is None or negative == "scale":
+        return forwards, -forwards
+    if negative == "symmetric":
+        half = (forwards - backwards) / 2
+        return half, -half
+    return forwards, backwards

@@ -15,7 +15,7 @@ from torch import Tensor
 from deltafast.delta.config import DeltaConfig, recommended_slots
 from deltafast.delta.editor import Editor, EditorInfo, ends_of, load_editor
 from deltafast.delta.editor_file import round_weights
-from deltafast.delta.linear import linear_editor
+from deltafast.delta.linear import both_directions, linear_editor
 from deltafast.delta.loss import paper_loss
 from deltafast.delta.slots import check_slots
 from deltafast.delta.training_state import TrainingState, load_state, save_state, state_path
@@ -154,11 +154,11 @@ def _finish(
     stack = latents.stack(attribute)  # [K, n, num_ws, w_dim]
     neutral, end, opposite = ends_of(editor.values)
     config = editor.info.config
-    editor.delta.copy_(config.reach * editor.encode(stack[:, neutral], stack[:, end]).mean(0))
-    if opposite is not None and config.negative == "other-end":
-        editor.delta_negative.copy_(config.reach * editor.encode(stack[:, neutral], stack[:, opposite]).mean(0))
-    else:
-        editor.delta_negative.copy_(-editor.delta)
+    forwards = editor.encode(stack[:, neutral], stack[:, end]).mean(0)  # [num_ws, dim]
+    backwards = None if opposite is None else editor.encode(stack[:, neutral], stack[:, opposite]).mean(0)
+    forwards, backwards = both_directions(forwards, backwards, config.negative)
+    editor.delta.copy_(config.reach * forwards)
+    editor.delta_negative.copy_(config.reach * backwards)
     linear = linear_editor(latents, attribute, editor.slots, negative=config.negative)
     both = torch.stack([linear.direction, linear.negative], 1)[list(editor.slots)]  # [S, 2, w_dim]
     editor.linear_directions.copy_((config.reach * both).half())

@@ -150,6 +150,9 @@ def test_one_sided_and_two_sided_attributes_name_their_ends(sequences: SequenceL
     stack = sequences.stack("smile")
     torch.testing.assert_close(smile.delta, smile.encode(stack[:, 0], stack[:, 4]).mean(0))
     assert torch.equal(smile.delta_negative, -smile.delta)  # no other end: α·Δ
+    balanced = train_editor(sequences, "yaw", replace(short, negative="symmetric"))
+    torch.testing.assert_close(balanced.delta, (yaw.delta - yaw.delta_negative) / 2)
+    assert torch.equal(balanced.delta_negative, -balanced.delta)
     scaled = train_editor(sequences, "yaw", replace(short, negative="scale"))
     assert torch.equal(scaled.delta_negative, -scaled.delta)
 
