@@ -38,6 +38,7 @@ from deltafast.evaluation.machine import describe_run
 from deltafast.evaluation.readings import FaceReader
 from deltafast.files import write_json, write_png
 from deltafast.generators.seeds import latents_from_seeds
+from deltafast.memory import keep_freed_memory
 from deltafast.sequence_latents import load_latents
 
 ASSETS = Path(deltafast.__file__).resolve().parent / "assets"
@@ -53,6 +54,7 @@ SHEET_PIXELS = 160
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the program; returns the exit code."""
+    keep_freed_memory()
     options = parse(arguments)
     try:
         result = run(options)

@@ -34,6 +34,7 @@ from deltafast.evaluation.faces import FaceMeter
 from deltafast.evaluation.machine import describe_run
 from deltafast.evaluation.readings import FaceReader
 from deltafast.files import atomic_write, read_image, sha256_file, write_json, write_png
+from deltafast.memory import keep_freed_memory
 from deltafast.progress import track
 from deltafast.sequence_latents import SequenceLatents, load_latents
 from deltafast.synthetic.manifest import MANIFEST_NAME, FrameRecord, Manifest, load_manifest
@@ -45,6 +46,7 @@ SHEET_PIXELS = 128
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the program; returns the exit code."""
+    keep_freed_memory()
     options = parse(arguments)
     try:
         table = run(options)

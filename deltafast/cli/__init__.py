@@ -18,6 +18,7 @@ import typer
 
 from deltafast import __version__
 from deltafast.errors import DeltafastError
+from deltafast.memory import keep_freed_memory
 
 __all__ = ["app", "main"]
 
@@ -79,4 +80,5 @@ app = _build()
 
 def main() -> None:
     """Run the command line on the process's arguments; the console script `deltafast`."""
+    keep_freed_memory()
     app(prog_name="deltafast")
