@@ -23,7 +23,12 @@ _RUN = [sys.executable, "-c", "from deltafast.cli import main; main()"]
 
 
 def _start(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([*_RUN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def listen_to_ctrl_c() -> None:  # shells start background jobs with it ignored, and children inherit that
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    command = [*_RUN, *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=listen_to_ctrl_c)
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
