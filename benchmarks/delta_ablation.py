@@ -27,7 +27,7 @@ from deltafast.files import read_json, write_json
 from deltafast.sequence_latents import SequenceLatents, load_latents
 
 VARIATIONS: dict[str, tuple[Any, ...]] = {
-    "width": (16, 32, 128),
+    "width": (16, 64, 128),
     "dim": (2, 4, 8, 32),
     "layers": (2,),
     "noise_encoder": (0.0, 0.03, 0.3, 1.0),
@@ -36,7 +36,7 @@ VARIATIONS: dict[str, tuple[Any, ...]] = {
     "identities": (2, 4, 8, 16, 32),
     "steps": (250, 500, 2000),
     "lr": (5e-4, 8e-3),
-    "negative": ("scale",),
+    "negative": ("other-end", "scale"),
 }
 METRICS = ("transfer", "linear_transfer", "mean_delta", "linear_mean", "reconstruction", "edit", "linear_edit")
 METRICS += ("edit_negative", "linear_edit_negative", "offset")

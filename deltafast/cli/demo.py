@@ -135,11 +135,11 @@ def _edits_block(generator: Generator, seeds: range, psi: float, batch_size: int
 
     from deltafast.cli._contact_sheet import Block
     from deltafast.editing import edit_stream
+    from deltafast.generators.seeds import latents_from_seeds
     from deltafast.progress import track
 
-    z = torch.cat([torch.randn(1, generator.z_dim, generator=torch.Generator().manual_seed(s)) for s in seeds])
     with torch.inference_mode():
-        ws = generator.mapping(z.to(generator.device), truncation_psi=psi)  # [N, L, 512]
+        ws = latents_from_seeds(generator, seeds, psi)  # [N, L, 512]
     columns = []
     for name in _ATTRIBUTES:
         edited = edit_stream(generator, ws, name, [list(_ALPHAS)], batch_size=batch_size)
