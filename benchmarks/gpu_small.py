@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable
 
 import torch
-from deltafast.ops import modulated_epilogue, setup_filter, upfirdn2d
 from torch import Tensor
+
+from deltafast.ops import modulated_epilogue, setup_filter, upfirdn2d
 
 _RELATIVE = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}  # of the largest reference value
 
