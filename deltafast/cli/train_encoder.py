@@ -30,5 +30,6 @@ def train_encoder(
     if dtype not in dtypes:
         raise InvalidInputError(f"--dtype must be one of {', '.join(dtypes)}, got {dtype!r}")
     loaded = load_generator(generator, device=device, dtype=dtypes[dtype])
-    run(loaded, out, SampleConfig(count=samples), EncoderTraining(epochs=epochs, seed=seed))
+    pairs = SampleConfig(count=samples, resolution=min(256, loaded.img_resolution))
+    run(loaded, out, pairs, EncoderTraining(epochs=epochs, seed=seed))
     typer.echo(f"encoder: {out / 'encoder.safetensors'}; held-out figures: {out / 'training.json'}")

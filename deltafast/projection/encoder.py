@@ -35,7 +35,7 @@ class EncoderConfig:
     num_ws: int
     w_dim: int
     groups: tuple[tuple[int, int], ...]
-    hidden: int = 224
+    hidden: int
 
 
 class EncoderHead(nn.Module):

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from deltafast.errors import ImageError, InvalidInputError
+from deltafast.errors import ImageError, InvalidInputError, ResumeError
 from deltafast.files import atomic_write, list_images, read_image, read_json, sha256_file, write_json
 from deltafast.generators.base import Generator
 from deltafast.progress import track
@@ -142,7 +143,7 @@ def project_sequences(
         unit = out / "identities" / f"{identity}.safetensors"
         if not unit.exists():
             _project_identity(projector, sequences, identity, own, out)
-        tensors = load_file(unit)
+        tensors = _load_unit(unit)
         for attribute in attributes:
             rows = sorted((f for f in own if f["attribute"] == attribute), key=lambda f: f["index"])
             where = [int(tensors["row"][own.index(f)]) for f in rows]
@@ -160,6 +161,13 @@ def project_sequences(
     write_json(out / "report.json", report)
     result.save(out / "latents.safetensors")
     return result
+
+
+def _load_unit(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ResumeError(f"{path} is damaged ({error}); delete it and run the same command again") from error
 
 
 def _read_manifest(path: Path) -> tuple[dict[str, list[float]], list[str], list[dict[str, Any]]]:
@@ -240,8 +248,10 @@ def project_images(
     projector = _Projector(generator, encoder or load_encoder(), settings)
     check_or_begin(out / "settings.json", {**_as_json(settings), "generator": generator.fingerprint})
     failures: dict[str, str] = {}
+    stems = [path.stem for path in paths]
     for path in track(paths, "projecting images"):
-        done = out / f"{path.stem}.safetensors"
+        name = path.stem if stems.count(path.stem) == 1 else path.name  # face.png beside face.jpg
+        done = out / f"{name}.safetensors"
         if done.exists():
             continue
         try:
@@ -252,10 +262,10 @@ def project_images(
         start = projector.encode(target)
         ws = start
         if settings.refine.steps > 0:
-            state = out / f"{path.stem}.state.pt"
+            state = out / f"{name}.state.pt"
             ws = projector.refine(target, start, shared_base=False, state=state).ws
             sheet = [target, projector.images(start), projector.images(ws)]
-            write_projection_sheet(out / f"{path.stem}-sheet.png", *sheet, tile=256)
+            write_projection_sheet(out / f"{name}-sheet.png", *sheet, tile=256)
             state.unlink(missing_ok=True)
         with atomic_write(done) as temporary:
             save_file({"ws": ws.cpu().contiguous()}, temporary)

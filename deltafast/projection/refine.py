@@ -8,6 +8,7 @@ between frames, from which the edits are learned, keep the meaning that the enco
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deltafast.errors import InvalidInputError
+from deltafast.errors import InvalidInputError, ResumeError
 from deltafast.files import atomic_write
 from deltafast.generators.base import Generator
 from deltafast.projection.perceptual import FaceDistance
@@ -128,11 +129,14 @@ def _restore(
 ) -> tuple[int, list[Tensor]]:
     if state is None or not state.exists():
         return 0, []
-    saved = torch.load(state, weights_only=True)
-    with torch.no_grad():
-        base.copy_(saved["base"])
-        offsets.copy_(saved["offsets"])
-    optimiser.load_state_dict(saved["optimiser"])
+    try:
+        saved = torch.load(state, weights_only=True, map_location=base.device)
+        with torch.no_grad():
+            base.copy_(saved["base"])
+            offsets.copy_(saved["offsets"])
+        optimiser.load_state_dict(saved["optimiser"])
+    except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise ResumeError(f"{state} is damaged or of another run ({error}); delete it to begin anew") from error
     return int(saved["step"]), list(saved["history"])
 
 

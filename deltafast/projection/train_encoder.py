@@ -8,6 +8,7 @@ finished shard, training at the last finished epoch.
 from __future__ import annotations
 
 import math
+import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deltafast.errors import ResumeError
 from deltafast.files import atomic_write, write_json
 from deltafast.generators.base import Generator
 from deltafast.progress import track
@@ -41,6 +43,7 @@ class EncoderTraining:
     lr_head: float = 3e-4
     lr_backbone: float = 3e-4
     input_resolution: int = 192
+    hidden: int = 224
     ridge: float = 1.0
     weight_decay: float = 0.02
     held_out_shards: int = 8
@@ -74,7 +77,8 @@ def train_encoder(generator: Generator, folder: Path, samples: SampleConfig, tra
 
 def _new_encoder(generator: Generator, training: EncoderTraining, shards: list[Path]) -> Encoder:
     groups = slot_groups(generator.num_ws)
-    config = EncoderConfig(training.input_resolution, generator.num_ws, generator.w_dim, groups)
+    hidden = min(training.hidden, len(groups) * generator.w_dim)
+    config = EncoderConfig(training.input_resolution, generator.num_ws, generator.w_dim, groups, hidden)
     encoder = Encoder(config, generator.w_space, generator.name)
     encoder.backbone.load_state_dict(load_imagenet_backbone().state_dict())
     codes = torch.cat([pair[0] for pair in read_pairs(shards[:16])])  # [n, groups, w_dim]
@@ -146,7 +150,7 @@ class _Run:
         groups = [{"params": backbone, "lr": training.lr_backbone}, {"params": head, "lr": training.lr_head}]
         self.optimiser = torch.optim.AdamW(groups, weight_decay=training.weight_decay)
         per_shard = len(next(read_pairs(self.used[:1]))[0])
-        steps = training.epochs * len(self.used) * math.ceil(per_shard / training.batch)
+        steps = max(1, training.epochs * len(self.used) * math.ceil(per_shard / training.batch))
         warm = max(1, round(0.03 * steps))
 
         def shape(step: int) -> float:
@@ -213,12 +217,15 @@ class _Run:
     def restore(self, path: Path) -> bool:
         if not path.exists():
             return False
-        saved = torch.load(path, weights_only=True)
-        self.encoder.load_state_dict(saved["encoder"])
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.schedule.load_state_dict(saved["schedule"])
-        self.history = saved["history"]
-        self.epoch = int(saved["epoch"])
+        try:
+            saved = torch.load(path, weights_only=True)
+            self.encoder.load_state_dict(saved["encoder"])
+            self.optimiser.load_state_dict(saved["optimiser"])
+            self.schedule.load_state_dict(saved["schedule"])
+            self.history = saved["history"]
+            self.epoch = int(saved["epoch"])
+        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            raise ResumeError(f"{path} is damaged or of another run ({error}); delete it to begin anew") from error
         return True
 
 
