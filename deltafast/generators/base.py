@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ __all__ = ["NOISE_MODES", "Generator", "SynthesisNetwork", "match_slots"]
 NOISE_MODES = ("const", "random", "none")
 
 
-class SynthesisNetwork(nn.Module):
+class SynthesisNetwork(nn.Module, ABC):
     """Base of the synthesis networks: W+ latents in, images out.
 
     Attributes: `num_ws`, `w_dim`, `img_resolution` (pixels), `img_channels`, and `slots`, the name of each W+ slot:
@@ -33,13 +34,13 @@ class SynthesisNetwork(nn.Module):
     slots: tuple[str, ...]
 
     @property
+    @abstractmethod
     def dtype(self) -> torch.dtype:
         """The precision of the convolutions: float64, float32, float16 or bfloat16."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights by their canonical names (see `deltafast.generators.checkpoints`)."""
-        raise NotImplementedError
 
     def check_inputs(self, ws: Tensor, noise_mode: str) -> None:
         """Raise `InvalidInputError` unless `ws` is floating `[N, num_ws, w_dim]` and `noise_mode` is known."""
@@ -52,9 +53,9 @@ class SynthesisNetwork(nn.Module):
         if noise_mode not in NOISE_MODES:
             raise InvalidInputError(f"noise_mode must be one of {', '.join(NOISE_MODES)}; got {noise_mode!r}")
 
+    @abstractmethod
     def forward(self, ws: Tensor, noise_mode: str = "const") -> Tensor:
         """Synthesise images; see `Generator`."""
-        raise NotImplementedError
 
 
 class Generator(nn.Module):
