@@ -11,7 +11,7 @@ import typer
 def train_encoder(
     generator: Annotated[str, typer.Argument(help="Generator: a name or a checkpoint file")],
     out: Annotated[Path, typer.Argument(help="Working folder; the encoder becomes OUT/encoder.safetensors")],
-    samples: Annotated[int, typer.Option(min=64, help="Number of (latent, image) pairs to sample")] = 10_240,
+    samples: Annotated[int, typer.Option(min=1024, help="Number of (latent, image) pairs to sample")] = 10_240,
     epochs: Annotated[int, typer.Option(min=0, help="Passes over the pairs after the ridge regression")] = 3,
     seed: Annotated[int, typer.Option(help="Seed of the training; the pairs have a fixed one")] = 0,
     device: Annotated[str | None, typer.Option(help="Device for sampling: cpu, cuda, cuda:1 ...")] = None,

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deltafast.errors import ResumeError
+from deltafast.errors import InvalidInputError, ResumeError
 from deltafast.files import atomic_write, write_json
 from deltafast.generators.base import Generator
 from deltafast.progress import track
@@ -56,8 +56,13 @@ def train_encoder(generator: Generator, folder: Path, samples: SampleConfig, tra
 
     Interrupted at any moment, the same call goes on from the last finished shard or epoch. `folder/training.json`
     records the held-out R² (share of the codes' variance explained, per slot group) after every epoch. Raises
-    `ResumeError` when the folder was begun with other settings.
+    `ResumeError` when the folder was begun with other settings, `InvalidInputError` when there are too few pairs.
     """
+    if samples.count < 2 * training.held_out_shards * samples.shard:
+        raise InvalidInputError(
+            f"{samples.count} pairs are too few: {training.held_out_shards * samples.shard} are held out for measuring, "
+            f"so at least {2 * training.held_out_shards * samples.shard} are needed"
+        )
     check_or_begin(folder / "settings.json", {**asdict(training), "samples": asdict(samples)})
     shards = sample_pairs(generator, folder / "pairs", samples)
     torch.manual_seed(training.seed)

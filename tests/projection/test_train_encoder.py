@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deltafast.errors import DownloadError, ResumeError
+from deltafast.errors import DownloadError, InvalidInputError, ResumeError
 from deltafast.generators.base import Generator
 from deltafast.projection import load_encoder
 from deltafast.projection import train_encoder as module
@@ -71,6 +71,11 @@ def test_other_settings_and_damaged_states_are_refused(tiny_generator: Generator
     (tmp_path / "state.pt").write_bytes(b"torn")
     with pytest.raises(ResumeError, match=r"state\.pt is damaged"):
         train_encoder(tiny_generator, tmp_path, SAMPLES, quick)
+
+
+def test_too_few_pairs_are_refused(tiny_generator: Generator, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="at least 192"):
+        train_encoder(tiny_generator, tmp_path, SAMPLES, replace(TRAINING, held_out_shards=6))
 
 
 def test_degraded_images_keep_their_shape_and_range_and_depend_on_the_seed_alone() -> None:
