@@ -135,7 +135,7 @@ def _restore(
             base.copy_(saved["base"])
             offsets.copy_(saved["offsets"])
         optimiser.load_state_dict(saved["optimiser"])
-    except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except (RuntimeError, LookupError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise ResumeError(f"{state} is damaged or of another run ({error}); delete it to begin anew") from error
     return int(saved["step"]), list(saved["history"])
 

@@ -58,10 +58,10 @@ def train_encoder(generator: Generator, folder: Path, samples: SampleConfig, tra
     records the held-out R² (share of the codes' variance explained, per slot group) after every epoch. Raises
     `ResumeError` when the folder was begun with other settings, `InvalidInputError` when there are too few pairs.
     """
-    if samples.count < 2 * training.held_out_shards * samples.shard:
+    held_out = training.held_out_shards * samples.shard
+    if samples.count < 2 * held_out:
         raise InvalidInputError(
-            f"{samples.count} pairs are too few: {training.held_out_shards * samples.shard} are held out for measuring, "
-            f"so at least {2 * training.held_out_shards * samples.shard} are needed"
+            f"{samples.count} pairs are too few: {held_out} are held out, at least {2 * held_out} are needed"
         )
     check_or_begin(folder / "settings.json", {**asdict(training), "samples": asdict(samples)})
     shards = sample_pairs(generator, folder / "pairs", samples)
@@ -229,7 +229,7 @@ class _Run:
             self.schedule.load_state_dict(saved["schedule"])
             self.history = saved["history"]
             self.epoch = int(saved["epoch"])
-        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        except (RuntimeError, LookupError, ValueError, EOFError, pickle.UnpicklingError) as error:
             raise ResumeError(f"{path} is damaged or of another run ({error}); delete it to begin anew") from error
         return True
 
