@@ -186,6 +186,8 @@ def _run_chunk(
                 offset = offset * mask
             offsets = offsets + offset
         edited = editor.edit(edited, amount, raw=options.raw, slots=options.layers)
+    if not bool(torch.isfinite(edited).all()):
+        raise InvalidInputError("the edited latents are beyond what numbers can hold: an alpha is far too large")
     images = None
     if options.synthesise:
         synthesis = options.synthesise if callable(options.synthesise) else generator.synthesis
@@ -396,6 +398,11 @@ def _latents(generator: Generator, given: Tensor) -> Tensor:
     if not given.is_floating_point():
         raise InvalidInputError(f"latents must be floating point, got {given.dtype} {list(given.shape)}")
     ws = given.detach()
+    if tuple(ws.shape) == shape and shape[0] > 1:
+        raise InvalidInputError(
+            f"latents of shape {list(shape)} may be one W+ latent or {shape[0]} W codes: give latents[None] for one W+ "
+            f"latent, latents[:, None].expand(-1, {shape[0]}, -1) for W codes"
+        )
     if ws.ndim == 2 and ws.shape[1] == shape[1]:
         ws = ws[:, None].expand(-1, shape[0], -1)
     if ws.ndim != 3 or tuple(ws.shape[1:]) != shape:
@@ -417,7 +424,10 @@ def _picture(picture: Any) -> Tensor:
     elif isinstance(picture, np.ndarray):
         array = picture
     else:
-        array = np.asarray(picture.convert("RGB"), dtype=np.uint8)
+        try:
+            array = np.asarray(picture.convert("RGB"), dtype=np.uint8)
+        except (OSError, ValueError, AttributeError) as error:
+            raise InvalidInputError(f"an image cannot be read: {error}") from error
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise InvalidInputError(f"an image array must be uint8 [H, W, 3], got {array.dtype} {list(array.shape)}")
     if array.shape[0] != array.shape[1] or array.shape[0] < 32:

@@ -379,3 +379,8 @@ def test_a_real_stylegan2_is_edited(shared_dir: Path) -> None:
     assert half.images is not None
     assert half.images.dtype == torch.float32
     assert torch.equal(half.latents, ws)
+
+
+def test_one_w_plus_latent_is_not_taken_for_many_w_codes(generator: Any, yaw: Editor, ws: Tensor) -> None:
+    with pytest.raises(InvalidInputError, match=r"latents\[None\]"):
+        deltafast.edit_batch(generator, ws[0], yaw, 1.0)

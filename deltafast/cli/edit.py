@@ -60,13 +60,19 @@ def edit(
     amounts = alpha or [1.0]
     if not all(math.isfinite(a) for a in amounts) or len(set(amounts)) != len(amounts):
         raise InvalidInputError(f"alphas must be finite and all different, got {amounts}")
+    if not math.isfinite(psi):
+        raise InvalidInputError(f"--psi must be a finite number, got {psi}")
+    if seeds is None and places[0].resolve() == places[-1].resolve():
+        raise InvalidInputError(f"OUT must be another folder than INPUT, {places[0]}")
     if noise_mode not in NOISE_MODES:
         raise InvalidInputError(f"--noise-mode is one of {', '.join(NOISE_MODES)}; got {noise_mode!r}")
     out = places[-1]
     G = load_generator(generator, device=device)
     chosen = None if layers is None else check_slots(parse_slots(layers), G.num_ws)
     editors, alphas, sweep = _editors(editor, amounts, G)
-    units = list(_seed_units(seeds, psi, G, max(1, batch_size // len(sweep))) if seeds else _file_units(places[0]))
+    units = list(
+        _seed_units(seeds, psi, G, max(1, batch_size // len(sweep))) if seeds is not None else _file_units(places[0])
+    )
     settings = {
         "generator": G.fingerprint,
         "editors": [one.info.as_json() for one in editors],
@@ -141,9 +147,11 @@ def _editors(given: list[str], sweep: list[float], G: Generator) -> tuple[list[E
             alphas.append(float(fixed) if fixed else [sweep])
         except ValueError as error:
             raise InvalidInputError(f"an editor's own alpha is a number, as in yaw=0.5; got {text!r}") from error
+        if fixed and not math.isfinite(alphas[-1]):
+            raise InvalidInputError(f"an editor's own alpha must be finite; got {text!r}")
         swept = swept or not fixed
     if not swept:  # every editor has its own alpha: one image for each face
-        sweep = [1.0]
+        sweep = alphas if len(alphas) == 1 else [1.0]
         alphas = [[[fixed_alpha]] for fixed_alpha in alphas]
     return editors, alphas, sweep
 

@@ -51,7 +51,11 @@ def load_generator(
         tensors, config, fingerprint = _read(path)
         config.setdefault("name", path.stem)
         generator = build_generator(tensors, config, path, fingerprint)
-    return generator.to(device=device, dtype=dtype)
+    try:
+        return generator.to(device=device, dtype=dtype)
+    except (RuntimeError, AssertionError) as error:  # torch says either for a device that is not there
+        reason = str(error).splitlines()[0]
+        raise InvalidInputError(f"the generator cannot be put on device {device!r}: {reason}") from error
 
 
 def save_generator(generator: Generator, path: str | os.PathLike[str]) -> None:

@@ -242,6 +242,8 @@ def project_images(
     rest is done all the same. Raises `InvalidInputError` when there is no image at all.
     """
     settings = settings or ProjectionSettings()
+    if not images.exists():
+        raise InvalidInputError(f"{images} is neither a folder nor a file")
     paths = list_images(images) if images.is_dir() else [images]
     if not paths:
         raise InvalidInputError(f"{images} holds no images")

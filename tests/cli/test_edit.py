@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -111,8 +113,8 @@ def test_an_editor_can_have_its_own_alpha(checkpoint: Path, editor_file: Path, t
     sweep = ["--editor", f"{editor_file}=0.5", "--alpha", "0", "--alpha", "0.5"]
     assert _edit(checkpoint, editor_file, tmp_path / "two", "--seeds", "3", *sweep)[0] == 0
     assert _edit(checkpoint, f"{editor_file}=0.5", tmp_path / "fixed", "--seeds", "3")[0] == 0
-    assert [p.name for p in (tmp_path / "fixed").glob("*.png")] == ["seed0003_+1.png"]
-    fixed = read_image(tmp_path / "fixed" / "seed0003_+1.png").astype(int)
+    assert [p.name for p in (tmp_path / "fixed").glob("*.png")] == ["seed0003_+0.5.png"]
+    fixed = read_image(tmp_path / "fixed" / "seed0003_+0.5.png").astype(int)
     assert np.abs(read_image(tmp_path / "two" / "seed0003_+0.png").astype(int) - fixed).max() <= 1
     assert np.abs(read_image(tmp_path / "two" / "seed0003_+0.5.png").astype(int) - fixed).max() > 1
 
@@ -165,3 +167,34 @@ def test_latent_files_of_every_kind_are_read_and_nothing_is_executed(tmp_path: P
     for name in ("e.npy", "f.npy", "g.pt", "h.pt", "i.safetensors", "j.npy", "k.npz", "absent.pt"):
         with pytest.raises(InvalidInputError, match=name):
             read_latent_file(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--editor", "EDITOR=nan", "--seeds", "0"], "alpha must be finite"),
+        (["--editor", "EDITOR", "--seeds", "0", "--psi", "nan"], "--psi must be"),
+        (["--editor", "EDITOR", "--seeds", "0", "--device", "nowhere"], "device 'nowhere'"),
+    ],
+)
+def test_numbers_and_devices_that_cannot_be_used_are_named(
+    checkpoint: Path, editor_file: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    given = [option.replace("EDITOR", str(editor_file)) for option in options]
+    command = [sys.executable, "-c", "from deltafast.cli import main; main()", "edit", str(tmp_path / "out")]
+    done = subprocess.run(
+        [*command, "--generator", str(checkpoint), *given], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_input_folder_is_not_taken_for_the_output(checkpoint: Path, editor_file: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from deltafast.cli import main; main()", "edit", str(tmp_path), str(tmp_path)]
+    done = subprocess.run(
+        [*command, "--generator", str(checkpoint), "--editor", str(editor_file)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "another folder" in done.stderr
