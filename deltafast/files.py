@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deltafast.errors import DiskError, ImageError, InvalidInputError
+from deltafast.errors import DiskError, ImageError, InvalidInputError, ResumeError
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "atomic_write",
+    "begin_or_resume",
     "cache_dir",
     "list_images",
     "read_image",
@@ -130,6 +131,25 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"{os.fspath(path)} cannot be read as JSON: {error}") from error
+
+
+def begin_or_resume(path: str | os.PathLike[str], settings: dict[str, Any]) -> None:
+    """Write a run's settings as JSON to `path` when it begins, and compare with those there when it goes on.
+
+    Raises `ResumeError` that names what differs when the run was begun with other settings.
+    """
+    target = Path(path)
+    plain = json.loads(json.dumps(settings))  # as they come back: tuples are lists
+    if not target.exists():
+        write_json(target, plain)
+        return
+    found = read_json(target)
+    if found != plain:
+        known = found if isinstance(found, dict) else {}
+        names = sorted(key for key in {*known, *plain} if known.get(key) != plain.get(key))
+        raise ResumeError(
+            f"{target.parent} was begun with other settings ({', '.join(names)}): choose another folder or delete it"
+        )
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

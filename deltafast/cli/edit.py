@@ -51,6 +51,7 @@ def edit(
     from deltafast.delta.slots import check_slots, parse_slots
     from deltafast.editing import edit_batch
     from deltafast.errors import DeltafastError, InvalidInputError
+    from deltafast.files import begin_or_resume
     from deltafast.generators.base import NOISE_MODES
     from deltafast.generators.load import load_generator
     from deltafast.progress import track
@@ -83,7 +84,7 @@ def edit(
         "latents": latents,
         "psi": psi if seeds is not None else None,
     }
-    _check_settings(out, settings)
+    begin_or_resume(out / "settings.json", settings)
     synthesise = G.compiled() if compile_synthesis else True
     failures: list[str] = []
     written = 0
@@ -218,22 +219,6 @@ def _write(out: Path, name: str, sweep: list[float], images: Any, latents: Any) 
     if latents is not None:
         with atomic_write(out / f"{name}.safetensors") as temporary:
             save_file({"ws": latents.contiguous()}, temporary)
-
-
-def _check_settings(out: Path, settings: dict[str, Any]) -> None:
-    """Begin a folder of results, or make sure that it was begun with the same settings."""
-    import json
-
-    from deltafast.errors import ResumeError
-    from deltafast.files import read_json, write_json
-
-    path = out / "settings.json"
-    plain = json.loads(json.dumps(settings))
-    if not path.exists():
-        write_json(path, plain)
-    elif (found := read_json(path)) != plain:
-        differing = sorted(key for key in plain if not isinstance(found, dict) or found.get(key) != plain[key])
-        raise ResumeError(f"{out} holds results made with other settings ({', '.join(differing)}); choose another OUT")
 
 
 def _is_fatal(error: Exception) -> bool:

@@ -20,7 +20,7 @@ def project(
         str | None, typer.Option(help="Of a sequence folder, refine these identities only (comma-separated)")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")] = None,
-    compile_synthesis: Annotated[bool, typer.Option("--compile/--no-compile", help="Use torch.compile")] = True,
+    compile_synthesis: Annotated[bool, typer.Option("--compile/--no-compile", help="Use torch.compile")] = False,
 ) -> None:
     """Project images or synthetic sequences into the generator's W+ space; interrupted, the same command goes on."""
     from deltafast.errors import DeltafastError

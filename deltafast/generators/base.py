@@ -157,7 +157,7 @@ class Generator(nn.Module):
         return image
 
     def compiled(self) -> Callable[..., Tensor]:
-        """Return `synthesis` compiled by `torch.compile`: same arguments and result, several times faster.
+        """Return `synthesis` compiled by `torch.compile`: same arguments and result.
 
         The first call of each batch size takes tens of seconds. Where nothing can be compiled (no C++ compiler, no
         Python headers), it says so once in a warning and runs the plain `synthesis`.
@@ -185,7 +185,7 @@ class _CompiledSynthesis:
                 self._compiled = None
                 reason = str(error).strip().splitlines()[0]
                 warnings.warn(
-                    f"synthesis cannot be compiled here and runs uncompiled, several times slower ({reason}); "
+                    f"synthesis cannot be compiled here and runs uncompiled ({reason}); "
                     "a C++ compiler (g++ or clang++) and Python's headers are needed",
                     RuntimeWarning,
                     stacklevel=2,

@@ -15,7 +15,7 @@ def depthwise_conv3x3(x: Tensor, weight: Tensor) -> Tensor:
     """Convolve each channel of `x` `[N, C, H, W]` with its own kernel of `weight` `[C, 1, 3, 3]`, zero-padded by 1.
 
     Equivalent to `F.conv2d(x, weight, padding=1, groups=C)`. The gradient for `x` is a forward convolution with the
-    flipped kernel, many times faster on CPUs than autograd's own; it can be differentiated again.
+    flipped kernel, which spares CPUs autograd's own slow one; it can be differentiated again.
     """
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
         result: Tensor = _DepthwiseConv3x3.apply(x, weight)  # type: ignore[no-untyped-call]

@@ -15,14 +15,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from deltafast.errors import ImageError, InvalidInputError, ResumeError
-from deltafast.files import atomic_write, list_images, read_image, read_json, sha256_file, write_json
+from deltafast.files import atomic_write, begin_or_resume, list_images, read_image, read_json, sha256_file, write_json
 from deltafast.generators.base import Generator
 from deltafast.progress import track
 from deltafast.projection.encoder import Encoder, load_encoder
 from deltafast.projection.perceptual import FaceDistance
 from deltafast.projection.refine import RefineConfig, RefineResult, refine
 from deltafast.projection.report import write_projection_sheet
-from deltafast.projection.sampling import check_or_begin
 from deltafast.sequence_latents import GeneratorId, SequenceLatents
 
 __all__ = ["ProjectionSettings", "encode_images", "project_images", "project_sequences", "read_face"]
@@ -41,7 +40,7 @@ class ProjectionSettings:
     refine: RefineConfig = field(default_factory=RefineConfig)
     refined_identities: tuple[str, ...] | None = None
     batch_size: int = 1
-    compile: bool = True
+    compile: bool = False
 
 
 @torch.inference_mode()
@@ -133,7 +132,7 @@ def project_sequences(
     attributes, identities, frames = _read_manifest(manifest_path)
     projector = _Projector(generator, encoder or load_encoder(), settings)
     source = sha256_file(manifest_path)
-    check_or_begin(
+    begin_or_resume(
         out / "settings.json", {**_as_json(settings), "generator": generator.fingerprint, "sequences": source}
     )
     latents: dict[tuple[str, str], Tensor] = {}
@@ -248,7 +247,7 @@ def project_images(
     if not paths:
         raise InvalidInputError(f"{images} holds no images")
     projector = _Projector(generator, encoder or load_encoder(), settings)
-    check_or_begin(out / "settings.json", {**_as_json(settings), "generator": generator.fingerprint})
+    begin_or_resume(out / "settings.json", {**_as_json(settings), "generator": generator.fingerprint})
     failures: dict[str, str] = {}
     stems = [path.stem for path in paths]
     for path in track(paths, "projecting images"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from deltafast.errors import InvalidInputError, ResumeError
-from deltafast.files import atomic_write, read_json, write_json
+from deltafast.errors import InvalidInputError
+from deltafast.files import atomic_write, begin_or_resume
 from deltafast.generators.base import Generator
 from deltafast.progress import track
 
@@ -82,7 +81,7 @@ def sample_pairs(generator: Generator, folder: Path, config: SampleConfig) -> li
         )
     described = {**asdict(config), "generator": generator.fingerprint}
     described.pop("count")
-    check_or_begin(folder / "sampling.json", described)
+    begin_or_resume(folder / "sampling.json", described)
     factor = generator.img_resolution // config.resolution
     groups = slot_groups(generator.num_ws)
     synthesise = generator.compiled()
@@ -103,19 +102,6 @@ def sample_pairs(generator: Generator, folder: Path, config: SampleConfig) -> li
         with atomic_write(path) as temporary:
             save_file({"codes": codes.half(), "images": torch.stack(images)}, temporary)
     return shards
-
-
-def check_or_begin(path: Path, settings: dict[str, Any]) -> None:
-    """Write `settings` as JSON to `path`, or compare with those already there; `ResumeError` where they differ."""
-    if path.exists():
-        found = read_json(path)
-        if found != settings:
-            names = sorted(k for k in {*found, *settings} if found.get(k) != settings.get(k))
-            raise ResumeError(
-                f"{path.parent} was begun with other settings ({', '.join(names)}): give another folder or delete it"
-            )
-    else:
-        write_json(path, settings)
 
 
 def read_pairs(shards: list[Path]) -> Iterator[tuple[Tensor, Tensor]]:

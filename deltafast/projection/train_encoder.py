@@ -18,13 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deltafast.errors import InvalidInputError, ResumeError
-from deltafast.files import atomic_write, write_json
+from deltafast.files import atomic_write, begin_or_resume, write_json
 from deltafast.generators.base import Generator
 from deltafast.progress import track
 from deltafast.projection.augmentation import degrade
 from deltafast.projection.backbone import load_imagenet_backbone, normalise_images
 from deltafast.projection.encoder import Encoder, EncoderConfig, pool_features
-from deltafast.projection.sampling import SampleConfig, check_or_begin, read_pairs, sample_pairs, slot_groups
+from deltafast.projection.sampling import SampleConfig, read_pairs, sample_pairs, slot_groups
 
 __all__ = ["EncoderTraining", "fit_ridge_head", "train_encoder"]
 
@@ -63,7 +63,7 @@ def train_encoder(generator: Generator, folder: Path, samples: SampleConfig, tra
         raise InvalidInputError(
             f"{samples.count} pairs are too few: {held_out} are held out, at least {2 * held_out} are needed"
         )
-    check_or_begin(folder / "settings.json", {**asdict(training), "samples": asdict(samples)})
+    begin_or_resume(folder / "settings.json", {**asdict(training), "samples": asdict(samples)})
     shards = sample_pairs(generator, folder / "pairs", samples)
     torch.manual_seed(training.seed)
     encoder = _new_encoder(generator, training, shards)
