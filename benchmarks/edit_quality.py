@@ -33,9 +33,9 @@ from deltafast.evaluation.edit_quality import (
     read_edits,
     summarise,
 )
-from deltafast.evaluation.faces import FaceMeter
 from deltafast.evaluation.machine import describe_run
 from deltafast.evaluation.readings import FaceReader
+from deltafast.faces.meter import FaceMeter
 from deltafast.files import write_json, write_png
 from deltafast.generators.seeds import latents_from_seeds
 from deltafast.memory import keep_freed_memory

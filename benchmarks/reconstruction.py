@@ -30,9 +30,9 @@ from deltafast.evaluation.attributes import (
     measure_attributes,
     psnr,
 )
-from deltafast.evaluation.faces import FaceMeter
 from deltafast.evaluation.machine import describe_run
 from deltafast.evaluation.readings import FaceReader
+from deltafast.faces.meter import FaceMeter
 from deltafast.files import atomic_write, read_image, sha256_file, write_json, write_png
 from deltafast.memory import keep_freed_memory
 from deltafast.progress import track

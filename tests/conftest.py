@@ -9,6 +9,7 @@ import pytest
 from small_generators import stylegan2_tensors
 
 from deltafast.errors import DownloadError
+from deltafast.faces.meter import FaceMeter
 from deltafast.generators.base import Generator
 from deltafast.generators.build import build_generator
 from deltafast.generators.load import load_generator
@@ -53,3 +54,10 @@ def tiny_generator() -> Generator:
     """A small StyleGAN2 with random weights: 64 x 64 images, W+ [10, 16]."""
     tensors = stylegan2_tensors(resolution=64)
     return build_generator(tensors, {"architecture": "stylegan2", "img_resolution": 64}, "tiny")
+
+
+@pytest.fixture(scope="session")
+def meter() -> FaceMeter:
+    """The face meter; skips where the extra `photos` is not installed."""
+    pytest.importorskip("dlib", reason="the extra `photos` (dlib-bin) is not installed")
+    return FaceMeter()

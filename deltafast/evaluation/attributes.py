@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from deltafast.errors import InvalidInputError
-from deltafast.evaluation.faces import Face
 from deltafast.evaluation.pose import fit_pose
+from deltafast.faces.meter import Face
 
 __all__ = [
     "MEASURES",

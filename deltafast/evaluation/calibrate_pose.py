@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deltafast.evaluation.faces import FaceMeter, stack_faces
 from deltafast.evaluation.pose import fit_pose, triangulate
+from deltafast.faces.meter import FaceMeter, stack_faces
 from deltafast.files import atomic_write
 from deltafast.progress import track
 from deltafast.synthetic import HeadModel, random_identity, render_frame

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from deltafast.errors import InvalidInputError
-from deltafast.evaluation.faces import MIRRORED_LANDMARKS
 from deltafast.evaluation.head_points import POINTS, WEIGHTS
+from deltafast.faces.landmarks import MIRRORED_LANDMARKS
 
 __all__ = ["Pose", "fit_pose", "rotation", "triangulate"]
 

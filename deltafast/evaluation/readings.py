@@ -20,7 +20,7 @@ from torch import Tensor
 
 from deltafast.errors import ImageError
 from deltafast.evaluation.attributes import MEASURES, measure_attributes
-from deltafast.evaluation.faces import METER_VERSION, Face, FaceMeter, stack_faces
+from deltafast.faces.meter import METER_VERSION, Face, FaceMeter, stack_faces
 from deltafast.files import atomic_write, read_image, write_png
 from deltafast.generators.base import Generator
 from deltafast.progress import track

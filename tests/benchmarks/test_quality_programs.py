@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from benchmarks import edit_quality, reconstruction
-from deltafast.evaluation.faces import FaceMeter
 from deltafast.evaluation.readings import FaceReader
+from deltafast.faces.meter import FaceMeter
 from deltafast.files import read_image, read_json
 from deltafast.generators.base import Generator
 from deltafast.generators.load import load_generator
@@ -23,7 +23,7 @@ SEEDS = (1000, 1001)
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
-    pytest.importorskip("dlib", reason="the extra `evaluate` (dlib-bin) is not installed")
+    pytest.importorskip("dlib", reason="the extra `photos` (dlib-bin) is not installed")
     return load_generator("mobilestylegan-ffhq")
 
 

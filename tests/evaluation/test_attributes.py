@@ -19,8 +19,9 @@ from deltafast.evaluation.attributes import (
     psnr,
     shading,
 )
-from deltafast.evaluation.faces import FaceMeter, mirrored_landmarks
 from deltafast.evaluation.head_points import POINTS
+from deltafast.faces.landmarks import mirrored_landmarks
+from deltafast.faces.meter import FaceMeter
 from deltafast.synthetic import HeadModel, female, render_frame
 
 LANDMARKS = POINTS[:, :2] * 60 + (128.0, 128.0)  # a frontal face of 256 pixels

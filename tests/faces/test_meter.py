@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from deltafast.errors import DeltafastError, InvalidInputError
-from deltafast.evaluation.faces import MIRRORED_LANDMARKS, Face, FaceMeter, mirrored_landmarks, stack_faces
+from deltafast.faces.landmarks import MIRRORED_LANDMARKS, mirrored_landmarks
+from deltafast.faces.meter import Face, FaceMeter, stack_faces
 from deltafast.files import read_image
 
 Image = NDArray[np.uint8]

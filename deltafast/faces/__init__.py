@@ -1,0 +1,1 @@
+"""Faces in photos: found, measured, cut out as FFHQ's are, and pasted back."""
