@@ -25,7 +25,7 @@ __device__ void load_taps(const Upfirdn2dCudaParams& p, float* taps) {
 // Up and Down are the factors where they are known at compile time, else 0. Count is the channels a
 // thread handles.
 template <typename T, int Up, int Down, int Count>
-__global__ void __launch_bounds__(256) upfirdn2d_kernel(const Upfirdn2dCudaParams p) {
+__global__ void __launch_bounds__(256, 4) upfirdn2d_kernel(const Upfirdn2dCudaParams p) {
   extern __shared__ float taps[];
   load_taps(p, taps);
   const Upfirdn2dShape& s = p.shape;
