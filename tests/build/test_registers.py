@@ -105,9 +105,9 @@ def test_a_spill_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     nvcc = backend.find_nvcc()
     if nvcc is None:
         pytest.skip("no nvcc here")
-    source, binary = tmp_path / "spilling.cu", tmp_path / "spilling.cubin"
+    source, binary = tmp_path / "spilling.cu", tmp_path / "spilling.fatbin"
     source.write_text(_SPILLING_KERNEL, encoding="utf-8")
-    subprocess.run([nvcc.path, "-cubin", "-arch=sm_80", "-o", binary, source], check=True, timeout=120)
+    subprocess.run([nvcc.path, "-fatbin", "-arch=sm_80", "-o", binary, source], check=True, timeout=120)
     (kernel,) = _report(binary)
     assert kernel.architecture == "sm_80"
     assert kernel.registers == 32
