@@ -1,0 +1,1 @@
+"""What deltafast is measured against, written anew in plain torch."""
