@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -156,49 +155,30 @@ class Generator(nn.Module):
         image: Tensor = self.synthesis(ws, noise_mode=noise_mode)  # [N, C, H, W]
         return image
 
-    def compiled(self) -> Callable[..., Tensor]:
-        """Return `synthesis` compiled by `torch.compile`: same arguments and result.
+    def compiled(self, batch_size: int | None = None) -> Callable[..., Tensor]:
+        """Return a faster `synthesis`: same arguments and result.
 
-        The first call of each batch size takes tens of seconds. Where nothing can be compiled (no C++ compiler, no
-        Python headers), it says so once in a warning and runs the plain `synthesis`.
+        - Without `batch_size`: compiled by `torch.compile`, for any batch, differentiable. The first call of each
+          batch size takes tens of seconds. Where nothing can be compiled (no C++ compiler, no Python headers), it
+          says so once in a warning and runs the plain `synthesis`.
+        - With `batch_size`, for generators on a GPU: one pass recorded as a CUDA graph and replayed, for batches of up
+          to that size, without gradient; see `deltafast.generators.compiled.CapturedSynthesis`. Raises
+          `InvalidInputError` on a CPU, which has no graphs.
         """
-        return _CompiledSynthesis(self.synthesis)
+        from deltafast.generators.compiled import CapturedSynthesis, CompiledSynthesis
+
+        if batch_size is None:
+            return CompiledSynthesis(self.synthesis)
+        if self.device.type != "cuda":
+            raise InvalidInputError(
+                f"compiled(batch_size={batch_size}) records a CUDA graph, but this generator is on {self.device}; "
+                "use compiled() there, or move the generator to a GPU first"
+            )
+        return CapturedSynthesis(self.synthesis, batch_size)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all weights by their canonical names, as `save_generator` writes them."""
         return {**self.mapping.tensors(), **self.synthesis.tensors()}
-
-
-class _CompiledSynthesis:
-    """A compiled synthesis that becomes the eager one when the first compilation fails."""
-
-    def __init__(self, synthesis: SynthesisNetwork) -> None:
-        self._eager = synthesis
-        self._compiled: Callable[..., Tensor] | None = torch.compile(synthesis)
-
-    def __call__(self, ws: Tensor, noise_mode: str = "const") -> Tensor:
-        self._eager.check_inputs(ws, noise_mode)
-        if self._compiled is not None:
-            try:
-                return self._compiled(ws, noise_mode)
-            except _compilation_errors() as error:
-                self._compiled = None
-                reason = str(error).strip().splitlines()[0]
-                warnings.warn(
-                    f"synthesis cannot be compiled here and runs uncompiled ({reason}); "
-                    "a C++ compiler (g++ or clang++) and Python's headers are needed",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
-        result: Tensor = self._eager(ws, noise_mode)
-        return result
-
-
-def _compilation_errors() -> tuple[type[BaseException], ...]:
-    from torch._dynamo.exc import TorchDynamoException
-    from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
-
-    return (TorchDynamoException, CppCompileError, InvalidCxxCompiler)
 
 
 def match_slots(source: Sequence[str], target: Sequence[str]) -> tuple[int | None, ...]:
