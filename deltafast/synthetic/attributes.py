@@ -1,4 +1,4 @@
-"""The five attributes: their default frame values, and what a value means for face, pose and light."""
+"""The attributes: their default frame values, and what a value means for the face."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from deltafast.errors import InvalidInputError
 
-__all__ = ["ATTRIBUTES", "Attribute", "attribute_named", "smile_units"]
+__all__ = ["ATTRIBUTES", "Attribute", "attribute_named", "expression_units"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,9 @@ _ALL = (
     Attribute("smile", "fraction", 0.0, 1.0, 0.0, 1.0),
     Attribute("eyes-closed", "fraction", 0.0, 1.0, 0.0, 1.0),
     Attribute("light", "degree", -75.0, 75.0, -110.0, 110.0),
+    Attribute("mouth-open", "fraction", 0.0, 1.0, 0.0, 1.0),
+    Attribute("brows-raised", "fraction", 0.0, 1.0, 0.0, 1.0),
+    Attribute("light-elevation", "degree", -45.0, 45.0, -60.0, 50.0),
 )
 
 ATTRIBUTES: tuple[str, ...] = tuple(attribute.name for attribute in _ALL)
@@ -67,7 +70,24 @@ _SMILE: Mapping[str, tuple[float, float]] = {  # face unit of each side: strengt
 _SMILE_JAW = (0.09, 1.6)
 
 
-def smile_units(amount: float) -> dict[str, float]:
+_MOUTH_OPEN: Mapping[str, float] = {  # face unit: strength at 1
+    "jawOpen": 0.55,
+    "mouthUpperUpLeft": 0.6,
+    "mouthUpperUpRight": 0.6,
+    "mouthInside": 1.0,
+}
+
+
+def expression_units(values: Mapping[str, float]) -> dict[str, float]:
+    """Return the face units of the attributes smile, mouth-open and brows-raised in `values`, added up."""
+    opening, raised = values.get("mouth-open", 0.0), values.get("brows-raised", 0.0)
+    units = _smile_units(values.get("smile", 0.0)) | {"browRaise": raised}
+    for name, strength in _MOUTH_OPEN.items():
+        units[name] = units.get(name, 0.0) + strength * opening
+    return units
+
+
+def _smile_units(amount: float) -> dict[str, float]:
     """Return the face units of a smile: lips closed when small, the upper teeth shown at `amount` 1; zero at 0."""
     strength = {name: top * amount**power for name, (top, power) in _SMILE.items()}
     units = {f"{name}{side}": value for name, value in strength.items() for side in ("Left", "Right")}

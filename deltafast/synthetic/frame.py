@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from deltafast.errors import InvalidInputError
 from deltafast.synthetic.asset import PARTS
-from deltafast.synthetic.attributes import ATTRIBUTES, attribute_named, smile_units
+from deltafast.synthetic.attributes import ATTRIBUTES, attribute_named, expression_units
 from deltafast.synthetic.camera import Camera, ffhq_camera
-from deltafast.synthetic.colour import from_linear, noise, to_linear
+from deltafast.synthetic.colour import from_linear, noise, step, to_linear
 from deltafast.synthetic.head import HeadModel
 from deltafast.synthetic.identity import Identity
 from deltafast.synthetic.lighting import Light, ShadowMap, dot, shade, unit
@@ -46,7 +46,7 @@ def frame_geometry(
     """Return the mesh, camera and projected landmarks of `render_frame` with the same arguments."""
     yaw, pitch = values.get("yaw", 0.0), values.get("pitch", 0.0)
     neutral = model.shape(identity)
-    units = smile_units(values.get("smile", 0.0))
+    units = expression_units(values)
     blink = values.get("eyes-closed", 0.0) * _closing(model, identity, neutral)
     units |= {"eyeBlinkLeft": blink, "eyeBlinkRight": blink}
     resting = model.refinement(neutral)
@@ -81,8 +81,9 @@ def render_frame(
 ) -> NDArray[np.uint8]:
     """Render one head as uint8 `[size, size, 3]`, sRGB.
 
-    `values` gives attributes by name (see `ATTRIBUTES`): yaw, pitch and light in degrees, smile and eyes-closed in
-    0..1; those left out are neutral, 0. `supersampling` is the number of samples per pixel and axis. `align` is
+    `values` gives attributes by name (see `ATTRIBUTES`): yaw, pitch, light and light-elevation in degrees, smile,
+    eyes-closed, mouth-open and brows-raised in 0..1; those left out are neutral, 0. light > 0 comes from the viewer's
+    right; light-elevation is by how much the key light stands higher (> 0) or lower than the identity's own. `supersampling` is the number of samples per pixel and axis. `align` is
     "ffhq" (the crop follows the turned eyes and mouth as FFHQ's alignment would) or "neutral" (the crop of the
     neutral pose). Raises `InvalidInputError` for unknown attributes or values out of range.
     """
@@ -95,14 +96,14 @@ def render_frame(
     frame = frame_geometry(model, identity, values, side, align=align)
     light = Light(
         azimuth=values.get("light", 0.0),
-        elevation=identity.elevation,
+        elevation=identity.elevation + values.get("light-elevation", 0.0),
         key=identity.key,
         ambient=identity.ambient,
         fill=identity.fill,
         warmth=identity.warmth,
     )
     image = _background(identity, side)  # [side * side, 3]
-    _draw(image, model, identity, frame, light)
+    _draw(image, model, identity, frame, light, values)
     small = image.reshape(size, supersampling, size, supersampling, 3).mean((1, 3), dtype=np.float32)
     exposed = 1 - np.exp(-small * np.float32(_EXPOSURE))
     return (from_linear(exposed) * 255 + 0.5).astype(np.uint8)
@@ -136,7 +137,14 @@ def _background(identity: Identity, side: int) -> NDArray[np.float32]:
     return np.repeat(plain[None].astype(np.float32), side * side, 0)
 
 
-def _draw(image: NDArray[np.float32], model: HeadModel, identity: Identity, frame: Frame, light: Light) -> None:
+def _draw(
+    image: NDArray[np.float32],
+    model: HeadModel,
+    identity: Identity,
+    frame: Frame,
+    light: Light,
+    values: Mapping[str, float],
+) -> None:
     """Shade the head into `image` `[side * side, 3]` (linear, before exposure)."""
     side = frame.camera.size
     solid = model.solid()
@@ -153,7 +161,11 @@ def _draw(image: NDArray[np.float32], model: HeadModel, identity: Identity, fram
     normal[away] *= -1
     masks = {name: interpolate(mask, solid, hit) for name, mask in model.masks.items()}
     occlusion = interpolate(model.asset.occlusion, solid, hit)
-    surface = surface_of(identity.appearance, place, part[hit.triangle], masks, occlusion, model.pupils)
+    opening = values.get("mouth-open", 0.0)
+    surface = surface_of(identity.appearance, place, part[hit.triangle], masks, occlusion, model.pupils, opening)
+    eyes = np.isin(part[hit.triangle], (PARTS.index("left-eye"), PARTS.index("right-eye")))
+    # a light that sinks to the height of the lens would lay its mirror image over the pupils
+    surface.gloss[eyes] *= step(-22, 0, np.float64(values.get("light-elevation", 0.0)))
     shadow = ShadowMap(frame.fine, solid, light.direction)
     visible = shadow.visible(where + normal * np.float32(0.03), 0.035)
     image[hit.pixel] = shade(surface, normal, view, visible, light)

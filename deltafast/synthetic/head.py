@@ -14,6 +14,7 @@ from deltafast.synthetic.asset import MASKS, PARTS, load_asset
 from deltafast.synthetic.identity import Identity
 from deltafast.synthetic.posing import turn
 from deltafast.synthetic.subdivision import catmull_clark
+from deltafast.synthetic.units import own_units
 
 __all__ = ["LANDMARKS", "HeadModel"]
 
@@ -41,7 +42,7 @@ class HeadModel:
         """Load the baked asset at `path`, or the packaged one. Raises `InvalidInputError` when it is damaged."""
         self.asset = load_asset(path)
         self.refinement = catmull_clark(len(self.asset.vertices), self.asset.faces, self.asset.face_uv)
-        self._index = {name: k for k, name in enumerate(self.asset.shape_names)}
+        self._shapes = dict(zip(self.asset.shape_names, self.asset.shapes, strict=True)) | own_units(self.asset)
         part = np.tile(self.asset.face_part, 4)  # [4F]
         quads = self.refinement.faces
         self.triangles: NDArray[np.int64] = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])  # [T, 3]
@@ -97,10 +98,10 @@ class HeadModel:
             weights[f"unit/{name}"] = weights.get(f"unit/{name}", 0.0) + value
         vertices: Float = self.asset.vertices.copy()
         for name in sorted(weights):
-            if name not in self._index:
+            if name not in self._shapes:
                 raise InvalidInputError(f"the head has no shape {name!r}; see HeadModel().asset.shape_names")
             if weights[name]:
-                vertices += weights[name] * self.asset.shapes[self._index[name]]
+                vertices += weights[name] * self._shapes[name]
         return vertices
 
     def pose(self, vertices: Float, *, yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> Float:

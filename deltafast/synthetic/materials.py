@@ -49,10 +49,12 @@ def surface_of(
     masks: dict[str, Float32],
     occlusion: Float32,
     eye_centres: NDArray[np.float64],
+    opening: float = 0.0,
 ) -> Surface:
     """Return the surface at fragments given by their place `[P, 3]` on the template, part and masks `[P]` each.
 
-    `eye_centres` `[2, 2]` are x and y of the left and right pupil on the template.
+    `eye_centres` `[2, 2]` are x and y of the left and right pupil on the template, `opening` 0..1 is how far the mouth
+    is open: what lies deep in it is then dark.
     """
     count = len(place)
     surface = Surface(
@@ -79,7 +81,7 @@ def surface_of(
         elif kind == "eye":
             _eye(piece, look, place[rows], eye_centres[part[rows] - 1])
         else:
-            _inside(piece, place[rows], part[rows])
+            _inside(piece, place[rows], part[rows], opening)
         surface.albedo[rows], surface.gloss[rows], surface.shininess[rows] = piece.albedo, piece.gloss, piece.shininess
         surface.occlusion[rows], surface.scatter[rows] = piece.occlusion, piece.scatter
     return surface
@@ -193,8 +195,8 @@ def _eye(surface: Surface, look: Appearance, q: Float32, centre: NDArray[np.floa
     surface.scatter[:] = 0.4
 
 
-def _inside(surface: Surface, q: Float32, part: NDArray[np.int64]) -> None:
-    """Teeth, whiter in front, and tongue."""
+def _inside(surface: Surface, q: Float32, part: NDArray[np.int64], opening: float) -> None:
+    """Teeth, whiter in front, and tongue; in an open mouth the light dies away behind the front teeth."""
     x, _, z = q.T
     teeth = part != PARTS.index("tongue")
     # eight visible teeth: thin dark gaps along the arch
@@ -210,3 +212,6 @@ def _inside(surface: Surface, q: Float32, part: NDArray[np.int64]) -> None:
     surface.gloss[:] = 0.35
     surface.shininess[:] = 40.0
     surface.scatter[:] = 0.6
+    deep = np.where(teeth, step(0.10, 0.20, arch), step(1.40, 0.95, z)) * np.float32(0.75 * opening)
+    surface.albedo *= 1 - deep[:, None]
+    surface.gloss *= 1 - deep
