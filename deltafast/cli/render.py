@@ -15,7 +15,10 @@ def render(
     identities: Annotated[int, typer.Option(help="Random heads beside the female and the male one.", min=0)] = 0,
     attribute: Annotated[
         list[str] | None,
-        typer.Option(help="yaw, pitch, smile, eyes-closed or light; repeat for several. Default: all five."),
+        typer.Option(
+            help="yaw, pitch, smile, eyes-closed, light, mouth-open, brows-raised or light-elevation; repeat for "
+            "several. Default: all."
+        ),
     ] = None,
     frames: Annotated[int, typer.Option(help="Length of a sequence, odd.", min=3)] = 7,
     size: Annotated[int, typer.Option(help="Side of a picture in pixels.", min=16)] = 256,

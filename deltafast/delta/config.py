@@ -19,6 +19,9 @@ _SLOTS = {
     "smile": range(3, 8),
     "eyes-closed": range(3, 9),
     "light": range(6, 12),
+    "mouth-open": range(3, 8),
+    "brows-raised": range(3, 9),
+    "light-elevation": range(6, 12),
 }
 
 

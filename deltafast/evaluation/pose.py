@@ -19,7 +19,7 @@ from deltafast.errors import InvalidInputError
 from deltafast.evaluation.head_points import POINTS, WEIGHTS
 from deltafast.faces.landmarks import MIRRORED_LANDMARKS
 
-__all__ = ["Pose", "fit_pose", "rotation", "triangulate"]
+__all__ = ["Pose", "fit_pose", "rotation", "triangulate", "unprojected"]
 
 Array = NDArray[np.float64]
 
@@ -66,6 +66,22 @@ def fit_pose(landmarks: Array, *, head: Array = POINTS, weights: Array = WEIGHTS
 
     angles = least_squares(residual, np.zeros(6), method="lm").x[:3] * 50.0
     return Pose(*(float(angle) for angle in angles))
+
+
+def unprojected(landmarks: Array, pose: Pose) -> Array:
+    """Return where landmarks `[68, 2]` of a head in `pose` sit on the head as seen from its front, `[68, 2]`.
+
+    Each landmark is taken to lie at the depth of the mean head's. x to the viewer's right, y down, in inter-ocular
+    distances of the mean head, from its weighted middle.
+    """
+    camera = rotation(pose.yaw, pose.pitch, pose.roll)[:2]  # [2, 3]
+    share = WEIGHTS[:, None] / WEIGHTS.sum()  # [68, 1]
+    head = POINTS - (share * POINTS).sum(axis=0)  # [68, 3]
+    seen = landmarks - (share * landmarks).sum(axis=0)  # [68, 2]
+    shown = head @ camera.T  # [68, 2]
+    scale = (share * shown * seen).sum() / (share * shown**2).sum()
+    flat: Array = (seen / scale - head[:, 2:] * camera[:, 2]) @ np.linalg.inv(camera[:, :2]).T  # [68, 2]
+    return flat
 
 
 def triangulate(landmarks: Array, yaw: Array, pitch: Array, *, rounds: int = 12) -> tuple[Array, Array]:

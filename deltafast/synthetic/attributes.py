@@ -43,7 +43,7 @@ _ALL = (
     Attribute("eyes-closed", "fraction", 0.0, 1.0, 0.0, 1.0),
     Attribute("light", "degree", -75.0, 75.0, -110.0, 110.0),
     Attribute("mouth-open", "fraction", 0.0, 1.0, 0.0, 1.0),
-    Attribute("brows-raised", "fraction", 0.0, 1.0, 0.0, 1.0),
+    Attribute("brows-raised", "fraction", -1.0, 1.0, -1.0, 1.0),
     Attribute("light-elevation", "degree", -45.0, 45.0, -60.0, 50.0),
 )
 
@@ -78,10 +78,13 @@ _MOUTH_OPEN: Mapping[str, float] = {  # face unit: strength at 1
 }
 
 
+_BROWS_UP = 0.4  # of the way down: the heads' brows at rest stand as high above the eyes as the highest of real faces
+
+
 def expression_units(values: Mapping[str, float]) -> dict[str, float]:
     """Return the face units of the attributes smile, mouth-open and brows-raised in `values`, added up."""
     opening, raised = values.get("mouth-open", 0.0), values.get("brows-raised", 0.0)
-    units = _smile_units(values.get("smile", 0.0)) | {"browRaise": raised}
+    units = _smile_units(values.get("smile", 0.0)) | {"browRaise": raised * (_BROWS_UP if raised > 0 else 1.0)}
     for name, strength in _MOUTH_OPEN.items():
         units[name] = units.get(name, 0.0) + strength * opening
     return units

@@ -82,10 +82,11 @@ def render_frame(
     """Render one head as uint8 `[size, size, 3]`, sRGB.
 
     `values` gives attributes by name (see `ATTRIBUTES`): yaw, pitch, light and light-elevation in degrees, smile,
-    eyes-closed, mouth-open and brows-raised in 0..1; those left out are neutral, 0. light > 0 comes from the viewer's
-    right; light-elevation is by how much the key light stands higher (> 0) or lower than the identity's own. `supersampling` is the number of samples per pixel and axis. `align` is
-    "ffhq" (the crop follows the turned eyes and mouth as FFHQ's alignment would) or "neutral" (the crop of the
-    neutral pose). Raises `InvalidInputError` for unknown attributes or values out of range.
+    eyes-closed and mouth-open in 0..1, brows-raised in -1 (lowered) to 1; those left out are neutral, 0. light > 0
+    comes from the viewer's right; light-elevation is by how much the key light stands higher (> 0) or lower than the
+    identity's own. `supersampling` is the number of samples per pixel and axis. `align` is "ffhq" (the crop follows
+    the turned eyes and mouth as FFHQ's alignment would) or "neutral" (the crop of the neutral
+    pose). Raises `InvalidInputError` for unknown attributes or values out of range.
     """
     values = checked_values(values or {})
     if not 16 <= size <= 4096 or not 1 <= supersampling <= 8:

@@ -13,7 +13,7 @@ __all__ = ["own_units"]
 
 Float = NDArray[np.float64]
 
-_BROW_LIFT = 0.09  # decimetres
+_BROW_LIFT = 0.05  # decimetres
 _TEETH_DROP = np.array([0.0, -0.05, 0.0])  # decimetres, of the upper teeth when the mouth is open
 _TONGUE_REST = np.array([0.0, -0.07, -0.03])  # the tongue on the floor of the mouth, not pressed to the palate
 
@@ -32,8 +32,8 @@ def _brow_raise(asset: HeadAsset) -> Float:
     x, y, z = asset.vertices.T
     skin = np.zeros(len(asset.vertices), bool)
     skin[asset.faces[asset.face_part == PARTS.index("skin")].ravel()] = True
-    crease = 7.31 + 0.05 * step(0.12, 0.25, np.abs(x))  # lower beside the bridge of the nose than above the lid
-    rising = np.clip((y - crease) / 0.09, 0, 1)
+    crease = 7.29 + 0.04 * step(0.12, 0.25, np.abs(x))  # lower beside the bridge of the nose than above the lid
+    rising = np.clip((y - crease) / 0.10, 0, 1)
     upwards = rising * rising * (3 - 2 * rising) * step(8.25, 7.58, y)
     share = upwards * step(0.80, 0.50, np.abs(x)) * step(0.6, 1.0, z) * skin  # [V]
     triangles = np.concatenate([asset.faces[:, [0, 1, 2]], asset.faces[:, [0, 2, 3]]])
