@@ -11,25 +11,34 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deltafast.delta.editor import Editor, list_editors, load_editor
     from deltafast.editing import EditResult, edit_batch, edit_stream
+    from deltafast.faces.alignment import AlignedFace, Alignment, FaceAligner
+    from deltafast.faces.pasting import paste_back
     from deltafast.generators.base import Generator
     from deltafast.generators.load import load_generator
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AlignedFace": "deltafast.faces.alignment",
+    "Alignment": "deltafast.faces.alignment",
     "EditResult": "deltafast.editing",
     "Editor": "deltafast.delta.editor",
+    "FaceAligner": "deltafast.faces.alignment",
     "Generator": "deltafast.generators.base",
     "edit_batch": "deltafast.editing",
     "edit_stream": "deltafast.editing",
     "list_editors": "deltafast.delta.editor",
     "load_editor": "deltafast.delta.editor",
     "load_generator": "deltafast.generators.load",
+    "paste_back": "deltafast.faces.pasting",
 }
 
 __all__ = [
+    "AlignedFace",
+    "Alignment",
     "EditResult",
     "Editor",
+    "FaceAligner",
     "Generator",
     "__version__",
     "edit_batch",
@@ -37,6 +46,7 @@ __all__ = [
     "list_editors",
     "load_editor",
     "load_generator",
+    "paste_back",
 ]
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ __all__ = [
     "atomic_write",
     "begin_or_resume",
     "cache_dir",
+    "image_size",
+    "is_animation",
     "list_images",
     "read_image",
     "read_json",
@@ -29,8 +33,11 @@ __all__ = [
     "write_png",
 ]
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-_MAX_PIXELS = 200_000_000  # a 14k x 14k photo; more is taken for a decompression bomb
+_UNREADABLE = (".heic", ".heif")  # images all the same, so that they are named and not passed over
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", *_UNREADABLE)
+_MAX_PIXELS = 175_000_000  # a photo of 13k x 13k; more is taken for a decompression bomb, by Pillow too
+_STRIP = 1 << 22  # pixels that are converted at once
+_ORIENTATION = 0x0112  # EXIF's tag
 
 
 @contextlib.contextmanager
@@ -69,35 +76,100 @@ def _umask() -> int:
     return mask
 
 
-def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+def read_image(path: str | os.PathLike[str], *, at_least: int | None = None) -> NDArray[np.uint8]:
     """Read an image file as RGB, its EXIF orientation applied, transparency laid over white.
 
-    Result: uint8 `[H, W, 3]`. 16-bit images are scaled to 8 bits, of an animation the first frame is taken.
-    Raises `ImageError` when the file is missing, damaged, truncated, or larger than 200 megapixels.
+    Result: uint8 `[H, W, 3]`. 16-bit images are scaled to 8 bits; CMYK is converted; of an animation (GIF, WebP,
+    PNG) the first frame is taken, of a file with several pages the first page. With `at_least`, a JPEG may come
+    reduced to 1/2, 1/4 or 1/8, its longer side not below that many pixels, which saves time and memory; other
+    formats come as they are. A photo of 100 megapixels needs about 0.8 GB while it is read.
+
+    Raises `ImageError` when the file is missing, damaged, truncated, no image, or larger than 175 megapixels.
     """
-    from PIL import Image, ImageOps
+    with _opened(path) as image:
+        from PIL import ImageOps
+
+        if at_least is not None:
+            share = min(1.0, at_least / max(image.size))
+            image.draft("RGB", (math.ceil(image.width * share), math.ceil(image.height * share)))
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        scale = _scale_to_bytes(image)
+        pixels = np.empty((image.height, image.width, 3), dtype=np.uint8)  # [H, W, 3]
+        rows = max(1, _STRIP // image.width)
+        for top in range(0, image.height, rows):
+            strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+            pixels[top : top + rows] = _as_rgb(strip, scale)
+        return pixels
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return (width, height) of an image file as `read_image` would give it, from its header alone.
+
+    Raises `ImageError` as `read_image` does.
+    """
+    with _opened(path) as image:
+        width, height = image.size
+        if image.format == "TIFF":  # some versions of Pillow have turned its size already
+            width, height = image.tag_v2[256], image.tag_v2[257]
+        turned = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+        return (height, width) if turned else (width, height)
+
+
+def is_animation(path: str | os.PathLike[str]) -> bool:
+    """Whether an image file holds several frames, of which `read_image` takes the first. Raises `ImageError`."""
+    with _opened(path) as image:
+        return bool(getattr(image, "is_animated", False))
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Open an image file at its first frame; whatever the decoder makes of its content becomes an `ImageError`."""
+    from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as opened:
-            if opened.width * opened.height > _MAX_PIXELS:
-                size = f"{opened.width} x {opened.height}"
-                raise ImageError(path, f"the image is {size} pixels, more than {_MAX_PIXELS} in all")
-            opened.seek(0)
-            image: Image.Image = ImageOps.exif_transpose(opened)
-            if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-                wide = np.asarray(image, dtype=np.float64)  # [H, W]
-                scale = 255.0 / 65535.0 if image.mode != "F" or wide.max(initial=0.0) > 255.0 else 1.0
-                image = Image.fromarray(np.clip(wide * scale + 0.5, 0, 255).astype(np.uint8))
-            if "A" in image.getbands() or "transparency" in image.info:
-                rgba = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
-            return np.array(image.convert("RGB"), dtype=np.uint8)  # [H, W, 3]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # there is our own bound
+            with Image.open(path) as opened:
+                if opened.width * opened.height > _MAX_PIXELS:
+                    raise Image.DecompressionBombError(f"{opened.width} x {opened.height}")
+                opened.seek(0)
+                yield opened
     except ImageError:
         raise
     except FileNotFoundError as error:
         raise ImageError(path, "no such file") from error
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
-        raise ImageError(path, f"cannot be read as an image ({error})") from error
+    except Image.DecompressionBombError as error:
+        most = f"{_MAX_PIXELS // 1_000_000} megapixels"
+        raise ImageError(path, f"the image is larger than {most}, the most that is read ({error})") from error
+    except UnidentifiedImageError as error:
+        hint = "; convert it to JPEG or PNG" if Path(path).suffix.lower() in _UNREADABLE else ""
+        raise ImageError(path, f"cannot be read as an image: damaged, or of no known format{hint}") from error
+    except Exception as error:  # decoders meet hostile bytes with errors of many kinds
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise ImageError(path, f"cannot be read as an image ({reason})") from error
+
+
+def _scale_to_bytes(image: Any) -> float:
+    """The factor from an image's numbers to 0..255, where it holds wider numbers than bytes."""
+    if image.mode.startswith("I"):
+        return 255.0 / 65535.0
+    if image.mode != "F":
+        return 1.0
+    most = max((value for value in image.getextrema() if math.isfinite(value)), default=0.0)
+    return 255.0 if most <= 1 else 1.0 if most <= 255 else 255.0 / 65535.0
+
+
+def _as_rgb(image: Any, scale: float) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    if image.mode == "F" or image.mode.startswith("I"):
+        wide = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=1e9, neginf=0.0)  # [h, W]
+        image = Image.fromarray(np.clip(wide * scale + 0.5, 0, 255).astype(np.uint8))
+    if image.mode == "PA" or "A" in image.getbands() or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
+    return np.asarray(image.convert("RGB"), dtype=np.uint8)  # [h, W, 3]
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:

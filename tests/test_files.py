@@ -192,7 +192,7 @@ def test_an_image_of_absurd_size_is_refused_before_it_is_decoded(
 ) -> None:
     write_png(tmp_path / "large.png", _PICTURE)
     monkeypatch.setattr(files, "_MAX_PIXELS", 34)
-    with pytest.raises(ImageError, match="5 x 7 pixels, more than 34"):
+    with pytest.raises(ImageError, match=r"larger than .* \(5 x 7\)"):
         read_image(tmp_path / "large.png")
 
 

@@ -60,7 +60,7 @@ class LandmarkReader:
         """Return the landmarks `[68, 2]` and the box that fits them, of the face in `box` of a uint8 `[H, W, 3]`.
 
         Boxes are (centre x, centre y, side); all in pixels, the centre of the top left pixel being (0, 0). dlib rounds
-        each reading to whole pixels: a face of some 200 pixels is read best.
+        each reading to whole pixels, so that small faces should be enlarged before.
         """
         for _ in range(2):
             box = _box_around(self._single(image, box))

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from deltafast.faces.framing import ffhq_square
+
 __all__ = ["Camera", "ffhq_camera", "perspective"]
 
 DISTANCE = 13.0  # decimetres from the lens to the middle of the eyes: a portrait taken from 1.3 m
-
-_EYE_FACTOR = 4.0  # side of the crop in distances between the eyes
-_MOUTH_FACTOR = 3.6  # side of the crop in distances from eyes to mouth; the larger of the two is taken
-_DOWN = 0.1  # the crop's centre lies this share of the way from eyes to mouth
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,17 +54,13 @@ def ffhq_camera(
     mouth: NDArray[np.float64],
     size: int,
 ) -> Camera:
-    """Return the camera whose crop is the one FFHQ's alignment cuts from the picture.
+    """Return the camera whose crop is the one FFHQ's alignment cuts from the picture (`faces.framing.ffhq_square`).
 
     `left_eye` and `right_eye` `[3]` are the head's own left and right (means of the points around each eye),
     `mouth` `[3]` the middle of the mouth's corners, `target` `[3]` what the lens looks at. Like the alignment,
     the crop turns with the eyes, so a head's roll does not show.
     """
-    on_left, on_right, lips = perspective(np.stack([left_eye, right_eye, mouth]), target)
-    between = on_left - on_right  # [2] in the picture from left to right
-    down = lips - (on_left + on_right) / 2
-    axis = between + np.array([-down[1], down[0]])
-    axis /= np.sqrt((axis * axis).sum())
-    length = np.sqrt(np.array([(between * between).sum(), (down * down).sum()]))
-    axis *= max(_EYE_FACTOR * length[0], _MOUTH_FACTOR * length[1]) / 2
-    return Camera(target, (on_left + on_right) / 2 + _DOWN * down, axis, size)
+    turned = np.array([1.0, -1.0])  # the picture plane's y points up, the framing's down
+    on_left, on_right, lips = perspective(np.stack([left_eye, right_eye, mouth]), target) * turned
+    centre, axis = ffhq_square((on_right, on_left), lips)
+    return Camera(target, centre * turned, axis * turned, size)

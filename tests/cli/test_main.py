@@ -36,7 +36,17 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_command_is_there() -> None:
-    assert command_names() == ["demo", "edit", "editors", "info", "project", "render", "train", "train-encoder"]
+    assert command_names() == [
+        "align",
+        "demo",
+        "edit",
+        "editors",
+        "info",
+        "project",
+        "render",
+        "train",
+        "train-encoder",
+    ]
 
 
 @pytest.mark.parametrize("name", command_names())

@@ -1,0 +1,114 @@
+"""An edited face goes back where it came from: nothing shows where nothing was edited, nothing changes outside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from deltafast.errors import InvalidInputError
+from deltafast.faces.alignment import AlignedFace, Alignment, FaceAligner
+from deltafast.faces.cutting import cut_square
+from deltafast.faces.framing import quad_of_square
+from deltafast.faces.pasting import paste_back
+
+Pixels = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def face(aligner: FaceAligner, astronaut: Pixels) -> AlignedFace:
+    return aligner.align(astronaut, size=512)[0]
+
+
+def _placed(photo: Pixels, x: float, y: float, half: float, degrees: float) -> Alignment:
+    turn = np.deg2rad(degrees)
+    quad = quad_of_square(np.array([x, y]), half * np.array([np.cos(turn), np.sin(turn)]))
+    return Alignment(quad, (photo.shape[1], photo.shape[0]))
+
+
+def _inside(alignment: Alignment, photo: Pixels, margin: float = 0.0) -> NDArray[np.bool_]:
+    """Which pixels' centres lie in the crop, farther than `margin` of its side from its border: [H, W]."""
+    x, y = np.meshgrid(np.arange(photo.shape[1]) + 0.5, np.arange(photo.shape[0]) + 0.5)
+    axes = np.stack([alignment.quad[3] - alignment.quad[0], alignment.quad[1] - alignment.quad[0]], axis=1)
+    u = (np.stack([x, y], axis=-1) - alignment.quad[0]) @ np.linalg.inv(axes).T
+    return np.asarray(((u > margin) & (u < 1 - margin)).all(axis=-1))
+
+
+def test_pasting_what_was_not_edited_shows_nowhere(face: AlignedFace, astronaut: Pixels) -> None:
+    back = paste_back(astronaut, face.image, face.alignment)
+    off = np.abs(back.astype(int) - astronaut)
+    inside = _inside(face.alignment, astronaut)
+    assert off[inside].mean() < 2
+    assert off[inside].max() < 45  # at single pixels of hair
+    ring = inside & ~_inside(face.alignment, astronaut, 0.03)
+    assert off[ring].mean() < 0.2
+    assert off[ring].max() <= 6
+
+
+@pytest.mark.parametrize("degrees", [0.0, 25.0, -100.0])
+@pytest.mark.parametrize("size", [64, 700])
+def test_a_smooth_picture_comes_back_as_it_was(degrees: float, size: int) -> None:
+    x, y = np.meshgrid(np.arange(300), np.arange(260))
+    waves = [127 + 90 * np.sin(x / 33 + k) * np.cos(y / 27 - k) for k in range(3)]
+    photo = np.rint(np.stack(waves, axis=-1)).astype(np.uint8)
+    alignment = _placed(photo, 140.4, 125.1, 80, degrees)
+    back = paste_back(photo, cut_square(photo, alignment.quad, size), alignment)
+    assert np.abs(back.astype(int) - photo).max() <= 3
+
+
+@pytest.mark.parametrize("feather", [0.0, 0.15, 0.5])
+def test_outside_of_the_crop_nothing_changes_and_inside_the_edit_stands(astronaut: Pixels, feather: float) -> None:
+    before = astronaut.copy()
+    alignment = _placed(astronaut, 260, 240, 110, 12)
+    back = paste_back(astronaut, np.full((96, 96, 3), (255, 0, 7), np.uint8), alignment, feather=feather)
+    assert np.array_equal(astronaut, before), "the photo given is left alone"
+    inside = _inside(alignment, astronaut)
+    assert np.array_equal(back[~inside], astronaut[~inside])
+    middle = _inside(alignment, astronaut, max(feather, 0.01))
+    assert (back[middle] == (255, 0, 7)).all()
+    changed_in_part = (back[inside] != (255, 0, 7)).any(axis=-1).mean()
+    assert changed_in_part < 0.05 if feather == 0 else changed_in_part > 0.3
+
+
+def test_the_mask_has_no_step(astronaut: Pixels) -> None:
+    grey = np.full((400, 400, 3), 0, np.uint8)
+    back = paste_back(grey, np.full((64, 64, 3), 255, np.uint8), _placed(grey, 200, 200, 150, 30), feather=0.2)
+    assert np.abs(np.diff(back[..., 0].astype(int), axis=0)).max() <= 255 * 1.5 / (0.2 * 300) * 1.5 + 1
+
+
+def test_where_the_photo_ends_its_own_pixels_stay(astronaut: Pixels) -> None:
+    alignment = _placed(astronaut, 480, 250, 100, 0)  # 68 of 200 pixels beyond the right border
+    back = paste_back(astronaut, cut_square(astronaut, alignment.quad, 400), alignment)
+    assert back.shape == astronaut.shape
+    assert np.array_equal(back[:, -1], astronaut[:, -1])
+    assert np.abs(back.astype(int) - astronaut).mean() < 0.5
+    red = paste_back(astronaut, np.full((32, 32, 3), (255, 0, 0), np.uint8), alignment)
+    assert (red[250, 440:480] == (255, 0, 0)).all()
+    far = _placed(astronaut, -900, -900, 100, 0)
+    assert np.array_equal(paste_back(astronaut, red[:64, :64], far), astronaut)
+
+
+def test_an_image_that_was_aligned_already_is_edited_up_to_its_border(astronaut: Pixels) -> None:
+    whole = Alignment.of_whole(512, 512)
+    assert np.array_equal(paste_back(astronaut, astronaut, whole), astronaut)
+    red = paste_back(astronaut, np.full((64, 64, 3), (255, 0, 0), np.uint8), whole)
+    assert (red[100:400, 100:400] == (255, 0, 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"photo": np.zeros((512, 512), np.uint8)}, "photo must be a uint8 array"),
+        ({"photo": np.zeros((512, 500, 3), np.uint8)}, "was aligned has 512 x 512 pixels, this one 500 x 512"),
+        ({"edited": np.zeros((64, 64, 3), np.float32)}, r"edited must be a uint8 array \[H, W, 3\], got float32"),
+        ({"edited": np.zeros((64, 60, 3), np.uint8)}, "square"),
+        ({"feather": 0.6}, "feather"),
+        ({"feather": float("nan")}, "feather"),
+    ],
+)
+def test_mistakes_are_told_in_words(change: dict[str, Any], words: str) -> None:
+    good: dict[str, Any] = {"photo": np.zeros((512, 512, 3), np.uint8), "edited": np.zeros((64, 64, 3), np.uint8)}
+    with pytest.raises(InvalidInputError, match=words):
+        paste_back(**{**good, "alignment": Alignment.of_whole(512, 512), **change})
