@@ -76,10 +76,10 @@ gpu-data: $(BIN)/.installed ## lay weights and golden values into .gpu-data, to 
 	$(BIN)/python benchmarks/gpu_data.py $(GPU_DATA)
 
 gpu-check: ## build, every GPU test (a skipped one fails), compute-sanitizer; under nine minutes; JSON
-	$(PYTHON) benchmarks/gpu_check.py --data $(GPU_DATA) --results $(RESULTS)
+	$(PYTHON) -m benchmarks.gpu_check --data $(GPU_DATA) --results $(RESULTS)
 
 gpu-bench: ## benchmarks timed with CUDA events, and a profile; under nine minutes; JSON
-	$(PYTHON) benchmarks/gpu_bench.py --data $(GPU_DATA) --results $(RESULTS)
+	$(PYTHON) -m benchmarks.gpu_bench --data $(GPU_DATA) --results $(RESULTS)
 
 # ---- the bundled assets ---------------------------------------------------------------------------------------------
 # Hours on two cores. Every step keeps what it has finished, so after a stop `make assets` goes on from there.

@@ -17,6 +17,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         dest="run_benchmarks",
         help="run the benchmarks in benchmarks/ (and, unless paths are given, nothing else)",
     )
+    parser.addoption(
+        "--rehearse",
+        action="store_true",
+        help="with --benchmark: the smallest sizes and two rounds, to see whether everything runs; no figure counts",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,4 +45,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _reason_without_gpu() -> str:
     import torch
 
-    return "" if torch.cuda.is_available() else "needs a CUDA device, and torch finds none"
+    if not torch.cuda.is_available():
+        return "needs a CUDA device, and torch finds none"
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32, in what is tested and in what it is tested against
+    return ""

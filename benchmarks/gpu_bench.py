@@ -1,6 +1,7 @@
-"""`make gpu-bench`: on a machine with a GPU, build, time everything with CUDA events, and profile one synthesis.
+"""`make gpu-bench`: on a machine with a GPU, build, time everything with CUDA events, and profile the syntheses.
 
-Leaves `gpu-bench.json`: the machine, every benchmark's median, and the kernels that a synthesis spends its time in.
+Leaves `gpu-bench.json`: the machine, the headlines (ours against the best baseline, and the floor), every benchmark's
+figures, and the per-kernel tables; beside it the pictures of these tables and the profiler's traces.
 Ends with 0 where all benchmarks agreed with their reference and were timed, 1 otherwise, 3 where there is no GPU.
 """
 
@@ -12,84 +13,62 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from gpu_machine import ROOT, Steps, arguments, build, finish, require_gpu
+from benchmarks.gpu_machine import Steps, arguments, build, finish, require_gpu
+from benchmarks.headlines import as_text, headlines, read_benchmarks
+
+_PROFILED = ("stylegan2-f-1024", "mobilestylegan-1024")
 
 
-def read_benchmarks(path: Path) -> list[dict[str, Any]]:
-    """Return name, seconds (median, quartiles), rounds and further figures of pytest-benchmark's JSON."""
-    rows = []
-    for entry in json.loads(path.read_text(encoding="utf-8"))["benchmarks"]:
-        stats = entry["stats"]
-        rows.append(
-            {
-                "name": entry["fullname"],
-                "parameters": entry["params"],
-                "median_s": stats["median"],
-                "q1_s": stats["q1"],
-                "q3_s": stats["q3"],
-                "rounds": stats["rounds"],
-                **entry["extra_info"],
-            }
-        )
+def _time_everything(steps: Steps, *, rehearse: bool) -> list[dict[str, Any]]:
+    """Run the benchmarks, the longest and most important first.
+
+    Each part has a process and a JSON of its own and a share of the time that is left: one that is cut short costs
+    only its own figures.
+    """
+    rows: list[dict[str, Any]] = []
+    first = "benchmarks/test_generator_speed.py"
+    runs = {"syntheses": ([first], 0.7), "ops": (["benchmarks", f"--ignore={first}"], 0.8)}
+    for name, (what, share) in runs.items():
+        with tempfile.TemporaryDirectory() as folder:
+            timings = Path(folder) / "timings.json"
+            command = [sys.executable, "-m", "pytest", "--benchmark", *(["--rehearse"] if rehearse else ["-m", "gpu"])]
+            command += ["-q", "-p", "no:cacheprovider", f"--benchmark-json={timings}", *what]
+            steps.run(name, command, share=share)
+            found = read_benchmarks(timings) if timings.exists() and timings.stat().st_size else []
+        if not found:
+            steps.fail(name, "nothing was timed")
+        rows += found
     return rows
 
 
-def profile(path: Path) -> None:
-    """Profile ten syntheses of 16 faces in fp16 and write the kernels by their share of GPU time."""
-    import torch
-    from torch.profiler import ProfilerActivity
-    from torch.profiler import profile as record
-
-    from deltafast.generators.load import load_generator
-
-    generator = load_generator("mobilestylegan-ffhq", device="cuda", dtype=torch.float16)
-    z = torch.randn(16, generator.z_dim, device="cuda")
-    with torch.inference_mode():
-        ws = generator.mapping(z, truncation_psi=0.7)  # [N, L, 512]
-        for _ in range(5):
-            generator.synthesis(ws)
-        torch.cuda.synchronize()
-        with record(activities=[ProfilerActivity.CUDA]) as recorded:
-            for _ in range(10):
-                generator.synthesis(ws)
-            torch.cuda.synchronize()
-    rows = sorted(recorded.key_averages(), key=lambda event: -event.self_device_time_total)
-    total = sum(event.self_device_time_total for event in rows) or 1
-    kernels = [
-        {
-            "kernel": event.key[:160],
-            "calls": event.count,
-            "microseconds": event.self_device_time_total,
-            "share": event.self_device_time_total / total,
-        }
-        for event in rows[:25]
-    ]
-    path.write_text(json.dumps(kernels), encoding="utf-8")
+def _profile(steps: Steps, results: Path, *, rehearse: bool) -> list[dict[str, Any]]:
+    tables = []
+    for subject in _PROFILED:
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "benchmarks.profile_synthesis", folder, "--subject", subject]
+            steps.run(f"profile of {subject}", [*command, *(["--rehearse", "--batch", "2"] if rehearse else [])])
+            results.mkdir(parents=True, exist_ok=True)
+            for path in sorted(Path(folder).iterdir()):
+                if path.name.endswith(".kernels.json"):
+                    tables.append(json.loads(path.read_text(encoding="utf-8")))
+                else:
+                    (results / f"gpu-bench.{path.name}").write_bytes(path.read_bytes())
+    return tables
 
 
 def main() -> None:
     """Run all steps and write the report."""
     options = arguments(__doc__ or "")
-    machine = require_gpu("gpu-bench", options.data)
+    machine = require_gpu("gpu-bench", options.data, rehearse=options.rehearse)
     steps = Steps(options.minutes * 60, options.data)
-    report: dict[str, Any] = {"machine": machine, "benchmarks": [], "profile": []}
+    report: dict[str, Any] = {"machine": machine, "headlines": [], "benchmarks": [], "profiles": []}
     if build(steps, machine):
-        with tempfile.TemporaryDirectory() as folder:
-            timings, kernels = Path(folder) / "timings.json", Path(folder) / "kernels.json"
-            pytest = [sys.executable, "-m", "pytest", "--benchmark", "-m", "gpu", f"--benchmark-json={timings}"]
-            steps.run("benchmarks", pytest)
-            if timings.exists() and timings.stat().st_size:
-                report["benchmarks"] = read_benchmarks(timings)
-            if not report["benchmarks"]:
-                steps.fail("benchmarks", "nothing was timed")
-            steps.run("profile", [sys.executable, ROOT / "benchmarks" / "gpu_bench.py", "--profile", kernels])
-            if kernels.exists():
-                report["profile"] = json.loads(kernels.read_text(encoding="utf-8"))
+        report["benchmarks"] = _time_everything(steps, rehearse=options.rehearse)
+        report["headlines"] = headlines(report["benchmarks"])
+        report["profiles"] = _profile(steps, options.results, rehearse=options.rehearse)
+        print(as_text(report["headlines"]))
     finish("gpu-bench", steps, report, options.results)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--profile"]:  # a process of its own, so that a crash in it costs only its own figures
-        profile(Path(sys.argv[2]))
-    else:
-        main()
+    main()

@@ -12,7 +12,7 @@ import tempfile
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from gpu_machine import ROOT, Steps, arguments, build, finish, require_gpu
+from benchmarks.gpu_machine import Steps, arguments, build, finish, require_gpu
 
 _TOOLS = ("memcheck", "racecheck", "synccheck")
 
@@ -32,10 +32,12 @@ def read_tests(path: Path) -> dict[str, list[str]]:
     return seen
 
 
-def _run_tests(steps: Steps) -> dict[str, list[str]]:
+def _run_tests(steps: Steps, *, rehearse: bool) -> dict[str, list[str]]:
+    chosen = ["-m", "not gpu", "tests/test_errors.py"] if rehearse else ["-m", "gpu", "tests"]
     with tempfile.TemporaryDirectory() as folder:
         junit = Path(folder) / "tests.xml"
-        steps.run("tests", [sys.executable, "-m", "pytest", "-m", "gpu", f"--junitxml={junit}", "tests"])
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={junit}", *chosen]
+        steps.run("tests", command, share=0.6)
         tests = read_tests(junit) if junit.exists() else {"passed": [], "failed": [], "skipped": []}
     if tests["skipped"]:
         steps.fail("tests", f"skipped here, which counts as failed: {', '.join(tests['skipped'])}")
@@ -44,21 +46,28 @@ def _run_tests(steps: Steps) -> dict[str, list[str]]:
     return tests
 
 
+def _sanitize(steps: Steps, *, rehearse: bool) -> None:
+    """Run every kernel on small sizes under each tool; a rehearsal runs them on the CPU, under none."""
+    small = [sys.executable, "-m", "benchmarks.gpu_small"]
+    for tool in _TOOLS:
+        if rehearse:
+            steps.run(tool, [*small, "--device", "cpu"])
+        elif shutil.which("compute-sanitizer") is None:
+            steps.fail(tool, "compute-sanitizer is not on PATH")
+        else:
+            command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", *small]
+            steps.run(tool, command, PYTORCH_NO_CUDA_MEMORY_CACHING="1")
+
+
 def main() -> None:
     """Run all steps and write the report."""
     options = arguments(__doc__ or "")
-    machine = require_gpu("gpu-check", options.data)
+    machine = require_gpu("gpu-check", options.data, rehearse=options.rehearse)
     steps = Steps(options.minutes * 60, options.data)
     tests: dict[str, list[str]] = {}
     if build(steps, machine):
-        tests = _run_tests(steps)
-        small = [sys.executable, ROOT / "benchmarks" / "gpu_small.py"]
-        for tool in _TOOLS:
-            if shutil.which("compute-sanitizer") is None:
-                steps.fail(tool, "compute-sanitizer is not on PATH")
-                continue
-            command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", *small]
-            steps.run(tool, command, PYTORCH_NO_CUDA_MEMORY_CACHING="1")
+        tests = _run_tests(steps, rehearse=options.rehearse)
+        _sanitize(steps, rehearse=options.rehearse)
     finish("gpu-check", steps, {"machine": machine, "tests": tests}, options.results)
 
 

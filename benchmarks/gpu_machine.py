@@ -21,21 +21,29 @@ NO_GPU = 3  # exit code where there is nothing to run on
 
 
 def arguments(description: str) -> argparse.Namespace:
-    """Parse the options of both programs: `--data`, `--results`, `--minutes`."""
+    """Parse the options of both programs: `--data`, `--results`, `--minutes`, `--rehearse`."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", type=Path, default=ROOT / ".gpu-data", help="folder that `make gpu-data` filled")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results", help="folder for the JSON")
     parser.add_argument("--minutes", type=float, default=8.5, help="time in all; what does not fit counts as failed")
+    parser.add_argument(
+        "--rehearse", action="store_true", help="walk through every step without a GPU, on tiny sizes; nothing counts"
+    )
     return parser.parse_args()
 
 
-def require_gpu(name: str, data: Path) -> dict[str, Any]:
-    """Return what this machine is; without a GPU that torch can use, say so and end the program with code 3."""
+def require_gpu(name: str, data: Path, *, rehearse: bool) -> dict[str, Any]:
+    """Return what this machine is; without a GPU that torch can use, say so and end the program with code 3.
+
+    A rehearsal needs no GPU, and says in what it returns that it was one.
+    """
     try:
         import torch
     except ImportError as error:
         print(f"{name}: {sys.executable} has no torch ({error}); set PYTHON to one that has it", file=sys.stderr)
         sys.exit(NO_GPU)
+    if rehearse:
+        return {"rehearsal": True, "torch": torch.__version__, "commit": _commit(data), "sources": _digest_of_sources()}
     if not torch.cuda.is_available():
         print(
             f"{name}: torch {torch.__version__} finds no CUDA device here, so nothing was run and nothing is claimed; "
@@ -82,8 +90,11 @@ class Steps:
         self.results.setdefault(name, {}).update(ok=False, reason=reason)
         print(f"{name}: FAILED: {reason}", flush=True)
 
-    def run(self, name: str, command: Sequence[str | Path], **environment: str) -> bool:
-        """Run one command in the checkout; its output goes to the terminal. False where it failed or ran too long."""
+    def run(self, name: str, command: Sequence[str | Path], *, share: float = 1.0, **environment: str) -> bool:
+        """Run one command in the checkout; its output goes to the terminal. False where it failed or ran too long.
+
+        `share` of the time that is left is the most that it may take.
+        """
         print(f"== {name}: {' '.join(map(str, command))}", flush=True)
         begun = time.monotonic()
         if self.left < 1:
@@ -91,7 +102,11 @@ class Steps:
             return False
         try:
             code = subprocess.run(
-                [*map(str, command)], cwd=ROOT, env=self._environment(environment), timeout=self.left, check=False
+                [*map(str, command)],
+                cwd=ROOT,
+                env=self._environment(environment),
+                timeout=share * self.left,
+                check=False,
             ).returncode
             reason = "" if code == 0 else f"exit code {code}"
         except subprocess.TimeoutExpired:
@@ -115,7 +130,9 @@ class Steps:
 
 
 def build(steps: Steps, machine: dict[str, Any]) -> bool:
-    """Build `_C` in place, with CUDA kernels for this machine's GPU alone."""
+    """Build `_C` in place, with CUDA kernels for this machine's GPU alone; a rehearsal takes what is there."""
+    if machine.get("rehearsal"):
+        return steps.run("build", [sys.executable, "-c", "import deltafast.ops"])
     if shutil.which("nvcc") is None and "CUDA_HOME" not in os.environ:
         steps.fail("build", "no nvcc on PATH and no CUDA_HOME, so the CUDA kernels cannot be built")
         return False

@@ -8,21 +8,30 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.ceilings import Ceilings
 from deltafast.ops import modulated_epilogue, setup_filter, upfirdn2d
 from deltafast.ops.tolerance import allowed_error, max_error
 
 _IMPLS = ("native", "reference")
 _LAYERS = [(512, 64), (256, 256), (64, 1024)]  # (channels, resolution)
 _DTYPES = [torch.float32, torch.float16]
+_REHEARSED_SIZE = 16  # pixels
+
+CeilingsOf = Callable[[torch.device, torch.dtype], Ceilings]
 
 
-def _batch(device: torch.device) -> int:
-    return 8 if device.type == "cuda" else 1
+@pytest.fixture
+def image(device: torch.device, rehearse: bool) -> Callable[..., Tensor]:
+    """Return `image(channels, size, dtype)`, which draws a channels-last batch as generators have it."""
 
+    def draw(channels: int, size: int, dtype: torch.dtype) -> Tensor:
+        if device.type == "cpu" and dtype is not torch.float32:
+            pytest.skip("half precision is for GPUs")
+        batch, size = (8 if device.type == "cuda" else 1), (_REHEARSED_SIZE if rehearse else size)
+        x = torch.randn(batch, channels, size, size, device=device, dtype=dtype)  # [N, C, H, W]
+        return x.contiguous(memory_format=torch.channels_last)
 
-def _skip_unusual(device: torch.device, dtype: torch.dtype) -> None:
-    if device.type == "cpu" and dtype is not torch.float32:
-        pytest.skip("half precision is for GPUs")
+    return draw
 
 
 def _check(op: str, call: Callable[..., Tensor], plain: Callable[..., Tensor], inputs: list[Tensor]) -> None:
@@ -35,13 +44,19 @@ def _check(op: str, call: Callable[..., Tensor], plain: Callable[..., Tensor], i
 @pytest.mark.parametrize("dtype", _DTYPES, ids=str)
 @pytest.mark.parametrize(("channels", "size"), _LAYERS)
 def test_modulated_epilogue(
-    channels: int, size: int, dtype: torch.dtype, impl: str, device: torch.device, timed: Callable[..., None]
+    channels: int,
+    size: int,
+    dtype: torch.dtype,
+    impl: str,
+    device: torch.device,
+    image: Callable[..., Tensor],
+    ceilings: CeilingsOf,
+    timed: Callable[..., None],
 ) -> None:
-    _skip_unusual(device, dtype)
-    n = _batch(device)
-    x = torch.randn(n, channels, size, size, device=device, dtype=dtype)  # [N, C, H, W]
+    x = image(channels, size, dtype)  # [N, C, H, W]
+    n, height = x.shape[0], x.shape[2]
     demod = torch.rand(n, channels, device=device) + 0.5  # [N, C]
-    noise = torch.randn(1, 1, size, size, device=device)  # [1, 1, H, W]
+    noise = torch.randn(1, 1, height, height, device=device)  # [1, 1, H, W]
     strength = torch.tensor(0.1, device=device)  # []
     bias = torch.randn(channels, device=device)  # [C]
     style = torch.rand(n, channels, device=device) + 0.5  # [N, C]
@@ -50,9 +65,10 @@ def test_modulated_epilogue(
     def run(how: str) -> Callable[..., Tensor]:
         return lambda x, d, z, s, b, t: modulated_epilogue(x, d, z, s, b, next_style=t, clamp=256.0, impl=how)
 
+    moved = 2 * x.nbytes + noise.nbytes
     with torch.inference_mode():
         _check("modulated_epilogue", run(impl), run("reference"), inputs)
-        timed(run(impl), inputs, moved=2 * x.nbytes + noise.nbytes)
+        _time(timed, ceilings, run(impl), inputs, moved, f"modulated_epilogue {channels} x {size}", impl)
 
 
 @pytest.mark.parametrize("impl", _IMPLS)
@@ -60,15 +76,39 @@ def test_modulated_epilogue(
 @pytest.mark.parametrize(("channels", "size"), _LAYERS)
 @pytest.mark.parametrize("up", [1, 2], ids=["blur", "up2"])
 def test_upfirdn2d(
-    channels: int, size: int, up: int, dtype: torch.dtype, impl: str, device: torch.device, timed: Callable[..., None]
+    channels: int,
+    size: int,
+    up: int,
+    dtype: torch.dtype,
+    impl: str,
+    image: Callable[..., Tensor],
+    ceilings: CeilingsOf,
+    timed: Callable[..., None],
 ) -> None:
-    _skip_unusual(device, dtype)
-    x = torch.randn(_batch(device), channels, size // up, size // up, device=device, dtype=dtype)  # [N, C, h, w]
-    taps = setup_filter([1, 3, 3, 1]).to(device)  # [4]
+    x = image(channels, size // up, dtype)  # [N, C, h, w]
+    taps = setup_filter([1, 3, 3, 1]).to(x.device)  # [4]
 
     def run(how: str) -> Callable[..., Tensor]:
         return lambda x: upfirdn2d(x, taps, up=up, padding=(2, 1), gain=float(up * up), impl=how)
 
+    moved = x.nbytes * (1 + up * up)
     with torch.inference_mode():
         _check("upfirdn2d", run(impl), run("reference"), [x])
-        timed(run(impl), [x], moved=x.nbytes * (1 + up * up))
+        _time(timed, ceilings, run(impl), [x], moved, f"upfirdn2d up={up} {channels} x {size}", impl)
+
+
+def _time(
+    timed: Callable[..., None],
+    ceilings: CeilingsOf,
+    call: Callable[..., Tensor],
+    inputs: list[Tensor],
+    moved: int,
+    case: str,
+    impl: str,
+) -> None:
+    """Time an op that is bound by memory."""
+    x = inputs[0]
+    floor_s = ceilings(x.device, x.dtype).floor(0.0, moved)
+    dtype = str(x.dtype).removeprefix("torch.")
+    what = {"contender": impl, "baseline": impl == "reference"}
+    timed(call, inputs, case=f"{case}, {dtype}, batch {x.shape[0]}", moved=moved, floor_s=floor_s, **what)

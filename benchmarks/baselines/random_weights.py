@@ -1,4 +1,4 @@
-"""StyleGAN2 generators of any published size with random weights: speed does not depend on what they have learned."""
+"""Generators of any size with random weights: speed does not depend on what they have learned."""
 
 from __future__ import annotations
 
@@ -61,3 +61,43 @@ def _tensors(img_resolution: int, channel_base: int) -> dict[str, Tensor]:
         affine(f"b{size}.torgb", channels, 1 / math.sqrt(channels))
         size *= 2
     return t
+
+
+def random_mobilestylegan(img_resolution: int, channels: int) -> Generator:
+    """Return an fp32 MobileStyleGAN of `img_resolution` with `channels` (a multiple of 4) in every convolution."""
+    g = torch.Generator().manual_seed(0)
+
+    def randn(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=g)
+
+    t = {"mapping.w_avg": torch.zeros(_W_DIM)}
+    t["mapping.fc0.weight"], t["mapping.fc0.bias"] = randn(_W_DIM, _W_DIM) / math.sqrt(_W_DIM), torch.zeros(_W_DIM)
+
+    def affine(name: str, width: int, gain: float) -> None:
+        t[f"synthesis.{name}.affine.weight"] = randn(width, _W_DIM) * (gain / math.sqrt(_W_DIM))
+        t[f"synthesis.{name}.affine.bias"] = torch.full((width,), gain)
+
+    def convolution(name: str, size: int, inputs: int) -> None:
+        t[f"synthesis.{name}.depthwise"] = randn(inputs, 1, 3, 3) / 3
+        t[f"synthesis.{name}.pointwise"] = randn(channels, inputs, 1, 1) / math.sqrt(inputs)
+        constants(name, size)
+        affine(name, inputs, 1.0)
+
+    def constants(name: str, size: int) -> None:
+        t[f"synthesis.{name}.noise_const"] = randn(size, size) * 0.1
+        t[f"synthesis.{name}.bias"] = randn(channels) * 0.1
+
+    t["synthesis.input"] = randn(channels, 4, 4)
+    t["synthesis.b4.conv1.weight"] = randn(channels, channels, 3, 3) / math.sqrt(9 * channels)
+    constants("b4.conv1", 4)
+    affine("b4.conv1", channels, 1.0)
+    size = 8
+    while size < img_resolution:
+        affine(f"b{size}.up", channels, 0.5)
+        convolution(f"b{size}.conv0", size, channels // 4)
+        convolution(f"b{size}.conv1", size, channels)
+        size *= 2
+    t[f"synthesis.b{size}.to_img.weight"] = randn(12, channels, 1, 1) / math.sqrt(channels)
+    t[f"synthesis.b{size}.to_img.bias"] = randn(12) * 0.1
+    affine(f"b{size}.to_img", channels, 1.0)
+    return build_generator(t, {"architecture": "mobilestylegan", "img_resolution": img_resolution}, "random")
