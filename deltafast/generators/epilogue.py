@@ -41,17 +41,20 @@ class LayerConstants(FullPrecisionModule):
         self.gain = gain
         self.clamp = clamp
 
+    def noise(self, noise_mode: str, samples: int) -> tuple[Tensor | None, Tensor | None]:
+        """Return the noise `[samples or 1, 1, H, W]` and its strength (scalar), or None and None for mode "none"."""
+        if noise_mode == "const":
+            return self.noise_const[None, None], self.noise_strength
+        if noise_mode == "random":
+            shape = (samples, 1, *self.noise_const.shape)
+            return torch.randn(shape, device=self.bias.device, dtype=self.bias.dtype), self.random_strength
+        return None, None
+
     def forward(
         self, x: Tensor, noise_mode: str, *, demod: Tensor | None = None, next_style: Tensor | None = None
     ) -> Tensor:
         """Return `clamp(gain * leaky_relu(demod * x + noise + bias)) * next_style` for `x` `[N, C, H, W]`."""
-        noise = strength = None
-        if noise_mode == "const":
-            noise, strength = self.noise_const[None, None], self.noise_strength  # [1, 1, H, W], []
-        elif noise_mode == "random":
-            shape = (x.shape[0], 1, x.shape[2], x.shape[3])
-            noise = torch.randn(shape, device=x.device, dtype=self.bias.dtype)  # [N, 1, H, W]
-            strength = self.random_strength
+        noise, strength = self.noise(noise_mode, x.shape[0])
         return modulated_epilogue(
             x,
             demod,

@@ -9,10 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltafast.generators.base import SynthesisNetwork
-from deltafast.generators.depthwise import depthwise_conv3x3
 from deltafast.generators.epilogue import LayerConstants
-from deltafast.generators.haar import inverse_haar
 from deltafast.generators.styles import Affine, StyleBank
+from deltafast.ops import separable_conv, wavelet_image
 
 __all__ = ["MobileStyleGANSynthesis", "mobilestylegan_names"]
 
@@ -27,8 +26,8 @@ def mobilestylegan_names(img_resolution: int) -> tuple[list[str], list[str], lis
 class MobileStyleGANSynthesis(SynthesisNetwork):
     """StyleGAN2 distilled to depthwise-separable convolutions; images are synthesised as wavelet subbands.
 
-    Every layer's output is read by one other layer only, so each style is multiplied in by the epilogue of the
-    layer before; demodulation is part of the weights, and so are the factors of the wavelet transform.
+    Every layer reads its input and writes its output once: style, up-sampling, both convolutions, noise, bias and
+    activation are one operation. Demodulation is part of the weights, and so are the factors of the wavelet transform.
 
     Slots: conv1 of the 4x4 block reads slot 0; in block i = 0..6 (8x8 to 512x512) the up-sampling and conv0 read
     slot 1 + 2 i, conv1 reads slot 2 + 2 i; the image layer reads the last one.
@@ -83,32 +82,33 @@ class MobileStyleGANSynthesis(SynthesisNetwork):
         styles = self.styles(ws)  # name -> [N, C]
         style = styles["b4.conv1"].to(self.dtype)[:, :, None, None]  # [N, C, 1, 1]
         x = (self.input * style).contiguous(memory_format=torch.channels_last)  # [N, C, 4, 4]
-        x = F.conv2d(x, self.first, padding=1)  # [N, C, 4, 4]
-        x = self.constants[0](x, noise_mode, next_style=self._up_style(styles, 0))  # [N, 4 C, 4, 4]
-        for block in range(len(self._ups)):
-            x = inverse_haar(x)  # [N, C, 2 H, 2 W]
-            for layer in (2 * block, 2 * block + 1):
-                x = depthwise_conv3x3(x, self.depthwise[layer])  # [N, C, H, W]
-                x = F.conv2d(x, self.pointwise[layer])  # [N, O, H, W]
-                x = self.constants[layer + 1](x, noise_mode, next_style=self._next_style(styles, layer))
-        image = F.conv2d(x, self.image_weight)  # [N, 4 channels, H / 2, W / 2]
-        if image.dtype in (torch.float16, torch.bfloat16):
-            image = image.float()
-        image = image + self.image_bias.to(image.dtype)[:, None, None]
-        return inverse_haar(image).contiguous()  # [N, channels, H, W]
+        x = F.conv2d(x, self.first, padding=1)  # [N, 4 C, 4, 4]
+        x = self._layer_constants(0)(x, noise_mode)  # [N, 4 C, 4, 4]
+        for block, up in enumerate(self._ups):
+            # The transform keeps the channels apart, so the style behind it can be applied before it.
+            style = styles[up] * styles[self._convolutions[2 * block + 1]].repeat(1, 4)  # [N, 4 C]
+            x = self._layer(2 * block + 1, x, style, noise_mode, wavelet=True)  # [N, O, 2 H, 2 W]
+            style = styles[self._convolutions[2 * block + 2]]  # [N, O]
+            x = self._layer(2 * block + 2, x, style, noise_mode, wavelet=False)  # [N, 4 C', 2 H, 2 W]
+        return wavelet_image(x, self.image_weight, self.image_bias, style=styles[self._image])
 
-    def _up_style(self, styles: dict[str, Tensor], block: int) -> Tensor:
-        """The style of the up-sampling times that of the convolution behind it, which the transform passes through."""
-        after = styles[self._ups[block].replace("up", "conv0")]  # [N, C]
-        return styles[self._ups[block]] * after.repeat(1, 4)  # [N, 4 C]
+    def _layer(self, layer: int, x: Tensor, style: Tensor, noise_mode: str, *, wavelet: bool) -> Tensor:
+        constants = self._layer_constants(layer)
+        noise, strength = constants.noise(noise_mode, x.shape[0])  # [N or 1, 1, H, W], []
+        return separable_conv(
+            x,
+            self.depthwise[layer - 1],
+            self.pointwise[layer - 1],
+            None if noise is None or strength is None else noise * strength,
+            constants.bias,
+            style=style,
+            wavelet=wavelet,
+        )
 
-    def _next_style(self, styles: dict[str, Tensor], layer: int) -> Tensor:
-        block, second = divmod(layer, 2)
-        if not second:
-            return styles[self._convolutions[layer + 2]]  # [N, C]
-        if block + 1 < len(self._ups):
-            return self._up_style(styles, block + 1)  # [N, 4 C]
-        return styles[self._image]  # [N, C]
+    def _layer_constants(self, layer: int) -> LayerConstants:
+        constants = self.constants[layer]
+        assert isinstance(constants, LayerConstants)
+        return constants
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights by their canonical names."""

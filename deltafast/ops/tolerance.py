@@ -17,8 +17,12 @@ FLOOR = 1e-5  # of max |reference|
 MULTIPLES = {
     ("modulated_epilogue", "forward"): 2.0,
     ("modulated_epilogue", "backward"): 3.0,
+    ("separable_conv", "forward"): 2.0,
+    ("separable_conv", "backward"): 3.0,
     ("upfirdn2d", "forward"): 2.0,
     ("upfirdn2d", "backward"): 3.0,
+    ("wavelet_image", "forward"): 2.0,
+    ("wavelet_image", "backward"): 3.0,
 }
 
 

@@ -6,7 +6,9 @@
 #include <cstdint>
 
 #include "kernels/modulated_epilogue.h"
+#include "kernels/separable_conv.h"
 #include "kernels/upfirdn2d.h"
+#include "kernels/wavelet_image.h"
 
 namespace deltafast::cpu {
 
@@ -18,8 +20,21 @@ struct KernelTable {
   void (*epilogue_backward_f64)(const EpilogueParams<double>&, int64_t begin, int64_t end);
   void (*epilogue_grad_noise_f32)(const EpilogueParams<float>&, int64_t begin, int64_t end);
   void (*epilogue_grad_noise_f64)(const EpilogueParams<double>&, int64_t begin, int64_t end);
+  int64_t panel_bytes;  // of one row of a packed panel
+  void (*pack_panels_f32)(const PackParams<float>&, int64_t begin, int64_t end);
+  void (*pack_panels_f64)(const PackParams<double>&, int64_t begin, int64_t end);
+  void (*separable_conv_f32)(const SeparableConvParams<float>&, int64_t begin, int64_t end);
+  void (*separable_conv_f64)(const SeparableConvParams<double>&, int64_t begin, int64_t end);
+  void (*separable_conv_backward_f32)(const SeparableConvParams<float>&, int64_t begin,
+                                      int64_t end);
+  void (*separable_conv_backward_f64)(const SeparableConvParams<double>&, int64_t begin,
+                                      int64_t end);
   void (*upfirdn2d_f32)(const Upfirdn2dCpuParams<float>&, int64_t begin, int64_t end);
   void (*upfirdn2d_f64)(const Upfirdn2dCpuParams<double>&, int64_t begin, int64_t end);
+  void (*wavelet_image_f32)(const WaveletImageParams<float>&, int64_t begin, int64_t end);
+  void (*wavelet_image_f64)(const WaveletImageParams<double>&, int64_t begin, int64_t end);
+  void (*wavelet_image_backward_f32)(const WaveletImageParams<float>&, int64_t begin, int64_t end);
+  void (*wavelet_image_backward_f64)(const WaveletImageParams<double>&, int64_t begin, int64_t end);
 };
 
 namespace baseline {

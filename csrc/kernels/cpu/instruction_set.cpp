@@ -2,12 +2,30 @@
 
 #include "kernels/cpu/instruction_set.h"
 
+#include "kernels/cpu/matrix_tile.h"
+
 namespace deltafast::cpu::DELTAFAST_ISA {
 
 KernelTable kernel_table() {
-  return {epilogue<float>,           epilogue<double>,           epilogue_backward<float>,
-          epilogue_backward<double>, epilogue_grad_noise<float>, epilogue_grad_noise<double>,
-          upfirdn2d<float>,          upfirdn2d<double>};
+  return {epilogue<float>,
+          epilogue<double>,
+          epilogue_backward<float>,
+          epilogue_backward<double>,
+          epilogue_grad_noise<float>,
+          epilogue_grad_noise<double>,
+          kPanelVectors * int64_t{kVectorBytes},
+          pack_panels<float>,
+          pack_panels<double>,
+          separable_conv<float>,
+          separable_conv<double>,
+          separable_conv_backward<float>,
+          separable_conv_backward<double>,
+          upfirdn2d<float>,
+          upfirdn2d<double>,
+          wavelet_image<float>,
+          wavelet_image<double>,
+          wavelet_image_backward<float>,
+          wavelet_image_backward<double>};
 }
 
 }  // namespace deltafast::cpu::DELTAFAST_ISA

@@ -83,6 +83,85 @@ void modulated_epilogue_backward(const EpilogueParams<A>& p, ParallelFor paralle
 }
 
 template <typename A>
+void pack_panels(const PackParams<A>& p, ParallelFor parallel_for) {
+  const KernelTable& table = kernels();
+  const int64_t panel = table.panel_bytes / static_cast<int64_t>(sizeof(A));
+  run(pick<A>(table.pack_panels_f32, table.pack_panels_f64), p, (p.outer + panel - 1) / panel,
+      panel * p.inner, parallel_for);
+}
+
+// Adds up what the bands of each sample left in `partials`, in the order of the bands.
+template <typename A>
+void sum_bands(const double* partials, int64_t batch, int64_t bands, int64_t width, A* sums) {
+  for (int64_t n = 0; n < batch; ++n) {
+    for (int64_t i = 0; i < width; ++i) {
+      double total = 0;
+      for (int64_t band = 0; band < bands; ++band)
+        total += partials[(n * bands + band) * width + i];
+      sums[n * width + i] = static_cast<A>(total);
+    }
+  }
+}
+
+template <typename A>
+void separable_conv(const SeparableConvParams<A>& p, ParallelFor parallel_for) {
+  const KernelTable& table = kernels();
+  PackParams<A> pack;
+  pack.matrix = p.pointwise;
+  pack.inner = pack.stride_outer = p.channels;
+  pack.outer = p.outputs;
+  pack.stride_inner = 1;
+  pack.packed = p.packed;
+  pack_panels(pack, parallel_for);
+  const auto kernel = pick<A>(table.separable_conv_f32, table.separable_conv_f64);
+  run(kernel, p, p.batch * separable_conv_bands(p.height),
+      separable_conv_band_rows(p.height) * p.width * p.channels, parallel_for);
+}
+
+template <typename A>
+void separable_conv_backward(const SeparableConvParams<A>& p, ParallelFor parallel_for) {
+  const KernelTable& table = kernels();
+  PackParams<A> pack;
+  pack.matrix = p.pointwise;
+  pack.inner = p.outputs;
+  pack.outer = pack.stride_inner = p.channels;
+  pack.stride_outer = 1;
+  pack.packed = p.packed;
+  pack_panels(pack, parallel_for);
+  const auto kernel = pick<A>(table.separable_conv_backward_f32, table.separable_conv_backward_f64);
+  const int64_t bands = separable_conv_bands(p.height);
+  run(kernel, p, p.batch * bands, separable_conv_band_rows(p.height) * p.width * p.channels,
+      parallel_for);
+  if (p.partials) {
+    sum_bands(p.partials, p.batch, bands, p.channels * (p.wavelet ? 4 : 1), p.grad_style);
+  }
+}
+
+template <typename A>
+void wavelet_image(const WaveletImageParams<A>& p, ParallelFor parallel_for) {
+  const KernelTable& table = kernels();
+  run(pick<A>(table.wavelet_image_f32, table.wavelet_image_f64), p,
+      p.batch * separable_conv_bands(p.height),
+      separable_conv_band_rows(p.height) * p.width * p.channels, parallel_for);
+}
+
+template <typename A>
+void wavelet_image_backward(const WaveletImageParams<A>& p, ParallelFor parallel_for) {
+  const KernelTable& table = kernels();
+  PackParams<A> pack;
+  pack.matrix = p.weight;
+  pack.inner = 4 * p.colours;
+  pack.outer = pack.stride_inner = p.channels;
+  pack.stride_outer = 1;
+  pack.packed = p.packed;
+  pack_panels(pack, parallel_for);
+  const int64_t bands = separable_conv_bands(p.height);
+  run(pick<A>(table.wavelet_image_backward_f32, table.wavelet_image_backward_f64), p,
+      p.batch * bands, separable_conv_band_rows(p.height) * p.width * p.channels, parallel_for);
+  if (p.partials) sum_bands(p.partials, p.batch, bands, p.channels, p.grad_style);
+}
+
+template <typename A>
 void upfirdn2d(const Upfirdn2dCpuParams<A>& p, ParallelFor parallel_for) {
   const KernelTable& table = kernels();
   const auto kernel = pick<A>(table.upfirdn2d_f32, table.upfirdn2d_f64);
@@ -93,7 +172,15 @@ template void modulated_epilogue<float>(const EpilogueParams<float>&, ParallelFo
 template void modulated_epilogue<double>(const EpilogueParams<double>&, ParallelFor);
 template void modulated_epilogue_backward<float>(const EpilogueParams<float>&, ParallelFor);
 template void modulated_epilogue_backward<double>(const EpilogueParams<double>&, ParallelFor);
+template void separable_conv<float>(const SeparableConvParams<float>&, ParallelFor);
+template void separable_conv<double>(const SeparableConvParams<double>&, ParallelFor);
+template void separable_conv_backward<float>(const SeparableConvParams<float>&, ParallelFor);
+template void separable_conv_backward<double>(const SeparableConvParams<double>&, ParallelFor);
 template void upfirdn2d<float>(const Upfirdn2dCpuParams<float>&, ParallelFor);
 template void upfirdn2d<double>(const Upfirdn2dCpuParams<double>&, ParallelFor);
+template void wavelet_image<float>(const WaveletImageParams<float>&, ParallelFor);
+template void wavelet_image<double>(const WaveletImageParams<double>&, ParallelFor);
+template void wavelet_image_backward<float>(const WaveletImageParams<float>&, ParallelFor);
+template void wavelet_image_backward<double>(const WaveletImageParams<double>&, ParallelFor);
 
 }  // namespace deltafast::cpu

@@ -12,3 +12,10 @@
 #else
 #define DELTAFAST_HD static inline __attribute__((always_inline))
 #endif
+
+// The same for member functions of classes that live in one instruction set's namespace.
+#if defined(__GNUC__)
+#define DELTAFAST_INLINE inline __attribute__((always_inline))
+#else
+#define DELTAFAST_INLINE inline
+#endif

@@ -1,0 +1,255 @@
+"""MobileStyleGAN's separable modulated convolution: style, inverse wavelet, depthwise, pointwise, noise, activation."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NoReturn
+
+import torch
+import torch.nn.functional as F
+
+from deltafast.errors import InvalidInputError, NativeOpError
+from deltafast.ops._arguments import accumulation_dtype, check_image, check_small
+from deltafast.ops._library import Impl, runs_natively
+from deltafast.ops.wavelet import inverse_haar
+
+__all__ = ["separable_conv", "separable_conv_reference"]
+
+_OP = "separable_conv"
+
+
+def separable_conv(
+    x: torch.Tensor,
+    depthwise: torch.Tensor,
+    pointwise: torch.Tensor,
+    noise: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    *,
+    style: torch.Tensor | None = None,
+    wavelet: bool = False,
+    negative_slope: float = 0.2,
+    gain: float = 1.0,
+    impl: Impl = "auto",
+) -> torch.Tensor:
+    """Run one layer of MobileStyleGAN, reading its input and writing its result once.
+
+    Arguments, all on one device and floating point:
+      x: `[N, C, H, W]`, or with `wavelet` the subbands `[N, 4 C, H / 2, W / 2]` (see `inverse_haar`); float32,
+        float64, float16 or bfloat16, any strides, best channels-last (the native kernels copy everything else).
+      depthwise: `[C, 1, 3, 3]`, of x's dtype.
+      pointwise: `[O, C, 1, 1]`, of x's dtype.
+      noise: `[N, 1, H, W]`, or `[1, 1, H, W]` for all samples alike, its strength multiplied in; None adds none.
+      bias: `[O]`; None stands for 0.
+      style: `[N, C]`, with `wavelet` `[N, 4 C]`, the scales of x's channels; None stands for 1.
+      wavelet: merge four subbands into twice the size first; the merged image is never stored.
+      negative_slope: slope of the leaky ReLU, 0 to 1.
+      gain: factor after the leaky ReLU, positive.
+      impl: "auto", "native" or "reference".
+
+    Result: `[N, O, H, W]` of x's dtype; in channels-last memory where a native kernel ran. Sums are formed in float32
+    (float64 for float64).
+
+    Equivalent to:
+        z = x * style[:, :, None, None]
+        z = inverse_haar(z) if wavelet else z
+        u = F.conv2d(F.conv2d(z, depthwise, padding=1, groups=C), pointwise) + noise + bias[:, None, None]
+        y = gain * F.leaky_relu(u, negative_slope)
+
+    Differentiable once in all tensor arguments; differentiating the native gradient again raises `NativeOpError`
+    (impl="reference" can be differentiated any number of times).
+    Raises `InvalidInputError` for wrong shapes, dtypes, devices or values, and `NativeOpError` where impl="native" has
+    no kernel. Source: MobileStyleGAN (arXiv 2104.04767), section 3.
+    """
+    _check(x, depthwise, pointwise, noise, bias, style, wavelet, negative_slope, gain)
+    if not runs_natively(_OP, x, impl):
+        return separable_conv_reference(
+            x,
+            depthwise,
+            pointwise,
+            noise,
+            bias,
+            style=style,
+            wavelet=wavelet,
+            negative_slope=negative_slope,
+            gain=gain,
+        )
+    accumulate = accumulation_dtype(x)
+    result: torch.Tensor = torch.ops.deltafast.separable_conv(
+        x,
+        depthwise.to(x.dtype),
+        pointwise.to(x.dtype),
+        None if noise is None else noise.to(accumulate),
+        None if bias is None else bias.to(accumulate),
+        None if style is None else style.to(accumulate),
+        bool(wavelet),
+        float(negative_slope),
+        float(gain),
+    )
+    return result  # [N, O, H, W]
+
+
+def separable_conv_reference(
+    x: torch.Tensor,
+    depthwise: torch.Tensor,
+    pointwise: torch.Tensor,
+    noise: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    *,
+    style: torch.Tensor | None = None,
+    wavelet: bool = False,
+    negative_slope: float = 0.2,
+    gain: float = 1.0,
+) -> torch.Tensor:
+    """Compute `separable_conv` in plain torch: the same arguments and result, rounded between the steps.
+
+    It checks nothing. The convolutions run in x's dtype, everything else in float32 (float64 for float64).
+    """
+    accumulate = accumulation_dtype(x)
+    z = _modulated(x, style, wavelet)  # [N, C, H, W]
+    z = F.conv2d(z, depthwise.to(x.dtype), padding=1, groups=depthwise.shape[0])  # [N, C, H, W]
+    u = F.conv2d(z, pointwise.to(x.dtype)).to(accumulate)  # [N, O, H, W]
+    if noise is not None:
+        u = u + noise.to(accumulate)
+    if bias is not None:
+        u = u + bias.to(accumulate)[:, None, None]
+    y = F.leaky_relu(u, negative_slope)
+    if gain != 1.0:
+        y = y * gain
+    return y.to(x.dtype)  # [N, O, H, W]
+
+
+def _modulated(x: torch.Tensor, style: torch.Tensor | None, wavelet: bool) -> torch.Tensor:
+    if style is not None:
+        x = (x * style.to(accumulation_dtype(x))[:, :, None, None]).to(x.dtype)
+    return inverse_haar(x) if wavelet else x  # [N, C, H, W]
+
+
+def _check(
+    x: torch.Tensor,
+    depthwise: torch.Tensor,
+    pointwise: torch.Tensor,
+    noise: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    style: torch.Tensor | None,
+    wavelet: bool,
+    negative_slope: float,
+    gain: float,
+) -> None:
+    check_image(_OP, x)
+    n, width = x.shape[:2]
+    factor = 2 if wavelet else 1
+    if width % (factor * factor):
+        raise InvalidInputError(f"{_OP}: with wavelet, x must have 4 C channels, got {width}")
+    c = width // (factor * factor)
+    check_small(_OP, "depthwise", depthwise, x, (c, 1, 3, 3), "[C, 1, 3, 3]")
+    outputs = pointwise.shape[0] if isinstance(pointwise, torch.Tensor) and pointwise.dim() == 4 else 0
+    check_small(_OP, "pointwise", pointwise, x, (outputs, c, 1, 1), "[O, C, 1, 1]")
+    if noise is not None:
+        maps = 1 if isinstance(noise, torch.Tensor) and noise.dim() == 4 and noise.shape[0] == 1 else n
+        size = (maps, 1, x.shape[2] * factor, x.shape[3] * factor)
+        check_small(_OP, "noise", noise, x, size, "[N or 1, 1, H, W]")
+    if bias is not None:
+        check_small(_OP, "bias", bias, x, (outputs,), "[O]")
+    if style is not None:
+        check_small(_OP, "style", style, x, (n, width), "[N, 4 C]" if wavelet else "[N, C]")
+    if not 0.0 <= negative_slope <= 1.0:
+        raise InvalidInputError(f"{_OP}: negative_slope must be in 0..1, got {negative_slope}")
+    if not 0.0 < gain < math.inf:
+        raise InvalidInputError(f"{_OP}: gain must be positive and finite, got {gain}")
+
+
+def _fake(
+    x: torch.Tensor,
+    depthwise: torch.Tensor,
+    pointwise: torch.Tensor,
+    noise: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    style: torch.Tensor | None,
+    wavelet: bool,
+    negative_slope: float,
+    gain: float,
+) -> torch.Tensor:
+    factor = 2 if wavelet else 1
+    shape = (x.shape[0], pointwise.shape[0], x.shape[2] * factor, x.shape[3] * factor)
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+
+
+def _fake_backward(
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    depthwise: torch.Tensor,
+    pointwise: torch.Tensor,
+    style: torch.Tensor | None,
+    wavelet: bool,
+    negative_slope: float,
+    gain: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    grad_x = torch.empty_like(x, memory_format=torch.channels_last)
+    return grad_x, x.new_empty((0 if style is None else x.shape[0], x.shape[1]), dtype=accumulation_dtype(x))
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+    x, depthwise, pointwise, noise, _, style, *ctx.constants = inputs
+    ctx.one_noise_map = noise is not None and noise.shape[0] != x.shape[0]
+    ctx.save_for_backward(x, depthwise, pointwise, style, output)
+
+
+def _backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
+    x, depthwise, pointwise, style, y = ctx.saved_tensors
+    needs_x, needs_depthwise, needs_pointwise, needs_noise, needs_bias, needs_style, *_ = ctx.needs_input_grad
+    wavelet, negative_slope, gain = ctx.constants
+    grad_x = grad_depthwise = grad_pointwise = grad_noise = grad_bias = grad_style = None
+    if needs_x or needs_style:
+        grad_x, grad_style = torch.ops.deltafast.separable_conv_backward(
+            grad, x, y, depthwise, pointwise, style, wavelet, negative_slope, gain
+        )  # like x, like style
+    if needs_depthwise or needs_pointwise or needs_noise or needs_bias:  # rare: through torch's own convolutions
+        slope = torch.where(y > 0, gain, gain * negative_slope)
+        grad_u = grad.to(accumulation_dtype(x)) * slope  # [N, O, H, W]
+        grad_bias = grad_u.sum((0, 2, 3))  # [O]
+        grad_noise = grad_u.sum((0, 1) if ctx.one_noise_map else 1, keepdim=True)  # [N or 1, 1, H, W]
+        grad_depthwise, grad_pointwise = _weight_gradients(grad_u.to(x.dtype), x, depthwise, pointwise, style, wavelet)
+    return (
+        grad_x,
+        grad_depthwise,
+        grad_pointwise,
+        grad_noise if needs_noise else None,
+        grad_bias if needs_bias else None,
+        grad_style if needs_style else None,
+        None,
+        None,
+        None,
+    )
+
+
+def _weight_gradients(
+    grad_u: torch.Tensor,
+    x: torch.Tensor,
+    depthwise: torch.Tensor,
+    pointwise: torch.Tensor,
+    style: torch.Tensor | None,
+    wavelet: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    c = depthwise.shape[0]
+    z = _modulated(x, style, wavelet)  # [N, C, H, W]
+    filtered = F.conv2d(z, depthwise, padding=1, groups=c)  # [N, C, H, W]
+    grad_pointwise = torch.einsum("nohw,nchw->oc", grad_u, filtered)  # [O, C]
+    grad_filtered = F.conv2d(grad_u, pointwise.transpose(0, 1))  # [N, C, H, W]
+    grad_depthwise = torch.ops.aten.convolution_backward(
+        grad_filtered, z, depthwise, None, [1, 1], [1, 1], [1, 1], False, [0, 0], c, [False, True, False]
+    )[1]  # [C, 1, 3, 3]
+    return grad_depthwise, grad_pointwise[:, :, None, None]
+
+
+def _refuse_second_order(ctx: Any, *_: Any) -> NoReturn:
+    raise NativeOpError(
+        "separable_conv: the native kernel can be differentiated once only. "
+        "Use impl='reference' where a second-order gradient is needed."
+    )
+
+
+torch.library.register_fake("deltafast::separable_conv", _fake)
+torch.library.register_fake("deltafast::separable_conv_backward", _fake_backward)
+torch.library.register_autograd("deltafast::separable_conv", _backward, setup_context=_setup_context)
+torch.library.register_autograd("deltafast::separable_conv_backward", _refuse_second_order)
