@@ -23,6 +23,7 @@ __all__ = [
     "atomic_write",
     "begin_or_resume",
     "cache_dir",
+    "image_pixels",
     "image_size",
     "is_animation",
     "list_images",
@@ -94,13 +95,29 @@ def read_image(path: str | os.PathLike[str], *, at_least: int | None = None) -> 
             image.draft("RGB", (math.ceil(image.width * share), math.ceil(image.height * share)))
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
-        scale = _scale_to_bytes(image)
-        pixels = np.empty((image.height, image.width, 3), dtype=np.uint8)  # [H, W, 3]
-        rows = max(1, _STRIP // image.width)
-        for top in range(0, image.height, rows):
-            strip = image.crop((0, top, image.width, min(top + rows, image.height)))
-            pixels[top : top + rows] = _as_rgb(strip, scale)
-        return pixels
+        return _as_pixels(image)
+
+
+def image_pixels(image: Any, name: str = "image") -> NDArray[np.uint8]:
+    """Return a PIL image as `read_image` would read it from a file: uint8 `[H, W, 3]`, upright, RGB.
+
+    Raises `ImageError` that calls it `name` when it cannot be decoded.
+    """
+    from PIL import ImageOps
+
+    with _decoding(name):
+        return _as_pixels(ImageOps.exif_transpose(image))
+
+
+def _as_pixels(image: Any) -> NDArray[np.uint8]:
+    """An upright PIL image as uint8 `[H, W, 3]`, converted a few rows at a time."""
+    scale = _scale_to_bytes(image)
+    pixels = np.empty((image.height, image.width, 3), dtype=np.uint8)  # [H, W, 3]
+    rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        pixels[top : top + rows] = _as_rgb(strip, scale)
+    return pixels
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -124,17 +141,25 @@ def is_animation(path: str | os.PathLike[str]) -> bool:
 
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """Open an image file at its first frame; whatever the decoder makes of its content becomes an `ImageError`."""
+    """Open an image file at its first frame."""
+    from PIL import Image
+
+    with _decoding(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # there is our own bound
+        with Image.open(path) as opened:
+            if opened.width * opened.height > _MAX_PIXELS:
+                raise Image.DecompressionBombError(f"{opened.width} x {opened.height}")
+            opened.seek(0)
+            yield opened
+
+
+@contextlib.contextmanager
+def _decoding(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn whatever a decoder makes of hostile bytes into an `ImageError` that names `path`."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # there is our own bound
-            with Image.open(path) as opened:
-                if opened.width * opened.height > _MAX_PIXELS:
-                    raise Image.DecompressionBombError(f"{opened.width} x {opened.height}")
-                opened.seek(0)
-                yield opened
+        yield
     except ImageError:
         raise
     except FileNotFoundError as error:

@@ -77,6 +77,11 @@ class Alignment:
         _check(found)
         return found
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the image was taken as it is, because it was aligned already."""
+        return self.landmarks is None
+
     @staticmethod
     def of_whole(width: int, height: int) -> Alignment:
         """Return the alignment of an image that is itself an aligned face of `width` x `height` pixels."""
@@ -102,32 +107,51 @@ class FaceAligner:
         self._finder = FaceFinder()
 
     def align(
-        self, photo: NDArray[np.uint8], *, size: int = 1024, faces: FaceChoice = "largest", name: str = "image"
+        self,
+        photo: NDArray[np.uint8],
+        *,
+        size: int = 1024,
+        faces: FaceChoice = "largest",
+        keep_aligned: bool = False,
+        name: str = "image",
     ) -> list[AlignedFace]:
         """Return the chosen faces of `photo`, uint8 `[H, W, 3]` RGB and upright, each as `size` x `size` pixels.
 
-        `faces`: "largest"; "all", the largest first; or the number of one of these, 0 being the largest. `name` is
-        what errors call the photo. Raises `ImageError` when it shows no such face, `InvalidInputError` for other
-        mistakes.
+        `faces`: "largest"; "all", the largest first; or the number of one of these, 0 being the largest. With
+        `keep_aligned`, an image that is already aligned (`is_aligned`) is returned as it is, in its own size, as the
+        only face. `name` is what errors call the photo. Raises `ImageError` when it shows no such face,
+        `InvalidInputError` for other mistakes.
         """
         check_choice(faces, size)
-        found = self._chosen(self._finder.find(photo, every=faces != "largest"), faces, name)
-        return [_cut(photo, face, index, size) for index, face in found]
+        height, width = photo.shape[:2]
+        found = self._finder.find(photo, every=faces != "largest")
+        if keep_aligned and faces in ("largest", "all", 0) and _fills_frame(found, width, height):
+            return [AlignedFace(photo, Alignment.of_whole(width, height))]
+        return [_cut(photo, face, index, size) for index, face in self._chosen(found, faces, name)]
 
     def align_file(
-        self, path: str | os.PathLike[str], *, size: int = 1024, faces: FaceChoice = "largest"
+        self,
+        path: str | os.PathLike[str],
+        *,
+        size: int = 1024,
+        faces: FaceChoice = "largest",
+        keep_aligned: bool = False,
     ) -> list[AlignedFace]:
         """Return the chosen faces of the photo in a file, each as `size` x `size` pixels; arguments as `align`'s.
 
-        Of a large JPEG only as much is decoded as the faces need. Raises `ImageError` that names the file when it
+        Of a large JPEG only as much is decoded as the faces need (one that is kept as it is has at least 2048 pixels
+        a side, if the file has). Raises `ImageError` that names the file when it
         cannot be read or shows no such face.
         """
         check_choice(faces, size)
         width, height = image_size(path)
         photo = read_image(path, at_least=SEARCHED)
-        found = self._chosen(self._finder.find(photo, every=faces != "largest"), faces, os.fspath(path))
+        found = self._finder.find(photo, every=faces != "largest")
+        if keep_aligned and faces in ("largest", "all", 0) and _fills_frame(found, *photo.shape[1::-1]):
+            return [AlignedFace(photo, Alignment.of_whole(width, height))]
+        chosen = self._chosen(found, faces, os.fspath(path))
         scale = np.array((width, height)) / np.array(photo.shape[1::-1])  # (x, y)
-        placed = [(index, _scaled(face, scale)) for index, face in found]
+        placed = [(index, _scaled(face, scale)) for index, face in chosen]
         wanted = max(min(1.0, 2 * size / side_of(_quad(face))) for _, face in placed)  # of the full size
         if photo.shape[1] < wanted * width:
             photo = read_image(path, at_least=math.ceil(wanted * max(width, height)))
@@ -140,13 +164,7 @@ class FaceAligner:
         from its own.
         """
         found = self._finder.find(image, every=False)
-        height, width = image.shape[:2]
-        if not found:
-            return None
-        if width != height:
-            return False
-        off = np.hypot(*(_quad(found[0]) - Alignment.of_whole(width, height).quad).T)  # [4]
-        return bool(off.max() <= _OFF_FRAME * width)
+        return _fills_frame(found, image.shape[1], image.shape[0]) if found else None
 
     @staticmethod
     def _chosen(found: list[FoundFace], faces: FaceChoice, name: str) -> list[tuple[int, FoundFace]]:
@@ -167,6 +185,14 @@ def check_choice(faces: Any, size: Any = 1024) -> None:
         raise InvalidInputError(f'faces must be "largest", "all" or the number of a face from 0 on, got {faces!r}')
     if not isinstance(size, int) or isinstance(size, bool) or not 16 <= size <= 8192:
         raise InvalidInputError(f"the size of an aligned face must be 16 to 8192 pixels, got {size!r}")
+
+
+def _fills_frame(found: list[FoundFace], width: int, height: int) -> bool:
+    """Whether the largest face found lies in an image of `width` x `height` pixels as alignment would put it."""
+    if not found or width != height:
+        return False
+    off = np.hypot(*(_quad(found[0]) - Alignment.of_whole(width, height).quad).T)  # [4]
+    return bool(off.max() <= _OFF_FRAME * width)
 
 
 def _quad(face: FoundFace) -> NDArray[np.float64]:

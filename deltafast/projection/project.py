@@ -91,7 +91,7 @@ class _Projector:
             ws = encode_images(self.generator, targets, encoder=self.encoder)
         return ws.clone()  # an ordinary tensor: [N, num_ws, w_dim]
 
-    def refine(self, targets: Tensor, start: Tensor, *, shared_base: bool, state: Path) -> RefineResult:
+    def refine(self, targets: Tensor, start: Tensor, *, shared_base: bool, state: Path | None) -> RefineResult:
         return refine(
             self.generator,
             self.distance,

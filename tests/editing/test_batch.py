@@ -10,63 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from matrix_generator import C, L, train
+from torch import Tensor
 
 import deltafast
-from deltafast.delta import DeltaConfig, Editor, train_editor
+from deltafast.delta import Editor
 from deltafast.errors import DeltafastError, EditorError, ImageError, InvalidInputError
-from deltafast.sequence_latents import GeneratorId, SequenceLatents
-
-L, C = 6, 16
-
-
-class _Generator(nn.Module):
-    """As small as a generator can be: images are a matrix times ws; it notes the batches it is asked for."""
-
-    name, fingerprint, w_space, slots = "tiny", "2" * 64, "tiny-w", ()
-    num_ws, w_dim, img_channels, img_resolution = L, C, 3, 4
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.w_avg = nn.Parameter(torch.zeros(C), requires_grad=False)
-        matrix = torch.randn(L * C, 48, generator=torch.Generator().manual_seed(0)) / 10
-        self.matrix = nn.Parameter(matrix, requires_grad=False)
-        self.batches: list[int] = []
-
-    def synthesis(self, ws: Tensor, noise_mode: str = "const") -> Tensor:
-        self.batches.append(len(ws))
-        return (ws.flatten(1) @ self.matrix).reshape(-1, 3, 4, 4)
-
-
-def _sequences(attribute: str, generator: Any, num_ws: int = L, w_dim: int = C) -> SequenceLatents:
-    random = torch.Generator().manual_seed(len(attribute))
-    direction, bend = torch.randn(2, num_ws, w_dim, generator=random)
-    t = torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0])[:, None, None]
-    latents = {}
-    for name in ("a", "b", "c"):
-        base = torch.randn(1, num_ws, w_dim, generator=random)
-        latents[attribute, name] = base + t * direction * (1 + 0.2 * base.tanh()) + t * t * bend
-    return SequenceLatents({attribute: t.flatten().tolist()}, list("abc"), latents, GeneratorId.of(generator))
-
-
-def _train(attribute: str, slots: tuple[int, ...], generator: Any, **shape: int) -> Editor:
-    config = DeltaConfig(slots=slots, dim=4, width=16, steps=60, pairs=3, lr=1e-2)
-    return train_editor(_sequences(attribute, generator, **shape), attribute, config)
-
-
-@pytest.fixture
-def generator() -> Any:
-    return _Generator()
-
-
-@pytest.fixture(scope="module")
-def yaw() -> Editor:
-    return _train("yaw", (0, 1, 2), _Generator())
-
-
-@pytest.fixture(scope="module")
-def smile() -> Editor:
-    return _train("smile", (2, 3), _Generator())
 
 
 @pytest.fixture
@@ -289,9 +238,16 @@ def test_threads_share_an_editor(generator: Any, yaw: Editor, ws: Tensor) -> Non
         ({"latents_or_images": torch.zeros(C)}, InvalidInputError, r"\[16\]"),
         ({"latents_or_images": {"ws": 1}}, InvalidInputError, "dict"),
         ({"latents_or_images": [torch.zeros(L, C)]}, InvalidInputError, "torch.stack"),
-        ({"latents_or_images": "no/such/picture.png"}, ImageError, "no such file"),
-        ({"latents_or_images": np.zeros((4, 5, 3), np.uint8)}, ImageError, "square"),
-        ({"latents_or_images": np.zeros((40, 40, 4), np.uint8)}, InvalidInputError, r"uint8 \[H, W, 3\]"),
+        ({"latents_or_images": "no/such/picture.png", "align": False}, ImageError, "no such file"),
+        ({"latents_or_images": [torch.zeros(4, 5, 5)]}, InvalidInputError, r"Tensor \[4, 5, 5\]"),
+        ({"align": "maybe"}, InvalidInputError, "align"),
+        ({"align": 1}, InvalidInputError, "align"),
+        ({"face": "all"}, InvalidInputError, "one face of each photo"),
+        ({"face": -1}, InvalidInputError, "number of a face"),
+        ({"refine_steps": -1}, InvalidInputError, "refine_steps"),
+        ({"feather": 2}, InvalidInputError, "feather"),
+        ({"paste_back": True}, InvalidInputError, "latents come without one"),
+        ({"paste_back": True, "synthesise": False}, InvalidInputError, "paste_back"),
         ({"alpha": float("nan")}, InvalidInputError, "NaN"),
         ({"alpha": "much"}, InvalidInputError, "alpha"),
         ({"alpha": None}, InvalidInputError, "alpha"),
@@ -331,43 +287,9 @@ def test_an_editor_of_another_generator_is_refused(generator: Any, yaw: Editor, 
     assert deltafast.edit_batch(generator, ws, vouched, 1.0).latents.shape == (5, L, C)
 
 
-def test_images_of_every_kind_are_projected_in_order(
-    generator: Any, yaw: Editor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from PIL import Image
-
-    import deltafast.projection
-
-    batches: list[int] = []
-
-    def encode(generator: Any, images: Tensor, *, batch_size: int) -> Tensor:
-        batches.append(len(images))
-        assert images.dtype == torch.float32
-        assert bool((images.abs() <= 1).all())
-        return images.mean((1, 2, 3))[:, None, None].expand(-1, L, C)
-
-    monkeypatch.setattr(deltafast.projection, "encode_images", encode)
-    arrays = np.stack([np.full((32, 32, 3), value, np.uint8) for value in (0, 51, 255)])
-    paths = [tmp_path / f"{k}.png" for k in range(3)]
-    for path, array in zip(paths, arrays, strict=True):
-        Image.fromarray(array).save(path)
-    tensor = torch.from_numpy(arrays).permute(0, 3, 1, 2)
-    expected = torch.tensor([-1.0, -0.6, 1.0])
-    for given in (arrays, list(arrays), paths, [str(p) for p in paths], [Image.open(p) for p in paths], tensor):
-        result = deltafast.edit_batch(generator, given, yaw, 0.0, batch_size=2)
-        torch.testing.assert_close(result.sources[:, 0, 0], expected)
-    torch.testing.assert_close(
-        deltafast.edit_batch(generator, tensor.float() / 127.5 - 1, yaw, 0.0).sources[:, 0, 0], expected
-    )
-    assert max(batches) <= 3
-    assert len(deltafast.edit_batch(generator, paths[0], yaw, 1.0)) == 1
-    streamed = deltafast.edit_stream(generator, iter(paths), yaw, 0.0, batch_size=2)
-    torch.testing.assert_close(torch.cat([r.sources for r in streamed])[:, 0, 0], expected)
-
-
 def test_a_real_stylegan2_is_edited(shared_dir: Path) -> None:
     real = deltafast.load_generator(shared_dir / "fixtures" / "rosinality-64-narrow.pt")
-    editor = _train("yaw", (0, 1, 2), real, num_ws=real.num_ws, w_dim=real.w_dim)
+    editor = train("yaw", (0, 1, 2), real, num_ws=real.num_ws, w_dim=real.w_dim)
     ws = real.mapping(torch.randn(3, real.z_dim, generator=torch.Generator().manual_seed(0)), truncation_psi=0.7)
     result = deltafast.edit_batch(real, ws, editor, [[-1.0, 0.0, 1.0]], batch_size=2)
     assert result.images is not None

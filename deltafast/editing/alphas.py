@@ -1,0 +1,62 @@
+"""How far each editor goes for each sample: every form in which alpha may be given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deltafast.errors import InvalidInputError
+
+__all__ = ["Alphas", "read_alphas"]
+
+
+@dataclass(frozen=True)
+class Alphas:
+    """α of one editor for any run of samples: `values` `[1, K]`, or `[N, K]` where each sample has its own."""
+
+    values: Tensor
+    sweep: bool
+
+    def rows(self, start: int, count: int) -> Tensor:
+        """Return the alphas `[count, K]` of the samples from `start` on."""
+        if len(self.values) == 1:
+            return self.values.expand(count, -1)
+        return self.values[start : start + count]
+
+
+def read_alphas(given: list[Any], count: int | None) -> list[Alphas]:
+    """Read one alpha as given for each editor; `count` is the number of samples, None where it is not known.
+
+    Raises `InvalidInputError` for what is no number, row or table of finite numbers of the right length.
+    """
+    result = [_read_one(alpha, count) for alpha in given]
+    lengths = sorted({a.values.shape[1] for a in result if a.sweep})
+    if len(lengths) > 1:
+        raise InvalidInputError(f"sweeps over several editors must have equally many alphas, got {lengths}")
+    return result
+
+
+def _read_one(alpha: Any, count: int | None) -> Alphas:
+    expected = "a number, one for each sample [N], or a sweep [1, K] or [N, K]"
+    try:
+        if not isinstance(alpha, (Tensor, np.ndarray, int, float)):
+            alpha = np.asarray(list(alpha), dtype=np.float64)
+        values = torch.as_tensor(alpha).detach().to("cpu", torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidInputError(f"alpha must be {expected}; got {alpha!r}") from error
+    if values.is_complex() or not bool(torch.isfinite(values).all()):
+        raise InvalidInputError("alpha holds NaN or infinity")
+    if values.ndim == 0:
+        return Alphas(values.reshape(1, 1), False)
+    samples = "an unknown number of" if count is None else str(count)
+    if values.ndim == 1 and count is not None and len(values) == count:
+        return Alphas(values.reshape(-1, 1), False)
+    if values.ndim == 1 and len(values) > 0:
+        return Alphas(values.reshape(1, -1), True)
+    if values.ndim == 2 and values.shape[1] > 0 and len(values) in ({1} if count is None else {1, count}):
+        return Alphas(values, True)
+    raise InvalidInputError(f"alpha must be {expected}; got shape {list(values.shape)} for {samples} samples")

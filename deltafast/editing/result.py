@@ -1,0 +1,60 @@
+"""What an edit gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deltafast.faces.alignment import Alignment
+
+__all__ = ["EditResult", "joined"]
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """What an edit gave.
+
+    - `images`: `[N, 3, H, W]`, or `[N, K, 3, H, W]` for a sweep; fp32 in about [-1, 1], or uint8. None with
+      `synthesise=False`.
+    - `latents`: the edited ones, fp32 (float64 where those given are), `[N, num_ws, w_dim]` or
+      `[N, K, num_ws, w_dim]`.
+    - `sources`: the latents before the edit, `[N, num_ws, w_dim]`: those given, or the projected images.
+    - `offsets`: with `raw=True`, D(w, 0) as it is contained in `latents`, summed over the editors; None otherwise.
+    - `alignments`: of photos and images, where in each the face lies that was edited; None for latents.
+    - `photos`: with `paste_back=True`, N upright photos of their own sizes with the edited face in its place, uint8
+      `[H, W, 3]`, or `[K, H, W, 3]` for a sweep; None otherwise.
+    """
+
+    images: Tensor | None
+    latents: Tensor
+    sources: Tensor
+    offsets: Tensor | None = None
+    alignments: list[Alignment] | None = None
+    photos: list[NDArray[np.uint8]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+
+def joined(parts: Sequence[EditResult]) -> EditResult:
+    """Return the results of one or more runs over consecutive samples as one."""
+
+    def tensors(values: list[Tensor | None]) -> Tensor | None:
+        present = [value for value in values if value is not None]
+        return torch.cat(present) if present else None
+
+    alignments = [part.alignments for part in parts if part.alignments is not None]
+    photos = [part.photos for part in parts if part.photos is not None]
+    return EditResult(
+        tensors([part.images for part in parts]),
+        torch.cat([part.latents for part in parts]),
+        torch.cat([part.sources for part in parts]),
+        tensors([part.offsets for part in parts]),
+        [one for part in alignments for one in part] if alignments else None,
+        [one for part in photos for one in part] if photos else None,
+    )
