@@ -166,7 +166,7 @@ def _draw(
     surface = surface_of(identity.appearance, place, part[hit.triangle], masks, occlusion, model.pupils, opening)
     eyes = np.isin(part[hit.triangle], (PARTS.index("left-eye"), PARTS.index("right-eye")))
     # a light that sinks to the height of the lens would lay its mirror image over the pupils
-    surface.gloss[eyes] *= step(-22, 0, np.float64(values.get("light-elevation", 0.0)))
+    surface.gloss[eyes] *= step(-15, 0, np.float64(values.get("light-elevation", 0.0)))
     shadow = ShadowMap(frame.fine, solid, light.direction)
     visible = shadow.visible(where + normal * np.float32(0.03), 0.035)
     image[hit.pixel] = shade(surface, normal, view, visible, light)
