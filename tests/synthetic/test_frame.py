@@ -10,11 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from deltafast.errors import InvalidInputError
+from deltafast.files import read_image
 from deltafast.synthetic import HeadModel, Identity, female, male, random_identity, render_frame
+from deltafast.synthetic.asset import PARTS
 from deltafast.synthetic.attributes import ATTRIBUTES, attribute_named
 from deltafast.synthetic.camera import Camera, ffhq_camera
 from deltafast.synthetic.frame import frame_geometry
 from deltafast.synthetic.raster import rasterise
+from deltafast.synthetic.sequences import RENDERER
 
 _HEADS = [female(), male(), random_identity([5, 0]), random_identity([5, 1])]
 _SIZE = 128
@@ -27,10 +30,15 @@ def _points(model: HeadModel, identity: Identity, align: str = "ffhq", **values:
 
 def _eyeball_share(model: HeadModel, identity: Identity, **values: float) -> float:
     """Return the share of the picture in which an eyeball is visible."""
+    return _part_share(model, identity, ("left-eye", "right-eye"), **values)
+
+
+def _part_share(model: HeadModel, identity: Identity, parts: tuple[str, ...], **values: float) -> float:
+    """Return the share of the picture in which one of the `PARTS` is visible."""
     frame = frame_geometry(model, identity, {k.replace("_", "-"): v for k, v in values.items()}, 512)
     part = model.triangle_part[model.triangle_part < 6]
     hit = rasterise(frame.camera.project(frame.fine), model.solid(), 512, 512)
-    return float(np.isin(part[hit.triangle], (1, 2)).sum()) / 512**2
+    return float(np.isin(part[hit.triangle], [PARTS.index(name) for name in parts]).sum()) / 512**2
 
 
 @pytest.mark.parametrize("identity", _HEADS, ids=lambda head: head.name)
@@ -122,12 +130,77 @@ def test_light_changes_shading_and_nothing_else(model: HeadModel, identity: Iden
     np.testing.assert_array_equal(*background)
 
 
+def test_the_pictures_are_those_of_this_renderer_number(model: HeadModel) -> None:
+    """Latents projected from a folder of sequences belong to its pixels: whoever changes them raises RENDERER."""
+    kept = read_image(Path(__file__).with_name(f"renderer-{RENDERER}.png"))  # [2 * 32, 11 * 32, 3]
+    ends = [(n, end) for n in ("yaw", "pitch", "smile", "eyes-closed", "light") for end in (-1, 1)]
+    rows = []
+    for head in (female(), random_identity([0, 5])):
+        row = [render_frame(head, model=model, size=32)]
+        for name, end in ends:
+            attribute = attribute_named(name)
+            value = attribute.start if end < 0 else attribute.end
+            row.append(render_frame(head, {name: value or 0.5}, model=model, size=32))
+        rows.append(np.concatenate(row, 1))
+    changed = np.concatenate(rows, 0) != kept
+    assert changed.mean() < 1e-3  # other processors round a few values the other way
+
+
 def test_the_neutral_frame_is_the_same_in_every_sequence(model: HeadModel) -> None:
     plain = render_frame(female(), model=model, size=64)
     for name in ATTRIBUTES:
         attribute = attribute_named(name)
         value = attribute.values(7)[attribute.neutral_index(7)]
         np.testing.assert_array_equal(render_frame(female(), {name: value}, model=model, size=64), plain)
+
+
+@pytest.mark.parametrize("identity", _HEADS, ids=lambda head: head.name)
+def test_a_mouth_opens_steadily_shows_teeth_and_leaves_eyes_and_nose(model: HeadModel, identity: Identity) -> None:
+    frames = [_points(model, identity, "neutral", mouth_open=v) for v in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    gaps = [points["lips"][1, 1] - points["lips"][0, 1] for points in frames]
+    for name in ("nose-tip", "left-eye", "right-eye"):
+        np.testing.assert_allclose(frames[-1][name], frames[0][name], atol=0.004)
+    assert (np.diff(gaps) > 0.01).all()
+    teeth = [_part_share(model, identity, ("upper-teeth",), mouth_open=opening) for opening in (0.0, 1.0)]
+    assert teeth[0] < 1e-4
+    assert teeth[1] > 5e-4
+
+
+@pytest.mark.parametrize("identity", _HEADS, ids=lambda head: head.name)
+def test_brows_rise_and_fall_without_tearing_or_folding_the_skin(model: HeadModel, identity: Identity) -> None:
+    index = np.flatnonzero(model.skin & (model.template[:, 2] > 1.0) & (abs(model.template[:, 1] - 7.5) < 0.05))
+    frames = [frame_geometry(model, identity, {"brows-raised": v}, _SIZE) for v in (-1.0, -0.5, 0.0, 0.5, 1.0)]
+    heights = [frame.fine[index, 1].mean() for frame in frames]
+    assert (np.diff(heights) > 0.005).all()
+    np.testing.assert_allclose(frames[0].points["left-eye"], frames[-1].points["left-eye"], atol=0.004 * _SIZE)
+    corners = model.triangles[model.triangle_part == PARTS.index("skin")].T  # [3, T]
+    normals = []  # of the skin's triangles, one array [T, 3] a frame
+    for frame in frames:
+        a, b, c = (frame.fine[corner] for corner in corners)
+        normals.append(np.cross(b - a, c - a))
+    for raised, normal in zip((-1.0, -0.5, 0.0, 0.5, 1.0), normals, strict=True):
+        folded = model.template[corners[:, (normal * normals[2]).sum(1) <= 0], 1]
+        assert raised < 0 or folded.size == 0
+        assert ((folded > 7.33) & (folded < 7.42)).all()  # lowered brows may tuck in a hooded lid's crease, no more
+
+
+@pytest.mark.parametrize("identity", _HEADS[:2], ids=lambda head: head.name)
+def test_a_light_standing_higher_darkens_the_face_downwards(model: HeadModel, identity: Identity) -> None:
+    ratios = []
+    for offset in (-40.0, 0.0, 40.0):
+        image = render_frame(identity, {"light-elevation": offset}, model=model, size=_SIZE).astype(float)
+        middle = image[:, int(0.44 * _SIZE) : int(0.56 * _SIZE)]
+        forehead, chin = middle[int(0.2 * _SIZE) : int(0.3 * _SIZE)], middle[int(0.78 * _SIZE) : int(0.84 * _SIZE)]
+        ratios.append(forehead.mean() / chin.mean())
+    assert ratios[0] < ratios[1] - 0.05
+    assert ratios[1] < ratios[2] - 0.05
+
+
+def test_attributes_can_be_combined(model: HeadModel) -> None:
+    both = _points(model, male(), "neutral", mouth_open=0.5, smile=1.0)
+    opened, smiling = (_points(model, male(), "neutral", **one) for one in ({"mouth_open": 0.5}, {"smile": 1.0}))
+    assert both["lips"][1, 1] > smiling["lips"][1, 1] + 0.02
+    assert both["mouth-corners"][0, 0] > opened["mouth-corners"][0, 0] + 0.01
 
 
 def test_alignment_can_keep_to_the_neutral_pose(model: HeadModel) -> None:
