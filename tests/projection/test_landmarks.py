@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import copy
-import json
 import struct
-from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from make_face_mesh_golden import POINTS, SEEDS, golden_crops
+from make_face_networks_golden import POINTS
 from torch import Tensor
 
 from deltafast.errors import CheckpointError, DownloadError, InvalidInputError
-from deltafast.generators.base import Generator
 from deltafast.projection.landmarks import (
     LANDMARK_PARTS,
     FaceLandmarks,
@@ -37,11 +35,6 @@ def landmarks() -> FaceLandmarks:
 
 
 @pytest.fixture(scope="module")
-def faces(mobilestylegan: Generator) -> Tensor:
-    return golden_crops(mobilestylegan) * 2 - 1  # [2, 3, 256, 256]
-
-
-@pytest.fixture(scope="module")
 def heads() -> dict[str, Tensor]:
     """One synthetic head, `[1, 3, 256, 256]` each: neutral, and with one attribute changed."""
     model, identity = HeadModel(), sequence_identities(2)[0]
@@ -61,13 +54,10 @@ def _eye_opening(points: Tensor) -> float:
     return float(height / (points[0, 33] - points[0, 133]).norm())
 
 
-def test_network_gives_what_litert_gives(landmarks: FaceLandmarks, faces: Tensor) -> None:
-    golden = json.loads(Path(__file__).with_name("face_mesh_golden.json").read_text())["faces"]
-    assert [face["seed"] for face in golden] == list(SEEDS)
+def test_network_gives_what_litert_gives(landmarks: FaceLandmarks, faces: Tensor, golden: dict[str, Any]) -> None:
     points, presence = landmarks.network((faces + 1) / 2)
-    expected = torch.tensor([face["points"] for face in golden])  # [2, 40, 3]
-    assert float((points[:, POINTS] - expected).abs().max()) < 0.02  # pixels of 256
-    assert torch.allclose(presence, torch.tensor([face["presence"] for face in golden]), atol=0.01)
+    assert float((points[:, POINTS] - torch.tensor(golden["points"])).abs().max()) < 0.02  # pixels of 256
+    assert torch.allclose(presence, torch.tensor(golden["presence"]), atol=0.01)
 
 
 def test_points_do_not_depend_on_resolution_or_batch(landmarks: FaceLandmarks, faces: Tensor) -> None:
@@ -170,7 +160,7 @@ def test_parts_name_each_point_once() -> None:
 def test_wrong_inputs_are_refused_in_words(landmarks: FaceLandmarks) -> None:
     with pytest.raises(InvalidInputError, match=r"square images \[N, 3, R, R\], got \(1, 3, 64, 32\)"):
         landmarks(torch.zeros(1, 3, 64, 32))
-    with pytest.raises(InvalidInputError, match="at least 16 pixels, got 8"):
+    with pytest.raises(InvalidInputError, match="at least 16 pixels a side, got 8"):
         landmarks(torch.zeros(1, 3, 8, 8))
     with pytest.raises(InvalidInputError, match=r"two tensors \[N, 478, 2\], got \(1, 68, 2\)"):
         landmark_distance(torch.zeros(1, 68, 2), torch.zeros(1, 68, 2))
