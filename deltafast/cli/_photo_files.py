@@ -14,7 +14,15 @@ from deltafast.errors import DeltafastError, InvalidInputError
 if TYPE_CHECKING:
     from deltafast.faces.alignment import FaceChoice
 
-__all__ = ["face_choice", "names_of", "photo_names", "reported"]
+__all__ = ["align_choice", "face_choice", "names_of", "photo_names", "reported"]
+
+
+def align_choice(text: str) -> bool | str:
+    """Return what `--align` asks for, as `edit_batch` takes it: "auto", True or False. Raises `InvalidInputError`."""
+    choices: dict[str, bool | str] = {"auto": "auto", "always": True, "never": False}
+    if text not in choices:
+        raise InvalidInputError(f"--align is one of {', '.join(choices)}; got {text!r}")
+    return choices[text]
 
 
 def face_choice(text: str) -> FaceChoice:

@@ -1,16 +1,15 @@
-"""`deltafast edit`: a folder of latents or faces, or sampled ones, through editors to images."""
+"""`deltafast edit`: a folder of latents or photos, or sampled faces, through editors to images."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from deltafast.cli._edit_inputs import Read
     from deltafast.delta.editor import Editor
     from deltafast.generators.base import Generator
 
@@ -22,8 +21,8 @@ def edit(
         list[Path],
         typer.Argument(
             metavar="[INPUT] OUT",
-            help="INPUT: a folder or file of latents (.pt, .npy, .npz, .safetensors) or of aligned faces; none with "
-            "--seeds. Where a folder holds both, the latents are taken. OUT: folder for the images.",
+            help="INPUT: a folder or file of latents (.pt, .npy, .npz, .safetensors) or of photos; none with --seeds. "
+            "Where a folder holds both, the latents are taken. OUT: folder for the images.",
         ),
     ],
     editor: Annotated[
@@ -41,13 +40,28 @@ def edit(
     latents: Annotated[
         bool, typer.Option("--latents", help="Also write the edited latents, OUT/NAME.safetensors.")
     ] = False,
+    align: Annotated[
+        str, typer.Option(help="Find and align faces in photos: auto (unless they are aligned), always, never.")
+    ] = "auto",
+    faces: Annotated[
+        str, typer.Option(help="Which faces of a photo: largest, all, or a number; 0 is the largest.")
+    ] = "largest",
+    refine_steps: Annotated[
+        int, typer.Option(min=0, help="Steps of refinement of projected photos: closer, but slower.")
+    ] = 0,
+    paste_back: Annotated[
+        bool, typer.Option("--paste-back", help="Write whole photos, with the edited faces in their places.")
+    ] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")] = None,
     compile_synthesis: Annotated[bool, typer.Option("--compile/--no-compile", help="Use torch.compile.")] = False,
 ) -> None:
-    """Edit a folder of latents or aligned faces, or sampled faces; interrupted, the same command goes on.
+    """Edit a folder of latents or photos, or sampled faces; interrupted, the same command goes on.
 
-    Every result is OUT/NAME_ALPHA.png. Files that cannot be read are reported at the end; the rest is done.
+    Every result is OUT/NAME_ALPHA.png (NAME-0, NAME-1 ... where a photo gives several faces). Files that cannot be
+    read or show no face are reported at the end; the rest is done.
     """
+    from deltafast.cli._edit_inputs import PhotoReader, file_units, seed_units
+    from deltafast.cli._photo_files import align_choice, face_choice, reported
     from deltafast.delta.slots import check_slots, parse_slots
     from deltafast.editing import edit_batch
     from deltafast.errors import DeltafastError, InvalidInputError
@@ -65,15 +79,19 @@ def edit(
         raise InvalidInputError(f"--psi must be a finite number, got {psi}")
     if seeds is None and places[0].resolve() == places[-1].resolve():
         raise InvalidInputError(f"OUT must be another folder than INPUT, {places[0]}")
+    if seeds is not None and paste_back:
+        raise InvalidInputError("--paste-back needs photos; sampled faces come without one")
     if noise_mode not in NOISE_MODES:
         raise InvalidInputError(f"--noise-mode is one of {', '.join(NOISE_MODES)}; got {noise_mode!r}")
     out = places[-1]
     G = load_generator(generator, device=device)
     chosen = None if layers is None else check_slots(parse_slots(layers), G.num_ws)
     editors, alphas, sweep = _editors(editor, amounts, G)
-    units = list(
-        _seed_units(seeds, psi, G, max(1, batch_size // len(sweep))) if seeds is not None else _file_units(places[0])
-    )
+    photos = PhotoReader(align_choice(align), face_choice(faces), paste_back, min(512, G.img_resolution))
+    if seeds is not None:
+        units = list(seed_units(seeds, psi, G, max(1, batch_size // len(sweep))))
+    else:
+        units = list(file_units(places[0], photos))
     settings = {
         "generator": G.fingerprint,
         "editors": [one.info.as_json() for one in editors],
@@ -83,6 +101,10 @@ def edit(
         "raw": raw,
         "latents": latents,
         "psi": psi if seeds is not None else None,
+        "align": photos.align,
+        "faces": photos.faces,
+        "refine_steps": refine_steps,
+        "paste_back": paste_back,
     }
     begin_or_resume(out / "settings.json", settings)
     synthesise = G.compiled() if compile_synthesis else True
@@ -90,15 +112,19 @@ def edit(
     written = 0
     for unit in track(units, "editing"):
         try:
-            source, names = unit.read()
-            todo = [
-                k for k, name in enumerate(names) if not all(p.exists() for p in _outputs(out, name, sweep, latents))
-            ]
+            if unit.names is not None and all(_is_done(out, name, sweep, latents) for name in unit.names):
+                continue
+            read = unit.read()
+            if read.photo is not None:
+                todo = list(range(len(read.source)))
+            else:
+                todo = [k for k, name in enumerate(read.names) if not _is_done(out, name, sweep, latents)]
+            edited: list[Any] = []  # for each face, images uint8 [K, 3, H, W] and latents [K, num_ws, w_dim]
             for start in range(0, len(todo), batch_size):
                 rows = todo[start : start + batch_size]
                 result = edit_batch(
                     G,
-                    [source[k] for k in rows] if isinstance(source, list) else source[rows],
+                    [read.source[k] for k in rows] if isinstance(read.source, list) else read.source[rows],
                     editors,
                     alphas,
                     batch_size=batch_size,
@@ -108,27 +134,25 @@ def edit(
                     output="uint8",
                     synthesise=synthesise,
                     output_device="cpu",
+                    align=False,
+                    refine_steps=refine_steps,
                 )
-                for k, row in enumerate(rows):
-                    _write(out, names[row], sweep, result.images[k], result.latents[k] if latents else None)  # type: ignore[index]
-                written += len(rows)
+                faces_of_batch = list(zip(result.images, result.latents, strict=True))  # type: ignore[arg-type]
+                if read.photo is not None:
+                    edited += faces_of_batch
+                    continue
+                for row, (images, codes) in zip(rows, faces_of_batch, strict=True):
+                    pixels = images.permute(0, 2, 3, 1).numpy()  # [K, H, W, 3]
+                    _write(out, read.names[row], sweep, pixels, codes if latents else None)
+            if read.photo is not None:
+                _write(out, read.names[0], sweep, *_pasted(read, edited, latents))
+            written += len(todo)
         except DeltafastError as error:
             if _is_fatal(error):
                 raise
             failures.append(str(error) if unit.label in str(error) else f"{unit.label}: {error}")
     print(f"{written} faces edited, {len(units)} inputs seen; images are in {out}")
-    for failure in failures:
-        typer.echo(f"skipped {failure}", err=True)
-    if failures:
-        raise DeltafastError(f"{len(failures)} of {len(units)} inputs could not be edited; the rest is done")
-
-
-@dataclass(frozen=True)
-class _Unit:
-    """What is read at once: one file, or a few seeds."""
-
-    label: str
-    read: Callable[[], tuple[Any, list[str]]]
+    reported(failures, len(units), "inputs could not be edited")
 
 
 def _editors(given: list[str], sweep: list[float], G: Generator) -> tuple[list[Editor], list[Any], list[float]]:
@@ -157,51 +181,26 @@ def _editors(given: list[str], sweep: list[float], G: Generator) -> tuple[list[E
     return editors, alphas, sweep
 
 
-def _seed_units(text: str, psi: float, G: Generator, size: int) -> Iterator[_Unit]:
-    from deltafast.delta.slots import parse_ranges
+def _pasted(read: Read, edited: list[Any], latents: bool) -> tuple[Any, Any]:
+    """The photo with its edited faces in it, for every alpha, `[K, H, W, 3]`, and their latents `[F K, L, C]`."""
+    import numpy as np
+    import torch
 
-    seeds = parse_ranges(text, "seeds", 2**32 - 1)
-    for start in range(0, len(seeds), size):
-        part = seeds[start : start + size]
-        yield _Unit(f"seeds {part[0]}-{part[-1]}", lambda part=part: _sample(part, psi, G))  # type: ignore[misc]
+    from deltafast.faces.pasting import paste_back
 
-
-def _sample(seeds: tuple[int, ...], psi: float, G: Generator) -> tuple[Any, list[str]]:
-    from deltafast.generators.seeds import latents_from_seeds
-
-    ws = latents_from_seeds(G, seeds, psi)  # [N, num_ws, w_dim]
-    return ws, [f"seed{seed:04d}" for seed in seeds]
-
-
-def _file_units(source: Path) -> Iterator[_Unit]:
-    from deltafast.cli._latent_files import LATENT_SUFFIXES
-    from deltafast.errors import InvalidInputError
-    from deltafast.files import IMAGE_SUFFIXES
-
-    known = (*LATENT_SUFFIXES, *IMAGE_SUFFIXES)
-    if source.is_dir():
-        files = sorted(p for p in source.iterdir() if p.suffix.lower() in known and p.is_file())
-        # a folder from `deltafast project` has pictures for people beside its latents
-        paths = [p for p in files if p.suffix.lower() in LATENT_SUFFIXES] or files
-    elif source.is_file() and source.suffix.lower() in known:
-        paths = [source]
-    else:
-        raise InvalidInputError(f"{source} is neither a folder nor a file of latents or images ({', '.join(known)})")
-    if not paths:
-        raise InvalidInputError(f"{source} holds neither latents nor images ({', '.join(known)})")
-    stems = [path.stem for path in paths]
-    for path in paths:
-        name = path.stem if stems.count(path.stem) == 1 else path.name
-        yield _Unit(str(path), lambda path=path, name=name: _read(path, name))  # type: ignore[misc]
+    photos = []
+    for step in range(len(edited[0][0])):
+        photo = read.photo
+        assert photo is not None
+        for (images, _), alignment in zip(edited, read.alignments, strict=True):
+            face = np.ascontiguousarray(images[step].permute(1, 2, 0).numpy())
+            photo = paste_back(photo, face, alignment)
+        photos.append(photo)
+    return photos, torch.cat([codes for _, codes in edited]) if latents else None
 
 
-def _read(path: Path, name: str) -> tuple[Any, list[str]]:
-    from deltafast.cli._latent_files import LATENT_SUFFIXES, read_latent_file
-
-    if path.suffix.lower() not in LATENT_SUFFIXES:
-        return [path], [name]
-    ws = read_latent_file(path)
-    return ws, [name] if len(ws) == 1 else [f"{name}-{k:04d}" for k in range(len(ws))]
+def _is_done(out: Path, name: str, sweep: list[float], latents: bool) -> bool:
+    return all(path.exists() for path in _outputs(out, name, sweep, latents))
 
 
 def _outputs(out: Path, name: str, sweep: list[float], latents: bool) -> list[Path]:
@@ -210,12 +209,13 @@ def _outputs(out: Path, name: str, sweep: list[float], latents: bool) -> list[Pa
 
 
 def _write(out: Path, name: str, sweep: list[float], images: Any, latents: Any) -> None:
+    import numpy as np
     from safetensors.torch import save_file
 
     from deltafast.files import atomic_write, write_png
 
     for path, image in zip(_outputs(out, name, sweep, False), images, strict=True):
-        write_png(path, image.permute(1, 2, 0).contiguous().numpy())
+        write_png(path, np.ascontiguousarray(image))
     if latents is not None:
         with atomic_write(out / f"{name}.safetensors") as temporary:
             save_file({"ws": latents.contiguous()}, temporary)
@@ -223,6 +223,6 @@ def _write(out: Path, name: str, sweep: list[float], images: Any, latents: Any) 
 
 def _is_fatal(error: Exception) -> bool:
     """Whether an error concerns the whole run and not one input."""
-    from deltafast.errors import DiskError, DownloadError, EditorError, EncoderError
+    from deltafast.errors import DeltafastError, DiskError, DownloadError, EditorError, EncoderError
 
-    return isinstance(error, (DiskError, DownloadError, EditorError, EncoderError))
+    return type(error) is DeltafastError or isinstance(error, (DiskError, DownloadError, EditorError, EncoderError))
