@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from deltafast.faces.alignment import Alignment, FaceAligner, FaceChoice
+    from deltafast.faces.alignment import Alignment, FaceChoice
     from deltafast.generators.base import Generator
 
 __all__ = ["PhotoReader", "Read", "Unit", "file_units", "seed_units"]
@@ -100,28 +100,26 @@ class PhotoReader:
     `align` is "auto", True or False, as in `edit_batch`.
     """
 
-    def __init__(self, align: bool | str, faces: FaceChoice, paste_back: bool, size: int) -> None:
+    def __init__(self, align: bool | Literal["auto"], faces: FaceChoice, paste_back: bool, size: int) -> None:
         self.align = align
         self.faces = faces
         self.paste_back = paste_back
         self._size = size
-        self._aligner: FaceAligner | None = None
 
     def read(self, path: Path, name: str) -> Read:
         """Read the chosen faces of one photo. Raises `ImageError` when there are none, or the file cannot be read."""
-        from deltafast.faces.alignment import Alignment, FaceAligner
+        from deltafast.faces.alignment import Alignment, shared_aligner
         from deltafast.files import read_image
 
         photo = read_image(path) if self.paste_back else None
         if self.align is False:
             places = [] if photo is None else [Alignment.of_whole(photo.shape[1], photo.shape[0])]
             return Read([path], [name], photo, places)
-        if self._aligner is None:
-            self._aligner = FaceAligner()
+        aligner = shared_aligner()
         keep = self.align == "auto"
         if photo is None:
-            found = self._aligner.align_file(path, size=self._size, faces=self.faces, keep_aligned=keep)
+            found = aligner.align_file(path, size=self._size, faces=self.faces, keep_aligned=keep)
             names = [name] if len(found) == 1 else [f"{name}-{number}" for number in range(len(found))]
             return Read([face.image for face in found], names)
-        found = self._aligner.align(photo, size=self._size, faces=self.faces, keep_aligned=keep, name=str(path))
+        found = aligner.align(photo, size=self._size, faces=self.faces, keep_aligned=keep, name=str(path))
         return Read([face.image for face in found], [name], photo, [face.alignment for face in found])

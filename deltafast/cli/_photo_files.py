@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["align_choice", "face_choice", "names_of", "photo_names", "reported"]
 
 
-def align_choice(text: str) -> bool | str:
+def align_choice(text: str) -> bool | Literal["auto"]:
     """Return what `--align` asks for, as `edit_batch` takes it: "auto", True or False. Raises `InvalidInputError`."""
-    choices: dict[str, bool | str] = {"auto": "auto", "always": True, "never": False}
+    choices: dict[str, bool | Literal["auto"]] = {"auto": "auto", "always": True, "never": False}
     if text not in choices:
         raise InvalidInputError(f"--align is one of {', '.join(choices)}; got {text!r}")
     return choices[text]

@@ -9,9 +9,7 @@ import typer
 
 
 def project(
-    source: Annotated[
-        Path, typer.Argument(help="Folder from `deltafast render`, folder of aligned faces, or one image")
-    ],
+    source: Annotated[Path, typer.Argument(help="Folder from `deltafast render`, folder of photos, or one photo")],
     out: Annotated[Path, typer.Argument(help="Folder for latents, report and pictures")],
     generator: Annotated[str, typer.Option(help="Generator: a name or a checkpoint file")] = "mobilestylegan-ffhq",
     encoder: Annotated[Path | None, typer.Option(help="Encoder file; the bundled one by default")] = None,
@@ -19,23 +17,28 @@ def project(
     refine_only: Annotated[
         str | None, typer.Option(help="Of a sequence folder, refine these identities only (comma-separated)")
     ] = None,
+    align: Annotated[
+        str, typer.Option(help="Find and align the largest face of photos: auto (unless aligned), always, never")
+    ] = "auto",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")] = None,
     compile_synthesis: Annotated[bool, typer.Option("--compile/--no-compile", help="Use torch.compile")] = False,
 ) -> None:
-    """Project images or synthetic sequences into the generator's W+ space; interrupted, the same command goes on."""
+    """Project photos or synthetic sequences into the generator's W+ space; interrupted, the same command goes on."""
+    from deltafast.cli._photo_files import align_choice
     from deltafast.errors import DeltafastError
     from deltafast.generators.load import load_generator
     from deltafast.projection import ProjectionSettings, RefineConfig, load_encoder, project_images, project_sequences
 
     names = None if refine_only is None else tuple(name.strip() for name in refine_only.split(",") if name.strip())
     settings = ProjectionSettings(RefineConfig(steps=steps), names, compile=compile_synthesis)
+    aligning = align_choice(align)
     loaded = load_generator(generator, device=device)
     chosen = load_encoder(encoder)
     if (source / "manifest.json").is_file():
         latents = project_sequences(loaded, source, out, settings, encoder=chosen)
         typer.echo(f"{len(latents.identities)} identities -> {out / 'latents.safetensors'}")
         return
-    failures = project_images(loaded, source, out, settings, encoder=chosen)
+    failures = project_images(loaded, source, out, settings, align=aligning, encoder=chosen)
     for path, reason in failures.items():
         typer.echo(f"skipped {path}: {reason}", err=True)
     typer.echo(f"latents are in {out}")

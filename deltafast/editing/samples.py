@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deltafast.errors import DeltafastError, ImageError, InvalidInputError
-from deltafast.faces.alignment import Alignment, FaceAligner, check_choice
+from deltafast.errors import ImageError, InvalidInputError
+from deltafast.faces.alignment import Alignment, check_choice, shared_aligner
 from deltafast.files import image_pixels, read_image
 from deltafast.generators.base import Generator
 
@@ -226,20 +225,12 @@ def _aligned(
     size = min(_ALIGNED_SIZE, generator.img_resolution)
     keep = options.align == "auto"
     if path is not None and not options.paste_back:
-        (face,) = _aligner().align_file(path, size=size, faces=options.face, keep_aligned=keep)
+        (face,) = shared_aligner().align_file(path, size=size, faces=options.face, keep_aligned=keep)
         return _floats(face.image), face.alignment, None
     given = read_image(path) if path is not None else _given(name, picture)
     photo = given if isinstance(given, np.ndarray) else _pixels(_floats(given))
-    (face,) = _aligner().align(photo, size=size, faces=options.face, keep_aligned=keep, name=name)
+    (face,) = shared_aligner().align(photo, size=size, faces=options.face, keep_aligned=keep, name=name)
     return _floats(given if face.alignment.is_whole else face.image), face.alignment, photo
-
-
-@functools.lru_cache(maxsize=1)
-def _aligner() -> FaceAligner:
-    try:
-        return FaceAligner()
-    except DeltafastError as error:
-        raise DeltafastError(f"{error}. Images that are aligned as FFHQ's are need align=False instead") from error
 
 
 def _given(name: str, picture: Any) -> NDArray[np.uint8] | Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from dataclasses import dataclass
@@ -10,13 +11,13 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from deltafast.errors import ImageError, InvalidInputError
+from deltafast.errors import DeltafastError, ImageError, InvalidInputError
 from deltafast.faces.cutting import cut_square, side_of
 from deltafast.faces.finding import SEARCHED, FaceFinder, FoundFace
 from deltafast.faces.framing import ffhq_quad
 from deltafast.files import image_size, read_image
 
-__all__ = ["AlignedFace", "Alignment", "FaceAligner", "FaceChoice", "check_choice"]
+__all__ = ["AlignedFace", "Alignment", "FaceAligner", "FaceChoice", "check_choice", "shared_aligner"]
 
 FaceChoice: TypeAlias = "Literal['largest', 'all'] | int"
 
@@ -177,6 +178,19 @@ class FaceAligner:
         if number >= len(found):
             raise ImageError(name, f"face {number} was asked for, but {len(found)} found; they are counted from 0")
         return [numbered[number]]
+
+
+@functools.lru_cache(maxsize=1)
+def shared_aligner() -> FaceAligner:
+    """Return the process's own aligner, made with the first call.
+
+    Raises `DeltafastError` that says what to install where dlib is missing, and what can be done without it.
+    """
+    try:
+        return FaceAligner()
+    except DeltafastError as error:
+        advice = "images that are aligned as FFHQ's are can do without: align=False, or --align never"
+        raise DeltafastError(f"{error}; {advice}") from error
 
 
 def check_choice(faces: Any, size: Any = 1024) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,16 +15,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from deltafast.errors import ImageError, InvalidInputError, ResumeError
-from deltafast.files import atomic_write, begin_or_resume, list_images, read_image, read_json, sha256_file, write_json
+from deltafast.files import atomic_write, begin_or_resume, list_images, read_json, sha256_file, write_json
 from deltafast.generators.base import Generator
 from deltafast.progress import track
 from deltafast.projection.encoder import Encoder, load_encoder
 from deltafast.projection.perceptual import FaceDistance
+from deltafast.projection.photos import PhotoReader, read_face
 from deltafast.projection.refine import RefineConfig, RefineResult, refine
 from deltafast.projection.report import write_projection_sheet
 from deltafast.sequence_latents import GeneratorId, SequenceLatents
 
-__all__ = ["ProjectionSettings", "encode_images", "project_images", "project_sequences", "read_face"]
+__all__ = ["ProjectionSettings", "encode_images", "project_images", "project_sequences"]
 
 _COMPARED = 256  # pixels; what is finer than this is not looked at
 _FRAME_FIELDS = {"file": str, "attribute": str, "identity": str, "index": int, "sha256": str}
@@ -57,21 +58,6 @@ def encode_images(
     encoder = encoder.to(generator.w_avg.device)
     parts = [encoder.encode(images[i : i + batch_size].to(encoder.w_avg)) for i in range(0, len(images), batch_size)]
     return torch.cat(parts) if parts else encoder.w_avg.new_empty(0, generator.num_ws, generator.w_dim)
-
-
-def read_face(path: Path, size: int = 256) -> Tensor:
-    """Read an aligned face image as `[1, 3, size, size]` float in [-1, 1]; a picture that is not square is refused.
-
-    Raises `ImageError` when it cannot be read, is not square, or is smaller than 32 pixels.
-    """
-    array = read_image(path)  # [H, W, 3]
-    height, width = array.shape[:2]
-    if height != width or height < 32:
-        raise ImageError(
-            path, f"an aligned face is square and at least 32 pixels wide; this image is {width} x {height}"
-        )
-    image = torch.from_numpy(array).permute(2, 0, 1)[None].float() / 127.5 - 1  # [1, 3, H, W]
-    return F.interpolate(image, (size, size), mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
 
 
 class _Projector:
@@ -233,10 +219,13 @@ def project_images(
     out: Path,
     settings: ProjectionSettings | None = None,
     *,
+    align: bool | Literal["auto"] = "auto",
     encoder: Encoder | None = None,
 ) -> dict[str, str]:
-    """Project every aligned face image of a folder (or one file) to `out/<name>.safetensors`, key `ws` `[1, L, 512]`.
+    """Project every photo of a folder (or one file) to `out/<name>.safetensors`, key `ws` `[1, L, 512]`.
 
+    The largest face of each photo is aligned as FFHQ's are, unless the image is aligned already; `align=True` aligns
+    every image, `align=False` none. `out/<name>-alignment.json` says where in the photo it lies (`Alignment`).
     Finished files are kept when the call is repeated. Returns the files that could not be read, with the reason; the
     rest is done all the same. Raises `InvalidInputError` when there is no image at all.
     """
@@ -247,7 +236,8 @@ def project_images(
     if not paths:
         raise InvalidInputError(f"{images} holds no images")
     projector = _Projector(generator, encoder or load_encoder(), settings)
-    begin_or_resume(out / "settings.json", {**_as_json(settings), "generator": generator.fingerprint})
+    reader = PhotoReader(align, projector.size)
+    begin_or_resume(out / "settings.json", {**_as_json(settings), "generator": generator.fingerprint, "align": align})
     failures: dict[str, str] = {}
     stems = [path.stem for path in paths]
     for path in track(paths, "projecting images"):
@@ -256,7 +246,7 @@ def project_images(
         if done.exists():
             continue
         try:
-            target = read_face(path, projector.size)
+            target, alignment = reader.read(path)
         except ImageError as error:
             failures[str(path)] = error.reason
             continue
@@ -268,6 +258,8 @@ def project_images(
             sheet = [target, projector.images(start), projector.images(ws)]
             write_projection_sheet(out / f"{name}-sheet.png", *sheet, tile=256)
             state.unlink(missing_ok=True)
+        if alignment is not None:
+            write_json(out / f"{name}-alignment.json", {"photo": path.name, **alignment.as_json()})
         with atomic_write(done) as temporary:
             save_file({"ws": ws.cpu().contiguous()}, temporary)
     return failures

@@ -16,9 +16,8 @@ from torch import Tensor
 import deltafast
 import deltafast.projection
 from deltafast.delta import Editor
-from deltafast.editing import samples
 from deltafast.errors import DeltafastError, ImageError, InvalidInputError
-from deltafast.faces import models
+from deltafast.faces import alignment, models
 from deltafast.faces.alignment import FaceAligner
 
 Pixels = NDArray[np.uint8]
@@ -140,12 +139,12 @@ def test_edited_faces_are_put_back_into_their_photos(
         result = deltafast.edit_batch(generator, [photo, tmp_path / "wide.png"], yaw, 1.0, **options)
         assert result.photos is not None
         assert result.alignments is not None
-        for original, pasted, alignment in zip((photo, wide), result.photos, result.alignments, strict=True):
+        for original, pasted, place in zip((photo, wide), result.photos, result.alignments, strict=True):
             assert pasted.shape == original.shape
             assert pasted.dtype == np.uint8
-            x, y = alignment.quad.mean(axis=0).astype(int)
+            x, y = place.quad.mean(axis=0).astype(int)
             assert pasted[y, x].tolist() == [255, 0, 0]
-            expected = deltafast.paste_back(original, np.full((8, 8, 3), (255, 0, 0), np.uint8), alignment)
+            expected = deltafast.paste_back(original, np.full((8, 8, 3), (255, 0, 0), np.uint8), place)
             assert np.array_equal(pasted, expected)
     swept = deltafast.edit_batch(generator, photo, yaw, [[0.0, 1.0, 2.0]], paste_back=True, feather=0.3)
     assert swept.photos is not None
@@ -200,9 +199,9 @@ def test_without_dlib_the_error_says_what_to_do(
     def missing() -> Any:
         raise DeltafastError(f"finding faces needs dlib; {models.INSTALL}")
 
-    samples._aligner.cache_clear()
-    monkeypatch.setattr(samples, "FaceAligner", missing)
+    alignment.shared_aligner.cache_clear()
+    monkeypatch.setattr(alignment, "FaceAligner", missing)
     with pytest.raises(DeltafastError, match=r"pip install .*deltafast\[photos\].*align=False"):
         deltafast.edit_batch(generator, np.zeros((64, 64, 3), np.uint8), yaw, 1.0)
     assert len(deltafast.edit_batch(generator, np.zeros((64, 64, 3), np.uint8), yaw, 1.0, align=False)) == 1
-    samples._aligner.cache_clear()
+    alignment.shared_aligner.cache_clear()

@@ -15,11 +15,12 @@ import torch
 from safetensors.torch import load_file
 
 from deltafast.errors import ImageError, InvalidInputError, ResumeError
+from deltafast.faces.alignment import Alignment, FaceAligner
 from deltafast.files import read_json, sha256_file, write_json, write_png
 from deltafast.generators.base import Generator
-from deltafast.projection import ProjectionSettings, RefineConfig, project_images, project_sequences
+from deltafast.projection import ProjectionSettings, RefineConfig, encode_images, project_images, project_sequences
 from deltafast.projection.encoder import Encoder, EncoderConfig
-from deltafast.projection.project import read_face
+from deltafast.projection.photos import read_face
 from deltafast.projection.sampling import slot_groups
 from deltafast.sequence_latents import load_latents
 
@@ -78,7 +79,6 @@ def test_only_the_named_identities_are_refined(
 ) -> None:
     settings = ProjectionSettings(SETTINGS.refine, ("male",), compile=False)
     latents = project_sequences(tiny_generator, sequences, tmp_path / "out", settings, encoder=encoder)
-    from deltafast.projection import encode_images
 
     for identity, refined in (("female", False), ("male", True)):
         target = torch.cat([read_face(sequences / f"yaw/{identity}/{i:03d}.png", 64) for i in range(3)])
@@ -120,13 +120,40 @@ def test_bad_images_are_reported_and_the_rest_is_done(
     write_png(folder / "wide.png", np.zeros((64, 80, 3), np.uint8))
     write_png(folder / "dot.png", np.zeros((1, 1, 3), np.uint8))
     (folder / "torn.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a picture")
-    failures = project_images(tiny_generator, folder, tmp_path / "out", SETTINGS, encoder=encoder)
+    failures = project_images(tiny_generator, folder, tmp_path / "out", SETTINGS, encoder=encoder, align=False)
     assert sorted(Path(name).name for name in failures) == ["dot.png", "torn.jpg", "wide.png"]
     assert "square" in failures[str(folder / "wide.png")]
     ws = load_file(tmp_path / "out" / "a.safetensors")["ws"]
     assert ws.shape == (1, tiny_generator.num_ws, tiny_generator.w_dim)
     with pytest.raises(ImageError, match="square"):
         read_face(folder / "dot.png")
+
+
+def test_photos_are_aligned_and_keep_where_their_faces_lie(
+    tiny_generator: Generator, encoder: Encoder, tmp_path: Path
+) -> None:
+    pytest.importorskip("dlib", reason="the extra `photos` (dlib-bin) is not installed")
+    photo = np.ascontiguousarray(pytest.importorskip("skimage.data").astronaut()[:300, 50:410])
+    write_png(tmp_path / "photos" / "wide.png", photo)
+    write_png(tmp_path / "photos" / "meadow.png", np.full((90, 90, 3), 120, np.uint8))
+    settings = ProjectionSettings(RefineConfig(steps=0))
+    failures = project_images(tiny_generator, tmp_path / "photos", tmp_path / "out", settings, encoder=encoder)
+    assert [Path(name).name for name in failures] == ["meadow.png"]
+    assert "no face was found" in failures[str(tmp_path / "photos" / "meadow.png")]
+    (face,) = FaceAligner().align(photo, size=64)
+    kept = read_json(tmp_path / "out" / "wide-alignment.json")
+    assert Alignment.from_json(kept).as_json() == face.alignment.as_json()
+    expected = encode_images(
+        tiny_generator, torch.from_numpy(face.image).permute(2, 0, 1)[None].float() / 127.5 - 1, encoder=encoder
+    )
+    torch.testing.assert_close(load_file(tmp_path / "out" / "wide.safetensors")["ws"], expected)
+    write_png(tmp_path / "aligned.png", face.image)
+    assert not project_images(tiny_generator, tmp_path / "aligned.png", tmp_path / "out2", settings, encoder=encoder)
+    assert not (tmp_path / "out2" / "aligned-alignment.json").exists(), "it was taken as it is"
+    with pytest.raises(ResumeError, match="align"):
+        project_images(
+            tiny_generator, tmp_path / "aligned.png", tmp_path / "out2", settings, encoder=encoder, align=True
+        )
 
 
 @pytest.mark.slow
