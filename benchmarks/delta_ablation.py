@@ -5,7 +5,7 @@
 varies one setting at a time from the default, trains each with `--seeds` seeds (each with its own held-out identities),
 and writes relative squared errors on those identities beside LINEAR's (see `deltafast.delta.held_out`) as one JSON
 file. A finished setting is kept in that file, so the same command continues after a stop. These errors rank settings
-that move the *same* slots; which slots to move must be judged on images (benchmarks/edit_quality.py).
+that move the *same* slots; which slots to move must be judged on images (`deltafast evaluate`).
 """
 
 from __future__ import annotations

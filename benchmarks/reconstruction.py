@@ -3,8 +3,7 @@
     python benchmarks/reconstruction.py SEQUENCES LATENTS --out benchmarks/results/reconstruction.json
 
 SEQUENCES is a folder that `deltafast render` wrote, LATENTS the file that `deltafast project` made of it. Writes JSON,
-a Markdown table and a contact sheet (renders over reconstructions) beside each other. Images are kept in `--work`, so
-the same command continues after a stop.
+a Markdown table and a contact sheet (renders over reconstructions) beside each other.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -31,7 +31,7 @@ from deltafast.evaluation.attributes import (
     psnr,
 )
 from deltafast.evaluation.machine import describe_run
-from deltafast.evaluation.readings import FaceReader
+from deltafast.evaluation.readings import IMAGE_SIZE, to_pixels
 from deltafast.faces.meter import FaceMeter
 from deltafast.files import atomic_write, read_image, sha256_file, write_json, write_png
 from deltafast.memory import keep_freed_memory
@@ -66,7 +66,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--generator", default="mobilestylegan-ffhq", help="name or checkpoint")
     parser.add_argument("--identities", help="only these, by commas (default: all in the latents)")
     parser.add_argument("--compile", action="store_true", help="compile the generator: slow first image, fast others")
-    parser.add_argument("--work", type=Path, default=Path("out/reconstruction"), help="folder of kept images")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/reconstruction.json"))
     return parser.parse_args(arguments)
 
@@ -85,13 +84,14 @@ def run(options: argparse.Namespace) -> str:
             f"{options.latents} holds latents of {latents.generator.name} with weights "
             f"{latents.generator.fingerprint[:12]}, not of {generator.name} with {generator.fingerprint[:12]}"
         )
-    reader = FaceReader(generator, meter, options.work, compiled=options.compile)
+    synthesis = generator.compiled() if options.compile else generator.synthesis
     rows = []
     pairs: dict[tuple[str, str], list[tuple[Pixels, Pixels]]] = {}
     for frame in track(frames, "reconstructions"):
         render = read_image(manifest.path(frame))  # [S, S, 3]
         ws = latents.latents[frame.attribute, frame.identity][frame.index]  # [L, D]
-        shown = reader.image(ws)
+        with torch.inference_mode():
+            shown = to_pixels(synthesis(ws[None]), IMAGE_SIZE)[0]  # [S, S, 3]
         resized = resize(shown, render.shape[0])
         rows.append({**describe(frame), **compare(meter, render, shown, resized)})
         pairs.setdefault((frame.attribute, frame.identity), []).append((render, resized))

@@ -20,6 +20,31 @@ def read_latent_file(path: Path) -> Any:
     `[num_ws, w_dim]` cannot be told from N W codes by its shape: write it as `[1, num_ws, w_dim]`. Raises
     `InvalidInputError` that names the file when it is missing, damaged, would need unpickling, or holds no such tensor.
     """
+    import torch
+
+    found = _read(path)
+    if not isinstance(found, torch.Tensor) or not found.is_floating_point() or found.ndim not in (2, 3):
+        what = f"{found.dtype} {list(found.shape)}" if hasattr(found, "shape") else type(found).__name__
+        raise InvalidInputError(f"{path} holds {what}; expected floating point [N, num_ws, w_dim] or [N, w_dim]")
+    return found
+
+
+def read_tensor_file(path: Path) -> Any:
+    """Return the one floating-point tensor in a file (.pt, .npy, .npz, .safetensors), of any shape.
+
+    Raises `InvalidInputError` that names the file, as `read_latent_file` does.
+    """
+    import torch
+
+    found = _read(path)
+    if not isinstance(found, torch.Tensor) or not found.is_floating_point():
+        what = f"{found.dtype} {list(found.shape)}" if hasattr(found, "shape") else type(found).__name__
+        raise InvalidInputError(f"{path} holds {what}; expected one floating-point tensor")
+    return found
+
+
+def _read(path: Path) -> Any:
+    """Return what a file holds, the named tensor of several, arrays of floats as tensors."""
     import pickle
     import zipfile
 
@@ -55,7 +80,4 @@ def read_latent_file(path: Path) -> Any:
         found = named[0] if named else next(iter(tensors.values()))
     if isinstance(found, np.ndarray) and found.dtype.kind == "f":
         found = torch.from_numpy(np.ascontiguousarray(found, dtype=found.dtype.newbyteorder("=")))
-    if not isinstance(found, torch.Tensor) or not found.is_floating_point() or found.ndim not in (2, 3):
-        what = f"{found.dtype} {list(found.shape)}" if hasattr(found, "shape") else type(found).__name__
-        raise InvalidInputError(f"{path} holds {what}; expected floating point [N, num_ws, w_dim] or [N, w_dim]")
     return found

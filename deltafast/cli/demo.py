@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from deltafast.cli._contact_sheet import Block
+    from deltafast.evaluation.figures.contact_sheet import Block
     from deltafast.generators.base import Generator
     from deltafast.sequence_latents import SequenceLatents
     from deltafast.synthetic import Manifest
@@ -41,7 +41,7 @@ def demo(
     """
     import torch
 
-    from deltafast.cli._contact_sheet import contact_sheet
+    from deltafast.evaluation.figures.contact_sheet import contact_sheet
     from deltafast.files import write_png
     from deltafast.generators.load import load_generator
 
@@ -95,7 +95,7 @@ def _sequences_block(generator: Generator, latents: SequenceLatents, renders: Ma
     import numpy as np
     import torch
 
-    from deltafast.cli._contact_sheet import Block
+    from deltafast.evaluation.figures.contact_sheet import Block
     from deltafast.files import read_image
     from deltafast.progress import track
 
@@ -133,8 +133,8 @@ def _edits_block(generator: Generator, seeds: range, psi: float, batch_size: int
     import numpy as np
     import torch
 
-    from deltafast.cli._contact_sheet import Block
     from deltafast.editing import edit_stream
+    from deltafast.evaluation.figures.contact_sheet import Block
     from deltafast.generators.seeds import latents_from_seeds
     from deltafast.progress import track
 

@@ -1,26 +1,30 @@
-"""Faces of latents: synthesised, measured and kept on disk, so that a killed run loses nothing.
+"""What latents look like, read off their images and kept on disk, so that a killed run loses nothing.
 
-Every latent has one PNG (and one small file of measurements) named by its own content, the generator's and the
-precision, so editors, baselines and repeated runs share what they have in common, and a changed editor cannot meet
-stale images.
+Every latent has small files named by its own content, the generator's and the precision: the face's landmarks,
+descriptor and measures, and where asked for a network's features and a thumbnail. Editors, baselines and repeated runs
+share what they have in common, and a changed editor cannot meet stale readings. Images themselves are not kept.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
-from deltafast.errors import ImageError
+from deltafast.errors import ImageError, InvalidInputError
 from deltafast.evaluation.attributes import MEASURES, measure_attributes
-from deltafast.faces.meter import METER_VERSION, Face, FaceMeter, stack_faces
+from deltafast.evaluation.feature_networks import FeatureNetwork
+from deltafast.faces.meter import METER_VERSION, FaceMeter
 from deltafast.files import atomic_write, read_image, write_png
 from deltafast.generators.base import Generator
 from deltafast.progress import track
@@ -32,12 +36,14 @@ IMAGE_SIZE = 512  # pixels; what FaceMeter measures at
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
+_FACE = f"face{METER_VERSION}-{hashlib.sha256(','.join(MEASURES).encode()).hexdigest()[:6]}.npz"
+
 
 @dataclass(frozen=True)
 class Readings:
     """What N images show; rows of NaN where no face was found.
 
-    `measures`: float64 `[N]` of each of `MEASURES`; `landmarks` `[N, 68, 2]` in pixels of the kept image;
+    `measures`: float64 `[N]` of each of `MEASURES`; `landmarks` `[N, 68, 2]` in pixels of the image at `IMAGE_SIZE`;
     `descriptors` `[N, 128]`.
     """
 
@@ -62,67 +68,214 @@ class Readings:
 class FaceReader:
     """Synthesises latents with `generator` and measures the faces, through the folder `work`.
 
-    `compiled=True` runs `generator.compiled()`, faster but for its first image. Images are synthesised one at a time,
-    so that a latent's image does not depend on its neighbours, and kept at `IMAGE_SIZE` (smaller ones as they are).
+    `network` gives the features of `features`. `compiled=True` runs `generator.compiled()`, faster but for its first
+    image. With `processes` above 1 as many processes share the work; each loads the generator anew from `source`, the
+    name or path that `load_generator` had. Images are synthesised one at a time, so that a latent's image does not
+    depend on its neighbours. Use it as a context manager, or call `close`, where it has processes.
     """
 
     def __init__(
-        self, generator: Generator, meter: FaceMeter, work: str | os.PathLike[str], *, compiled: bool = False
+        self,
+        generator: Generator,
+        meter: FaceMeter,
+        work: str | os.PathLike[str],
+        *,
+        network: FeatureNetwork | None = None,
+        compiled: bool = False,
+        processes: int = 1,
+        source: str = "",
+        network_weights: str | os.PathLike[str] | None = None,
     ) -> None:
+        if processes > 1 and not source:
+            raise InvalidInputError("several processes need the generator's name or path, `source`")
         self._generator = generator
-        self._meter = meter
-        self._synthesis: Callable[..., Tensor] = generator.compiled() if compiled else generator.synthesis
+        self._maker = _Maker(generator, meter, network, compiled)
+        self._network = network
         self._work = Path(work)
+        self._pool: Any = None
+        self._processes = processes
+        self._begin = (source, str(generator.dtype).removeprefix("torch."), network is not None, network_weights)
+        self._compiled = compiled
         self.synthesised = 0  # how many images were not in `work` already
 
-    def read(self, latents: Tensor, description: str = "") -> Readings:
-        """Return what the faces of `latents` `[N, num_ws, w_dim]` show; with a `description`, progress is shown."""
-        rows = track(list(latents), description) if description else list(latents)
-        faces: list[Face | None] = []
-        measures: dict[str, list[float]] = {name: [] for name in MEASURES}
-        for ws in rows:
-            image = self.image(ws)
-            face = self._face(ws, image)
-            faces.append(face)
-            found = measure_attributes(image, face.landmarks) if face is not None else {}
-            for name in MEASURES:
-                measures[name].append(found.get(name, float("nan")))
-        return Readings({name: np.array(values) for name, values in measures.items()}, *stack_faces(faces))
+    def __enter__(self) -> FaceReader:
+        return self
 
-    def image(self, ws: Tensor) -> Pixels:
-        """Return the image of one latent `[num_ws, w_dim]`, uint8 `[S, S, 3]`, S being at most `IMAGE_SIZE`."""
-        path = self._path(ws).with_suffix(".png")
-        if path.is_file():
-            try:
-                return read_image(path)
-            except ImageError:  # damaged on disk: made anew
-                pass
-        with torch.inference_mode():
-            image = self._synthesis(ws[None].to(self._generator.device), noise_mode="const")  # [1, 3, H, W]
-        pixels: Pixels = to_pixels(image, IMAGE_SIZE)[0]  # [S, S, 3]
-        write_png(path, pixels)
-        self.synthesised += 1
-        return pixels
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-    def _face(self, ws: Tensor, image: Pixels) -> Face | None:
-        path = self._path(ws).with_suffix(f".face{METER_VERSION}.npz")
-        if path.is_file():
-            try:
-                with np.load(path) as kept:
-                    return Face(kept["landmarks"], kept["descriptor"], float(kept["score"])) if kept["found"] else None
-            except (OSError, ValueError, KeyError, EOFError):  # damaged on disk: measured anew
-                pass
-        face = self._meter.measure(image)
-        values = {} if face is None else vars(face)
-        with atomic_write(path) as temporary, open(temporary, "wb") as stream:
-            np.savez(stream, found=face is not None, **values)
-        return face
+    @property
+    def work(self) -> Path:
+        """The folder in which readings are kept."""
+        return self._work
+
+    def close(self) -> None:
+        """End the processes, if there are any."""
+        if self._pool is not None:
+            self._pool.terminate()
+            self._pool.join()
+            self._pool = None
+
+    def read(self, latents: Tensor, description: str = "", *, features: bool = False, thumbnails: int = 0) -> Readings:
+        """Return what the faces of `latents` `[N, num_ws, w_dim]` show; with a `description`, progress is shown.
+
+        While an image is there, `features=True` leaves the network's features too, for a later call of `features`, and
+        `thumbnails` (pixels) a thumbnail of that size.
+        """
+        kinds = [_FACE]
+        kinds += [self._feature_kind()] if features else []
+        kinds += [f"{thumbnails}.png"] if thumbnails else []
+        paths = self._make(latents, kinds, description)
+        rows = []
+        for path in paths:
+            with np.load(path.with_suffix(f".{_FACE}")) as kept:
+                rows.append((kept["measures"], kept["landmarks"], kept["descriptor"]))
+        table = np.array([row[0] for row in rows]).reshape(-1, len(MEASURES))  # [N, measures]
+        return Readings(
+            {name: table[:, column] for column, name in enumerate(MEASURES)},
+            np.array([row[1] for row in rows]).reshape(-1, 68, 2),
+            np.array([row[2] for row in rows]).reshape(-1, 128),
+        )
+
+    def features(self, latents: Tensor, description: str = "") -> Array:
+        """Return the network's features of N latents' images, float64 `[N, F]`. Raises where there is no network."""
+        kind = self._feature_kind()
+        paths = self._make(latents, [kind], description)
+        return np.array([np.load(path.with_suffix(f".{kind}")) for path in paths], dtype=np.float64)
+
+    def thumbnails(self, latents: Tensor, size: int, description: str = "") -> Pixels:
+        """Return N latents' images reduced to `size` pixels, uint8 `[N, size, size, 3]`."""
+        kind = f"{size}.png"
+        paths = self._make(latents, [kind], description)
+        return np.array([read_image(path.with_suffix(f".{kind}")) for path in paths]).reshape(-1, size, size, 3)
+
+    def _feature_kind(self) -> str:
+        if self._network is None:
+            raise InvalidInputError("this reader was given no network for features")
+        return f"{self._network.key}.npy"
+
+    def _make(self, latents: Tensor, kinds: Sequence[str], description: str) -> list[Path]:
+        """Make whatever is missing of each latent's files, and return their paths without suffix."""
+        rows = latents.detach().to("cpu", torch.float32).contiguous()
+        paths = [self._path(ws) for ws in rows]
+        todo: dict[Path, tuple[Tensor, dict[str, Path]]] = {}
+        for ws, path in zip(rows, paths, strict=True):
+            missing = {kind: file for kind in kinds if not _usable(file := path.with_suffix(f".{kind}"))}
+            if missing:
+                todo[path] = ws, missing
+        made = self._run(list(todo.values()))
+        for _ in track(made, description, total=len(todo)) if description else made:
+            self.synthesised += 1
+        return paths
+
+    def _run(self, jobs: list[tuple[Tensor, dict[str, Path]]]) -> Iterator[None]:
+        """Do the jobs, in this process or in several; finished files stay whatever happens."""
+        if self._processes == 1 or len(jobs) < 2:
+            for ws, files in jobs:
+                self._maker.make(ws, files)
+                yield
+            return
+        if self._pool is None:
+            from multiprocessing import get_context
+
+            arguments = (*self._begin, self._compiled)
+            self._pool = get_context("spawn").Pool(self._processes, initializer=_begin_worker, initargs=arguments)
+        try:
+            yield from self._pool.imap_unordered(_work, [(ws.numpy(), files) for ws, files in jobs])
+        except BaseException:
+            self.close()
+            raise
 
     def _path(self, ws: Tensor) -> Path:
         digest = hashlib.sha256(f"{self._generator.fingerprint} {self._generator.dtype} {IMAGE_SIZE} ".encode())
-        digest.update(ws.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+        digest.update(ws.numpy().tobytes())
         name = digest.hexdigest()[:40]
         return self._work / name[:2] / name
+
+
+class _Maker:
+    """Synthesis and measurement in one process."""
+
+    def __init__(self, generator: Generator, meter: FaceMeter, network: FeatureNetwork | None, compiled: bool) -> None:
+        self._device = generator.device
+        self._synthesis: Callable[..., Tensor] = generator.compiled() if compiled else generator.synthesis
+        self._meter = meter
+        self._network = network
+
+    def image(self, ws: Tensor) -> Pixels:
+        """Synthesise one latent."""
+        with torch.inference_mode():
+            image = self._synthesis(ws[None].to(self._device), noise_mode="const")  # [1, 3, H, W]
+        pixels: Pixels = to_pixels(image, IMAGE_SIZE)[0]  # [S, S, 3]
+        return pixels
+
+    def make(self, ws: Tensor, files: dict[str, Path]) -> None:
+        """Write the files of some kinds for one latent `[num_ws, w_dim]`."""
+        image = self.image(ws)
+        for kind, path in files.items():
+            if kind == _FACE:
+                self._write_face(image, path)
+            elif kind.endswith(".npy"):
+                assert self._network is not None
+                with atomic_write(path) as temporary, open(temporary, "wb") as stream:
+                    np.save(stream, self._network.extract(image))
+            else:
+                size = int(kind.removesuffix(".png"))
+                small = Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS)
+                write_png(path, np.asarray(small))
+
+    def _write_face(self, image: Pixels, path: Path) -> None:
+        face = self._meter.measure(image)
+        found = measure_attributes(image, face.landmarks) if face is not None else {}
+        with atomic_write(path) as temporary, open(temporary, "wb") as stream:
+            np.savez(
+                stream,
+                measures=np.array([found.get(name, float("nan")) for name in MEASURES]),
+                landmarks=np.full((68, 2), np.nan) if face is None else face.landmarks,
+                descriptor=np.full(128, np.nan) if face is None else face.descriptor,
+            )
+
+
+_MAKER: _Maker | None = None  # one per worker process
+
+
+def _begin_worker(
+    source: str, dtype: str, with_network: bool, weights: str | os.PathLike[str] | None, compiled: bool
+) -> None:
+    """Load generator and networks; Ctrl-C is left to the parent, which ends the pool."""
+    import signal
+
+    from deltafast.evaluation.feature_networks import load_feature_network
+    from deltafast.generators.load import load_generator
+    from deltafast.memory import keep_freed_memory
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    global _MAKER
+    network = load_feature_network(weights) if with_network else None
+    _MAKER = _Maker(load_generator(source, dtype=getattr(torch, dtype)), FaceMeter(), network, compiled)
+
+
+def _work(job: tuple[NDArray[np.float32], dict[str, Path]]) -> None:
+    assert _MAKER is not None
+    _MAKER.make(torch.from_numpy(job[0]), job[1])
+
+
+def _usable(path: Path) -> bool:
+    """Whether a kept file is there and whole; a damaged one is made anew."""
+    if not path.is_file():
+        return False
+    try:
+        if path.suffix == ".npz":
+            with np.load(path) as kept:
+                return bool(len(kept["measures"]) == len(MEASURES) and len(kept["descriptor"]) == 128)
+        if path.suffix == ".npy":
+            return bool(np.load(path).ndim == 1)
+        read_image(path)
+        return True
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, ImageError):
+        return False
 
 
 def to_pixels(images: Tensor, size: int) -> Pixels:

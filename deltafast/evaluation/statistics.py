@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +16,6 @@ __all__ = [
     "at_change",
     "bootstrap_mean",
     "compare_paired",
-    "matched_change",
     "monotone_share",
     "slope_and_r2",
 ]
@@ -48,10 +48,19 @@ def bootstrap_mean(values: Array, *, confidence: float = 0.95, resamples: int = 
         return Interval(float("nan"), float("nan"), float("nan"), 0)
     if len(kept) == 1:
         return Interval(float(kept[0]), float("nan"), float("nan"), 1)
-    draws = np.random.default_rng(seed).integers(0, len(kept), (resamples, len(kept)))  # [R, N]
-    means = kept[draws].mean(axis=1)  # [R]
+    means = _draws(len(kept), resamples, seed) @ kept / len(kept)  # [R]
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(kept.mean()), float(low), float(high), len(kept))
+
+
+@functools.lru_cache(maxsize=4)
+def _draws(n: int, resamples: int, seed: int) -> Array:
+    """Return how often each of n faces is drawn in each resample, `[R, n]`; kept, as a report asks for it often."""
+    drawn = np.random.default_rng(seed).integers(0, n, (resamples, n))  # [R, n]
+    rows = np.repeat(np.arange(resamples), n)
+    counts = np.zeros((resamples, n))
+    np.add.at(counts, (rows, drawn.ravel()), 1.0)
+    return counts
 
 
 def compare_paired(ours: Array, theirs: Array, *, confidence: float = 0.95, seed: int = 0) -> tuple[Interval, str]:
@@ -96,25 +105,15 @@ def at_change(change: Array, cost: Array, level: float) -> float:
     """Return the cost at which an edit first reaches a target change, interpolating linearly along alpha.
 
     `change` and `cost` `[K]` belong to alphas of growing size in one direction, starting at alpha = 0; `level` lies
-    in the direction of positive change. NaN where the level is never reached (or a NaN lies before it).
+    in the direction of positive change (0 is the first alpha's). NaN where the level is never reached (or a NaN lies
+    before it).
     """
+    if level <= change[0]:
+        return float(cost[0])
     for k in range(1, len(change)):
         if np.isnan(change[k - 1]) or np.isnan(change[k]):
             return float("nan")
         if change[k] >= level:
-            if level <= change[k - 1]:
-                return float(cost[k - 1])
             share = (level - change[k - 1]) / (change[k] - change[k - 1])
             return float(cost[k - 1] + share * (cost[k] - cost[k - 1]))
     return float("nan")
-
-
-def matched_change(ours: Array, theirs: Array, *, least: float) -> Array:
-    """Return for each face the target change at which two editors are compared: the smaller of their reaches.
-
-    `ours` `[N, K]` and `theirs` `[N, M]` are target changes in one direction, from alpha = 0 (change 0) outwards, a
-    reach being the largest one along the way. NaN where a face's smaller reach is below `least`: there an editor does
-    not do what was asked, and what it costs says nothing.
-    """
-    reach = np.minimum(np.max(ours, axis=1), np.max(theirs, axis=1))  # [N]; NaN stays NaN
-    return np.where(reach >= least, reach, np.nan)

@@ -41,6 +41,7 @@ def test_every_command_is_there() -> None:
         "demo",
         "edit",
         "editors",
+        "evaluate",
         "info",
         "project",
         "render",

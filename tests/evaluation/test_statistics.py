@@ -10,7 +10,6 @@ from deltafast.evaluation.statistics import (
     at_change,
     bootstrap_mean,
     compare_paired,
-    matched_change,
     monotone_share,
     slope_and_r2,
 )
@@ -69,9 +68,3 @@ def test_at_change_interpolates_along_alpha() -> None:
     assert np.isnan(at_change(np.array([0.0, np.nan, 20.0]), cost, 15))
     # the first crossing counts: falling back later costs nothing
     assert at_change(np.array([0.0, 10.0, 5.0]), np.array([0.0, 0.2, 9.0]), 10) == pytest.approx(0.2)
-
-
-def test_matched_change_is_the_smaller_reach_and_nan_where_too_small() -> None:
-    ours = np.array([[0, 5, 12], [0, 5, 12], [0, 1, 0.5], [0, np.nan, 3.0]])
-    theirs = np.array([[0.0, 8.0], [0.0, 30.0], [0.0, 30.0], [0.0, 4.0]])
-    np.testing.assert_array_equal(matched_change(ours, theirs, least=2), [8, 12, np.nan, np.nan])

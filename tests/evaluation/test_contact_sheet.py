@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deltafast.cli._contact_sheet import Block, contact_sheet
+from deltafast.evaluation.figures.contact_sheet import Block, contact_sheet
 
 _CELL = 96
 

@@ -1,0 +1,60 @@
+"""`deltafast evaluate`: the quick report on the real generator, and what its options refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from deltafast.cli import app
+from deltafast.faces.meter import FaceMeter
+from deltafast.files import read_image, read_json
+from deltafast.generators.base import Generator
+
+
+@pytest.mark.slow
+def test_the_quick_report_has_every_table_and_figure(
+    mobilestylegan: Generator, meter: FaceMeter, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "brought.npy", np.random.default_rng(0).normal(size=(1, 512)).astype(np.float32))
+    command = ["evaluate", str(tmp_path / "report"), "--quick", "--seeds", "0-1", "--ridge-samples", "6"]
+    command += ["--editor", "yaw", "--direction", f"yaw={tmp_path / 'brought.npy'}"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "yaw: asked-for angle reached within 3°" in done.output
+    report = read_json(tmp_path / "report" / "report.json")
+    yaw = report["sets"]["sampled"]["attributes"]["yaw"]
+    assert set(yaw["precision"]) == {"ours", "linear", "linear-two-heads", "linear-ridge", "user-brought"}
+    # a bundled editor of yaw turns real faces, most of them by more than ten degrees, and keeps who they are
+    assert yaw["precision"]["ours"]["monotone"]["mean"] == 1
+    assert yaw["precision"]["ours"]["total_change"]["mean"] > 10
+    different = report["sets"]["sampled"]["between_different_faces"]["mean"]
+    assert yaw["identity"]["ours"]["distance_at_end"]["mean"] < different
+    # the rendered heads turn by about what they are told to
+    asked = {row["value"]: row["asked"] for row in yaw["asked"]["ours"]["rows"]}
+    assert asked == {value: pytest.approx(value, abs=4) for value in asked}
+    assert report["network"]["name"].startswith(("MobileNetV2", "Inception"))
+    assert report["consistency"]["latents"]["yaw"]["linear"]["undo"]["mean"] < 1e-5
+    assert {"paths.png", "scatter.png", "spectrum.png", "components.jpg", "sampled-yaw.jpg"} <= set(report["figures"])
+    for file in report["figures"]:
+        assert read_image(tmp_path / "report" / file).ndim == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--tuning", "--seeds", "0-3"], "from seed 1000 on only; got 0-3"),
+        (["--tuning"], "from seed 1000 on only; got those of the report"),
+        (["--seeds", "a"], "cannot read 'a'"),
+        (["--direction", "pose.npy"], "ATTRIBUTE=FILE"),
+        (["--direction", "yaw=missing.npy"], "missing.npy cannot be read"),
+        (["--latents", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_read(options: list[str], message: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["evaluate", str(tmp_path / "out"), *options])
+    assert done.exit_code == 1
+    assert message in done.output
+    assert not (tmp_path / "out").exists()

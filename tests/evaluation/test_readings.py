@@ -1,0 +1,83 @@
+"""Readings are kept, shared between processes, and made anew where they are damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_faces import DrawnMeter
+
+from deltafast.errors import InvalidInputError
+from deltafast.evaluation.readings import FaceReader, to_pixels
+from deltafast.faces.meter import FaceMeter
+from deltafast.generators.base import Generator
+from deltafast.generators.load import save_generator
+from deltafast.generators.seeds import latents_from_seeds
+
+
+def test_everything_is_read_once(drawn_reader: FaceReader, tiny_generator: Generator) -> None:
+    latents = latents_from_seeds(tiny_generator, range(3))
+    first = drawn_reader.read(latents, features=True)
+    assert drawn_reader.synthesised == 3
+    assert first.missing == 0
+    assert first.landmarks.shape == (3, 68, 2)
+    features = drawn_reader.features(latents)
+    assert features.shape == (3, 48)
+    assert drawn_reader.synthesised == 3  # left by `read`
+    again = FaceReader(tiny_generator, DrawnMeter(), drawn_reader.work)  # type: ignore[arg-type]
+    second = again.read(latents)
+    assert again.synthesised == 0
+    np.testing.assert_array_equal(first.descriptors, second.descriptors)
+    for name, values in first.measures.items():
+        np.testing.assert_array_equal(values, second.measures[name])
+    small = drawn_reader.thumbnails(latents, 16)
+    assert small.shape == (3, 16, 16, 3)
+    assert drawn_reader.synthesised == 6
+
+
+def test_damaged_files_are_made_anew(drawn_reader: FaceReader, tiny_generator: Generator) -> None:
+    latents = latents_from_seeds(tiny_generator, range(1))
+    first = drawn_reader.read(latents, features=True)
+    drawn_reader.thumbnails(latents, 16)
+    files = [p for p in drawn_reader.work.rglob("*") if p.is_file()]
+    assert len(files) == 3
+    for path in files:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    drawn_reader.synthesised = 0
+    second = drawn_reader.read(latents)
+    drawn_reader.features(latents)
+    drawn_reader.thumbnails(latents, 16)
+    assert drawn_reader.synthesised == 3
+    np.testing.assert_array_equal(first.descriptors, second.descriptors)
+
+
+def test_features_need_a_network_and_processes_a_source(tiny_generator: Generator, tmp_path: Path) -> None:
+    reader = FaceReader(tiny_generator, DrawnMeter(), tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="no network"):
+        reader.features(latents_from_seeds(tiny_generator, range(1)))
+    with pytest.raises(InvalidInputError, match="name or path"):
+        FaceReader(tiny_generator, DrawnMeter(), tmp_path, processes=2)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_several_processes_read_what_one_does(tiny_generator: Generator, meter: FaceMeter, tmp_path: Path) -> None:
+    save_generator(tiny_generator, tmp_path / "tiny.safetensors")
+    latents = latents_from_seeds(tiny_generator, range(4))
+    alone = FaceReader(tiny_generator, meter, tmp_path / "one")
+    source = str(tmp_path / "tiny.safetensors")
+    with FaceReader(tiny_generator, meter, tmp_path / "two", processes=2, source=source) as shared:
+        together = shared.read(latents)
+        pictures = shared.thumbnails(latents, 64)
+        assert shared.synthesised == 8
+    np.testing.assert_array_equal(alone.read(latents).descriptors, together.descriptors)  # no faces: NaN all over
+    np.testing.assert_array_equal(alone.thumbnails(latents, 64), pictures)
+
+
+def test_pixels_are_rounded_and_reduced_by_area() -> None:
+    images = torch.full((1, 3, 4, 4), -1.0)
+    images[..., 2:] = 1.0
+    assert to_pixels(images, 4)[0, 0, :, 0].tolist() == [0, 0, 255, 255]
+    assert to_pixels(images, 2)[0, 0, :, 0].tolist() == [0, 255]
+    assert to_pixels(images, 1)[0, 0, 0].tolist() == [128, 128, 128]
