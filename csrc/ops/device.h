@@ -2,7 +2,9 @@
 // on torch's stream.
 #pragma once
 
+#include "kernels/filtered_epilogue.h"
 #include "kernels/modulated_epilogue.h"
+#include "kernels/to_rgb.h"
 #include "kernels/upfirdn2d.h"
 #include "ops/tensor.h"
 
@@ -26,6 +28,15 @@ bool stream_lookup_works();
 void check_cuda(int error, const char* op);
 
 template <typename A>
+int cuda_filtered_epilogue(const FilteredEpilogueParams<A>& params, const CudaTarget& target) {
+  if constexpr (sizeof(A) == sizeof(float)) {
+    return cuda::filtered_epilogue(params, target);
+  } else {
+    STD_TORCH_CHECK(false, "filtered_epilogue: there is no float64 kernel on CUDA");
+  }
+}
+
+template <typename A>
 int cuda_modulated_epilogue(const EpilogueParams<A>& params, const CudaTarget& target) {
   if constexpr (sizeof(A) == sizeof(float)) {
     return cuda::modulated_epilogue(params, target);
@@ -40,6 +51,15 @@ int cuda_modulated_epilogue_backward(const EpilogueParams<A>& params, const Cuda
     return cuda::modulated_epilogue_backward(params, target);
   } else {
     STD_TORCH_CHECK(false, "modulated_epilogue: there is no float64 kernel on CUDA");
+  }
+}
+
+template <typename A>
+int cuda_to_rgb(const ToRgbParams<A>& params, const CudaTarget& target) {
+  if constexpr (sizeof(A) == sizeof(float)) {
+    return cuda::to_rgb(params, target);
+  } else {
+    STD_TORCH_CHECK(false, "to_rgb: there is no float64 kernel on CUDA");
   }
 }
 
@@ -58,12 +78,22 @@ void run_kernel(const Tensor& x, const char* op, Cpu on_cpu, Cuda on_cuda) {
 struct CudaTarget {};
 
 template <typename A>
+int cuda_filtered_epilogue(const FilteredEpilogueParams<A>&, const CudaTarget&) {
+  return 0;
+}
+
+template <typename A>
 int cuda_modulated_epilogue(const EpilogueParams<A>&, const CudaTarget&) {
   return 0;
 }
 
 template <typename A>
 int cuda_modulated_epilogue_backward(const EpilogueParams<A>&, const CudaTarget&) {
+  return 0;
+}
+
+template <typename A>
+int cuda_to_rgb(const ToRgbParams<A>&, const CudaTarget&) {
   return 0;
 }
 

@@ -2,10 +2,10 @@
 
 #include "kernels/modulated_epilogue.h"
 
-#include <limits>
 #include <tuple>
 
 #include "ops/device.h"
+#include "ops/epilogue_arguments.h"
 #include "ops/tensor.h"
 
 namespace deltafast::ops {
@@ -13,56 +13,28 @@ namespace {
 
 constexpr const char* kName = "modulated_epilogue";
 
-using OptionalTensor = std::optional<Tensor>;
-
-// Keeps the contiguous copies of the small arguments alive for as long as the parameters point into
-// them.
+// The epilogue's own op: x in its own layout.
 template <typename A>
-struct Arguments {
-  EpilogueParams<A> params;
+struct Arguments : EpilogueArguments<A> {
   Image x;
-  std::vector<Tensor> kept;
-
-  const A* keep(const OptionalTensor& t, std::initializer_list<int64_t> sizes, const char* name) {
-    if (!t.has_value()) return nullptr;
-    constexpr ScalarType dtype =
-        sizeof(A) == sizeof(double) ? ScalarType::Double : ScalarType::Float;
-    kept.push_back(dense_argument(*t, x.tensor, dtype, sizes, kName, name));
-    return static_cast<const A*>(kept.back().const_data_ptr());
-  }
 
   Arguments(const Tensor& input, const OptionalTensor& demod, const OptionalTensor& noise,
             const OptionalTensor& strength, const OptionalTensor& bias, const OptionalTensor& style,
             double slope, double gain, std::optional<double> clamp)
-      : x(dense_image(input, kName)) {
-    const int64_t n = input.size(0), c = input.size(1), h = input.size(2), w = input.size(3);
-    params.batch = n;
-    params.channels = c;
-    params.pixels = h * w;
-    params.channels_last = x.layout == Layout::kNhwc;
-    const double limit = clamp.has_value() ? *clamp : std::numeric_limits<double>::infinity();
-    params.activation = {static_cast<A>(slope), static_cast<A>(gain), static_cast<A>(limit)};
-    params.x = x.tensor.const_data_ptr();
-    params.demod = keep(demod, {n, c}, "demod");
-    if (noise.has_value()) {
-      STD_TORCH_CHECK(noise->dim() == 4, kName, ": noise must be [N or 1, 1, H, W]");
-      const int64_t maps = noise->size(0);
-      STD_TORCH_CHECK(maps == 1 || maps == n, kName, ": noise must have 1 or N maps");
-      params.noise = keep(noise, {maps, 1, h, w}, "noise");
-      params.noise_stride = maps == 1 ? 0 : h * w;
-      params.strength = keep(strength, {}, "noise_strength");
-    }
-    params.bias = keep(bias, {c}, "bias");
-    params.style = keep(style, {n, c}, "next_style");
-    params.splits = epilogue_splits(params.pixels);
+      : Arguments(dense_image(input, kName), demod, noise, strength, bias, style, slope, gain,
+                  clamp) {}
+
+  Arguments(Image image, const OptionalTensor& demod, const OptionalTensor& noise,
+            const OptionalTensor& strength, const OptionalTensor& bias, const OptionalTensor& style,
+            double slope, double gain, std::optional<double> clamp)
+      : EpilogueArguments<A>(kName, image.tensor, image.tensor.size(0), image.tensor.size(1),
+                             image.tensor.size(2), image.tensor.size(3), demod, noise, strength,
+                             bias, style, slope, gain, clamp),
+        x(image) {
+    this->params.channels_last = x.layout == Layout::kNhwc;
+    this->params.x = x.tensor.const_data_ptr();
   }
 };
-
-// Calls `run` with a value of the accumulation type that belongs to the dtype of x.
-template <typename Run>
-auto with_accumulation_type(const Tensor& x, Run run) {
-  return x.scalar_type() == ScalarType::Double ? run(double{}) : run(float{});
-}
 
 Tensor forward(const Tensor& x, const OptionalTensor& demod, const OptionalTensor& noise,
                const OptionalTensor& noise_strength, const OptionalTensor& bias,
@@ -91,8 +63,6 @@ std::tuple<Tensor, Tensor, Tensor> backward(
     std::optional<double> clamp, bool noise_needs_grad) {
   return with_accumulation_type(x, [&](auto zero) {
     using A = decltype(zero);
-    constexpr ScalarType kAccumulate =
-        sizeof(A) == sizeof(double) ? ScalarType::Double : ScalarType::Float;
     Arguments<A> arguments(x, demod, noise, noise_strength, bias, next_style, negative_slope, gain,
                            clamp);
     EpilogueParams<A>& params = arguments.params;
@@ -101,8 +71,8 @@ std::tuple<Tensor, Tensor, Tensor> backward(
     const int64_t n = x.size(0), c = x.size(1), h = x.size(2), w = x.size(3);
     const bool grad_noise_wanted = noise_needs_grad && noise.has_value();
     Tensor grad_x = new_image(x, arguments.x.layout, n, c, h, w);
-    Tensor sums = new_dense(x, {n, c, int64_t{kEpilogueSums}}, kAccumulate);
-    Tensor grad_noise = new_dense(x, {grad_noise_wanted ? n : 0, 1, h, w}, kAccumulate);
+    Tensor sums = new_dense(x, {n, c, int64_t{kEpilogueSums}}, kAccumulate<A>);
+    Tensor grad_noise = new_dense(x, {grad_noise_wanted ? n : 0, 1, h, w}, kAccumulate<A>);
     if (x.numel() == 0) {
       torch::stable::zero_(sums);
       torch::stable::zero_(grad_noise);

@@ -6,14 +6,13 @@ import math
 from collections.abc import Callable, Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltafast.generators.base import SynthesisNetwork
 from deltafast.generators.epilogue import LayerConstants
 from deltafast.generators.precision import LOW_PRECISION, FullPrecisionModule
 from deltafast.generators.styles import Affine, StyleBank
-from deltafast.ops import upfirdn2d
+from deltafast.ops import modulated_conv2d, pack_conv3x3, to_rgb
 
 __all__ = ["StyleGAN2Synthesis", "stylegan2_slots"]
 
@@ -31,8 +30,8 @@ class ModulatedConv3x3(nn.Module):
     """A modulated and demodulated 3x3 convolution, with or without up-sampling by 2.
 
     y[n, o] = demod[n, o] * sum_i W[o, i] * (s[n, i] x[n, i]) with
-    demod[n, o] = rsqrt(sum_i s[n, i]^2 sum_k W[o, i, k]^2 + 1e-8): the style goes onto the activations (by whoever
-    makes `x`), demodulation onto the result (by the epilogue), and the weights stay those of all samples.
+    demod[n, o] = rsqrt(sum_i s[n, i]^2 sum_k W[o, i, k]^2 + 1e-8): the style goes onto the activations, demodulation
+    onto the result, and the weights stay those of all samples.
 
     The weights are kept divided by a power of two per output channel, and in fp16 and bf16 styles are divided by
     their largest value, so that sums stay in range; both factors return, in fp32, with the demodulation
@@ -47,14 +46,37 @@ class ModulatedConv3x3(nn.Module):
         scale = torch.exp2(exponent.clamp(-60, 60))  # [O], exact powers of two: nothing is rounded
         self.weight = nn.Parameter(_channels_last(weight / scale[:, None, None, None]))  # [O, C, 3, 3]
         self.demodulation = _Demodulation(scale, self.weight.detach())
+        self._packed = _PackedWeight(up)
 
-    def forward(self, x: Tensor, taps: Tensor) -> Tensor:
-        """Convolve `x` `[N, C, H, W]`, its style multiplied in, to `[N, O, H, W]` or `[N, O, 2 H, 2 W]`."""
-        if not self.up:
-            return F.conv2d(x, self.weight, padding=1)
-        x = F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2)  # [N, O, 2 H + 1, 2 W + 1]
-        left, right = (taps.shape[-1] - 1) // 2, (taps.shape[-1] - 2) // 2
-        return upfirdn2d(x, taps, padding=(left, right, left, right), gain=4.0)  # [N, O, 2 H, 2 W]
+    def forward(
+        self,
+        x: Tensor,
+        style: Tensor | None,
+        demod: Tensor,
+        constants: LayerConstants,
+        noise_mode: str,
+        taps: Tensor,
+        next_style: Tensor | None = None,
+    ) -> Tensor:
+        """Make of `x` `[N, C, H, W]` the activations `[N, O, H, W]` or `[N, O, 2 H, 2 W]`, `next_style` multiplied in.
+
+        `style` `[N, C]`, None where `x` has it already, and `demod` `[N, O]` are those of `normalised_style`.
+        """
+        needs_gradient = torch.is_grad_enabled() and (x.requires_grad or demod.requires_grad)
+        return modulated_conv2d(
+            x,
+            self.weight,
+            style,
+            demod,
+            *constants.noise(noise_mode, x.shape[0]),
+            constants.bias,
+            up=2 if self.up else 1,
+            f=taps if self.up else None,
+            packed=None if needs_gradient else self._packed.get(self.weight),
+            next_style=next_style,
+            gain=constants.gain,
+            clamp=constants.clamp,
+        )
 
     def normalised_style(self, style: Tensor) -> tuple[Tensor, Tensor]:
         """Return the style `[N, C]` to multiply in and the demodulation `[N, O]` to go with it, both fp32."""
@@ -64,9 +86,34 @@ class ModulatedConv3x3(nn.Module):
             return style / largest, demod * largest
         return style, demod
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ModulatedConv3x3:
+        self._packed = _PackedWeight(self.up)  # of another device or dtype from now on
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
     def full_weight(self) -> Tensor:
         """The weight `[O, C, 3, 3]` as the checkpoint has it."""
         return self.weight * self.demodulation.scale.to(self.weight.dtype)[:, None, None, None]
+
+
+class _PackedWeight:
+    """The weight as the CPU's convolution kernel takes it, made at the first use and after every change."""
+
+    def __init__(self, up: bool) -> None:
+        self._up = up
+        self._packed: Tensor | None = None
+        self._source: tuple[int, int, torch.dtype] | None = None
+
+    def get(self, weight: Tensor) -> Tensor | None:
+        """Return the packed `weight`; None where the library's convolution is to run."""
+        if weight.device.type != "cpu" or weight.dtype != torch.float32 or weight.requires_grad:
+            return None
+        if not torch.compiler.is_compiling():
+            state = _state(weight)
+            if state != self._source:
+                self._packed = pack_conv3x3(weight, up=2 if self._up else 1)
+                self._source = state
+        return self._packed
 
 
 class _Demodulation(FullPrecisionModule):
@@ -117,11 +164,10 @@ class ToRGB(nn.Module):
         self.constants = _Bias(bias)
         self.clamp = clamp
 
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """Convert `x` `[N, C, H, W]` under `style` `[N, C]` to fp32 `[N, channels, H, W]`."""
-        y = F.conv2d(x * style.to(x.dtype)[:, :, None, None], self.weight)  # [N, channels, H, W]
-        y = y.to(self.constants.bias.dtype) + self.constants.bias[:, None, None]
-        return y if self.clamp is None else y.clamp(-self.clamp, self.clamp)
+    def forward(self, x: Tensor, style: Tensor, image: Tensor | None, taps: Tensor) -> Tensor:
+        """Convert `x` `[N, C, H, W]` under `style` `[N, C]` to fp32 `[N, channels, H, W]`, `image` up-sampled added."""
+        f = None if image is None else taps
+        return to_rgb(x, self.weight, style, self.constants.bias, clamp=self.clamp, skip=image, f=f)
 
 
 class _Bias(FullPrecisionModule):
@@ -183,22 +229,19 @@ class StyleGAN2Synthesis(SynthesisNetwork):
             assert isinstance(convolution, ModulatedConv3x3)
             modulations.append(convolution.normalised_style(styles[name]))
         image: Tensor | None = None
-        style = modulations[0][0]  # [N, C]
-        x = self.const * style.to(self.const.dtype)[:, :, None, None]  # [N, C, 4, 4], its style multiplied in
+        taps = self.upsampling.taps
+        x = self.const * modulations[0][0].to(self.const.dtype)[:, :, None, None]  # [N, C, 4, 4], its style applied
         for layer, name in enumerate(self._names):
-            demod = modulations[layer][1]  # [N, O]
-            x = self.convolutions[layer](x.contiguous(memory_format=torch.channels_last), self.upsampling.taps)
+            convolution, constants, demod = self.convolutions[layer], self.constants[layer], modulations[layer][1]
             if name.endswith("conv0"):  # conv1 alone reads it: its style is multiplied in by the epilogue
-                x = self.constants[layer](x, noise_mode, demod=demod, next_style=modulations[layer + 1][0])
+                next_style = modulations[layer + 1][0]  # [N, O]
+                x = convolution(x, modulations[layer][0], demod, constants, noise_mode, taps, next_style)
                 continue
-            x = self.constants[layer](x, noise_mode, demod=demod)  # [N, O, H, W]
+            x = convolution(x, None, demod, constants, noise_mode, taps)  # [N, O, H, W]
             block = layer // 2
-            colour: Tensor = self.torgbs[block](x, styles[f"{self._blocks[block]}.torgb"])  # [N, channels, H, W]
-            image = colour if image is None else self.upsampling.upsample(image) + colour
-            if layer + 1 < len(self._names):
-                x = x * modulations[layer + 1][0].to(x.dtype)[:, :, None, None]  # [N, O, H, W]
+            image = self.torgbs[block](x, styles[f"{self._blocks[block]}.torgb"], image, taps)  # [N, channels, H, W]
         assert image is not None
-        return image.contiguous()
+        return image
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights by their canonical names."""
@@ -237,12 +280,6 @@ class _Upsampling(nn.Module):
 
         super()._apply(move_only, recurse)  # type: ignore[no-untyped-call]
         return self
-
-    def upsample(self, image: Tensor) -> Tensor:
-        """Double the size of `image` `[N, C, H, W]`."""
-        size = self.taps.shape[-1]
-        before, after = (size + 1) // 2, (size - 2) // 2
-        return upfirdn2d(image, self.taps, up=2, padding=(before, after, before, after), gain=4.0)
 
 
 def _channels_last(weight: Tensor) -> Tensor:

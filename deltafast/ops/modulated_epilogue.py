@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -56,7 +57,9 @@ def modulated_epilogue(
     Raises `InvalidInputError` for wrong shapes, dtypes, devices or values, and `NativeOpError` where impl="native"
     has no kernel.
     """
-    _check(x, demod, noise, noise_strength, bias, next_style, negative_slope, gain, clamp)
+    check_image(_OP, x)
+    size = (x.shape[2], x.shape[3])
+    check_epilogue(_OP, x, size, demod, noise, noise_strength, bias, next_style, negative_slope, gain, clamp)
     if not runs_natively(_OP, x, impl):
         return modulated_epilogue_reference(
             x,
@@ -69,18 +72,9 @@ def modulated_epilogue(
             gain=gain,
             clamp=clamp,
         )
-    accumulate = accumulation_dtype(x)
-    if noise is None:
-        noise_strength = None
-    elif noise_strength is not None:
-        noise_strength = noise_strength.reshape(()).to(accumulate)
     result: torch.Tensor = torch.ops.deltafast.modulated_epilogue(
         dense(x),
-        None if demod is None else demod.to(accumulate),
-        None if noise is None else noise.to(accumulate),
-        noise_strength,
-        None if bias is None else bias.to(accumulate),
-        None if next_style is None else next_style.to(accumulate),
+        *in_accumulation_dtype(x, demod, noise, noise_strength, bias, next_style),
         float(negative_slope),
         float(gain),
         None if clamp is None else float(clamp),
@@ -123,8 +117,28 @@ def modulated_epilogue_reference(
     return y.to(x.dtype)  # [N, C, H, W]
 
 
-def _check(
+def in_accumulation_dtype(
     x: torch.Tensor,
+    demod: torch.Tensor | None,
+    noise: torch.Tensor | None,
+    noise_strength: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    next_style: torch.Tensor | None,
+) -> tuple[torch.Tensor | None, ...]:
+    """Return an epilogue's tensors, in this order, as its kernels take them; a strength without noise becomes None."""
+    accumulate = accumulation_dtype(x)
+    if noise is None:
+        noise_strength = None
+    elif noise_strength is not None:
+        noise_strength = noise_strength.reshape(())
+    small = (demod, noise, noise_strength, bias, next_style)
+    return tuple(None if t is None else t.to(accumulate) for t in small)
+
+
+def check_epilogue(
+    op: str,
+    x: torch.Tensor,
+    size: tuple[int, int],
     demod: torch.Tensor | None,
     noise: torch.Tensor | None,
     noise_strength: torch.Tensor | None,
@@ -133,27 +147,32 @@ def _check(
     negative_slope: float,
     gain: float,
     clamp: float | None,
+    channels: int | None = None,
 ) -> None:
-    check_image(_OP, x)
-    n, c, h, w = x.shape
+    """Raise `InvalidInputError`, naming `op`, unless these are the arguments of an epilogue on `x.shape[0]` images.
+
+    The images have `channels` channels (None: those of `x`) and `size` (height, width).
+    """
+    n, c = x.shape[0], x.shape[1] if channels is None else channels
+    h, w = size
     if demod is not None:
-        check_small(_OP, "demod", demod, x, (n, c), "[N, C]")
+        check_small(op, "demod", demod, x, (n, c), "[N, C]")
     if noise is not None:
         maps = 1 if isinstance(noise, torch.Tensor) and noise.dim() == 4 and noise.shape[0] == 1 else n
-        check_small(_OP, "noise", noise, x, (maps, 1, h, w), "[N or 1, 1, H, W]")
+        check_small(op, "noise", noise, x, (maps, 1, h, w), "[N or 1, 1, H, W]")
     if noise_strength is not None:
         single = isinstance(noise_strength, torch.Tensor) and noise_strength.dim() == 1
-        check_small(_OP, "noise_strength", noise_strength, x, (1,) if single else (), "[]")
+        check_small(op, "noise_strength", noise_strength, x, (1,) if single else (), "[]")
     if bias is not None:
-        check_small(_OP, "bias", bias, x, (c,), "[C]")
+        check_small(op, "bias", bias, x, (c,), "[C]")
     if next_style is not None:
-        check_small(_OP, "next_style", next_style, x, (n, c), "[N, C]")
+        check_small(op, "next_style", next_style, x, (n, c), "[N, C]")
     if not 0.0 <= negative_slope <= 1.0:
-        raise InvalidInputError(f"{_OP}: negative_slope must be in 0..1, got {negative_slope}")
+        raise InvalidInputError(f"{op}: negative_slope must be in 0..1, got {negative_slope}")
     if not abs(gain) < math.inf:
-        raise InvalidInputError(f"{_OP}: gain must be finite, got {gain}")
+        raise InvalidInputError(f"{op}: gain must be finite, got {gain}")
     if clamp is not None and not clamp > 0.0:
-        raise InvalidInputError(f"{_OP}: clamp must be positive or None, got {clamp}")
+        raise InvalidInputError(f"{op}: clamp must be positive or None, got {clamp}")
 
 
 def _fake(x: torch.Tensor, *_: Any) -> torch.Tensor:
@@ -188,19 +207,30 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> N
 
 def _backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
     x, demod, noise, noise_strength, bias, next_style = ctx.saved_tensors
-    _, needs_demod, needs_noise, needs_strength, needs_bias, needs_style, *_ = ctx.needs_input_grad
+    needs = ctx.needs_input_grad[1:6]
     grad_x, sums, grad_noise = torch.ops.deltafast.modulated_epilogue_backward(
-        grad, x, demod, noise, noise_strength, bias, next_style, *ctx.constants, needs_noise
+        grad, x, demod, noise, noise_strength, bias, next_style, *ctx.constants, needs[1]
     )  # [N, C, H, W], [N, C, 4], [N or 0, 1, H, W]
-    grad_demod = sums[:, :, 0] if needs_demod else None  # [N, C]
-    grad_bias = sums[:, :, 1].sum(0) if needs_bias else None  # [C]
-    grad_strength = sums[:, :, 2].sum() if needs_strength else None  # []
-    grad_style = sums[:, :, 3] if needs_style else None  # [N, C]
-    if not needs_noise:
-        grad_noise = None
-    elif noise.shape[0] != x.shape[0]:
+    return grad_x, *gradients_of_small(sums, grad_noise, noise, needs), None, None, None
+
+
+def gradients_of_small(
+    sums: torch.Tensor, grad_noise: torch.Tensor, noise: torch.Tensor | None, needs: Sequence[bool]
+) -> tuple[torch.Tensor | None, ...]:
+    """Return the gradients of demod, noise, noise_strength, bias and next_style, None where `needs` is False.
+
+    `sums` `[N, C, 4]` and `grad_noise` `[N or 0, 1, H, W]` are what `modulated_epilogue_backward` returns.
+    """
+    needs_demod, needs_noise, needs_strength, needs_bias, needs_style = needs
+    if noise is not None and needs_noise and noise.shape[0] != sums.shape[0]:
         grad_noise = grad_noise.sum(0, keepdim=True)  # [1, 1, H, W]
-    return grad_x, grad_demod, grad_noise, grad_strength, grad_bias, grad_style, None, None, None
+    return (
+        sums[:, :, 0] if needs_demod else None,  # [N, C]
+        grad_noise if needs_noise else None,  # [N or 1, 1, H, W]
+        sums[:, :, 2].sum() if needs_strength else None,  # []
+        sums[:, :, 1].sum(0) if needs_bias else None,  # [C]
+        sums[:, :, 3] if needs_style else None,  # [N, C]
+    )
 
 
 def _refuse_second_order(ctx: Any, *_: Any) -> NoReturn:

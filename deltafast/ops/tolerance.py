@@ -15,10 +15,16 @@ FLOOR = 1e-5  # of max |reference|
 
 # (op, direction) -> multiple of torch's own error
 MULTIPLES = {
+    ("filtered_epilogue", "forward"): 2.0,
+    ("filtered_epilogue", "backward"): 3.0,
+    ("modulated_conv2d", "forward"): 2.0,
+    ("modulated_conv2d", "backward"): 3.0,
     ("modulated_epilogue", "forward"): 2.0,
     ("modulated_epilogue", "backward"): 3.0,
     ("separable_conv", "forward"): 2.0,
     ("separable_conv", "backward"): 3.0,
+    ("to_rgb", "forward"): 2.0,
+    ("to_rgb", "backward"): 3.0,
     ("upfirdn2d", "forward"): 2.0,
     ("upfirdn2d", "backward"): 3.0,
     ("wavelet_image", "forward"): 2.0,

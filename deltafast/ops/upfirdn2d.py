@@ -101,7 +101,7 @@ def upfirdn2d_reference(
     gain: float = 1.0,
 ) -> torch.Tensor:
     """Compute `upfirdn2d` in plain torch: the same arguments, result and rounding. Raises what torch raises."""
-    x0, x1, y0, y1 = _four_sides(padding)
+    x0, x1, y0, y1 = four_sides(_OP, padding)
     n, c, h, w = x.shape
     accumulate = accumulation_dtype(x)
     z = x.to(accumulate).reshape(n, c, h, 1, w, 1)
@@ -118,7 +118,8 @@ def upfirdn2d_reference(
     return z[:, :, ::down, ::down].to(x.dtype)  # [N, C, H', W']
 
 
-def _four_sides(padding: Padding) -> tuple[int, int, int, int]:
+def four_sides(op: str, padding: Padding) -> tuple[int, int, int, int]:
+    """Return the padding of the left, right, top and bottom; raise `InvalidInputError` that names `op`."""
     if isinstance(padding, int):
         return padding, padding, padding, padding
     sides = tuple(padding)
@@ -126,7 +127,7 @@ def _four_sides(padding: Padding) -> tuple[int, int, int, int]:
         return sides[0], sides[0], sides[1], sides[1]
     if len(sides) == 4:
         return sides[0], sides[1], sides[2], sides[3]
-    raise InvalidInputError(f"{_OP}: padding must be one number, (x, y) or (x0, x1, y0, y1), got {padding!r}")
+    raise InvalidInputError(f"{op}: padding must be one number, (x, y) or (x0, x1, y0, y1), got {padding!r}")
 
 
 def _check(
@@ -144,7 +145,7 @@ def _check(
         raise InvalidInputError(f"{_OP}: up and down must be whole numbers of at least 1, got up={up}, down={down}")
     if not abs(gain) < math.inf:
         raise InvalidInputError(f"{_OP}: gain must be finite, got {gain}")
-    x0, x1, y0, y1 = pad = _four_sides(padding)
+    x0, x1, y0, y1 = pad = four_sides(_OP, padding)
     height, width = x.shape[2] * up + y0 + y1, x.shape[3] * up + x0 + x1
     if height < f.shape[0] or width < f.shape[-1]:
         raise InvalidInputError(

@@ -69,7 +69,7 @@ def test_half_precision_stands_styles_beyond_its_range(tiny_stylegan2):
     generator.synthesis.torgbs.requires_grad_(False)
     low = copy.deepcopy(generator).half()
     features = []
-    low.synthesis.constants[-1].register_forward_hook(lambda _, __, output: features.append(output))
+    low.synthesis.convolutions[-1].register_forward_hook(lambda _, __, output: features.append(output))
     low.synthesis(ws, noise_mode="none")
     assert torch.isfinite(features[0]).all()
     assert torch.isfinite(reference).all()

@@ -5,8 +5,11 @@
 
 #include <cstdint>
 
+#include "kernels/filtered_epilogue.h"
+#include "kernels/modulated_conv3x3.h"
 #include "kernels/modulated_epilogue.h"
 #include "kernels/separable_conv.h"
+#include "kernels/to_rgb.h"
 #include "kernels/upfirdn2d.h"
 #include "kernels/wavelet_image.h"
 
@@ -29,6 +32,12 @@ struct KernelTable {
                                       int64_t end);
   void (*separable_conv_backward_f64)(const SeparableConvParams<double>&, int64_t begin,
                                       int64_t end);
+  void (*filtered_epilogue_f32)(const FilteredEpilogueParams<float>&, int64_t begin, int64_t end);
+  void (*filtered_epilogue_f64)(const FilteredEpilogueParams<double>&, int64_t begin, int64_t end);
+  void (*modulated_conv3x3)(const Conv3x3Params&, int64_t begin, int64_t end);
+  void (*pack_conv3x3)(const PackConv3x3Params&, int64_t begin, int64_t end);
+  void (*to_rgb_f32)(const ToRgbParams<float>&, int64_t begin, int64_t end);
+  void (*to_rgb_f64)(const ToRgbParams<double>&, int64_t begin, int64_t end);
   void (*upfirdn2d_f32)(const Upfirdn2dCpuParams<float>&, int64_t begin, int64_t end);
   void (*upfirdn2d_f64)(const Upfirdn2dCpuParams<double>&, int64_t begin, int64_t end);
   void (*wavelet_image_f32)(const WaveletImageParams<float>&, int64_t begin, int64_t end);

@@ -24,6 +24,12 @@ void separable_conv(const SeparableConvParams<A>& params, int64_t begin, int64_t
 template <typename A>
 void separable_conv_backward(const SeparableConvParams<A>& params, int64_t begin, int64_t end);
 template <typename A>
+void filtered_epilogue(const FilteredEpilogueParams<A>& params, int64_t begin, int64_t end);
+void modulated_conv3x3(const Conv3x3Params& params, int64_t begin, int64_t end);
+void pack_conv3x3(const PackConv3x3Params& params, int64_t begin, int64_t end);
+template <typename A>
+void to_rgb(const ToRgbParams<A>& params, int64_t begin, int64_t end);
+template <typename A>
 void upfirdn2d(const Upfirdn2dCpuParams<A>& params, int64_t begin, int64_t end);
 template <typename A>
 void wavelet_image(const WaveletImageParams<A>& params, int64_t begin, int64_t end);

@@ -162,6 +162,31 @@ void wavelet_image_backward(const WaveletImageParams<A>& p, ParallelFor parallel
 }
 
 template <typename A>
+void filtered_epilogue(const FilteredEpilogueParams<A>& p, ParallelFor parallel_for) {
+  const KernelTable& table = kernels();
+  const auto kernel = pick<A>(table.filtered_epilogue_f32, table.filtered_epilogue_f64);
+  run(kernel, p, p.epilogue.batch * p.out_h, p.out_w * p.epilogue.channels, parallel_for);
+}
+
+void modulated_conv3x3(const Conv3x3Params& p, ParallelFor parallel_for) {
+  const Conv3x3Work work = conv3x3_work(p);
+  run(kernels().modulated_conv3x3, p, work.chunks * work.groups, work.chunk * p.inputs * 16,
+      parallel_for);
+}
+
+void pack_conv3x3(const PackConv3x3Params& p, ParallelFor parallel_for) {
+  run(kernels().pack_conv3x3, p, (p.outputs + kConvOutputStep - 1) / kConvOutputStep,
+      kConvOutputStep * p.inputs, parallel_for);
+}
+
+template <typename A>
+void to_rgb(const ToRgbParams<A>& p, ParallelFor parallel_for) {
+  const KernelTable& table = kernels();
+  const auto kernel = pick<A>(table.to_rgb_f32, table.to_rgb_f64);
+  run(kernel, p, p.batch * p.height, p.width * p.channels, parallel_for);
+}
+
+template <typename A>
 void upfirdn2d(const Upfirdn2dCpuParams<A>& p, ParallelFor parallel_for) {
   const KernelTable& table = kernels();
   const auto kernel = pick<A>(table.upfirdn2d_f32, table.upfirdn2d_f64);
@@ -176,6 +201,10 @@ template void separable_conv<float>(const SeparableConvParams<float>&, ParallelF
 template void separable_conv<double>(const SeparableConvParams<double>&, ParallelFor);
 template void separable_conv_backward<float>(const SeparableConvParams<float>&, ParallelFor);
 template void separable_conv_backward<double>(const SeparableConvParams<double>&, ParallelFor);
+template void filtered_epilogue<float>(const FilteredEpilogueParams<float>&, ParallelFor);
+template void filtered_epilogue<double>(const FilteredEpilogueParams<double>&, ParallelFor);
+template void to_rgb<float>(const ToRgbParams<float>&, ParallelFor);
+template void to_rgb<double>(const ToRgbParams<double>&, ParallelFor);
 template void upfirdn2d<float>(const Upfirdn2dCpuParams<float>&, ParallelFor);
 template void upfirdn2d<double>(const Upfirdn2dCpuParams<double>&, ParallelFor);
 template void wavelet_image<float>(const WaveletImageParams<float>&, ParallelFor);

@@ -2,7 +2,9 @@
 // (0 is success) and works on the current device, asynchronously on the given stream.
 #pragma once
 
+#include "kernels/filtered_epilogue.h"
 #include "kernels/modulated_epilogue.h"
+#include "kernels/to_rgb.h"
 #include "kernels/upfirdn2d.h"
 
 namespace deltafast {
@@ -28,8 +30,11 @@ struct CudaTarget {
   void* stream = nullptr;             // a cudaStream_t
 };
 
+// On the device, filters are given in the order of convolution.
+int filtered_epilogue(const FilteredEpilogueParams<float>& params, const CudaTarget& target);
 int modulated_epilogue(const EpilogueParams<float>& params, const CudaTarget& target);
 int modulated_epilogue_backward(const EpilogueParams<float>& params, const CudaTarget& target);
+int to_rgb(const ToRgbParams<float>& params, const CudaTarget& target);
 int upfirdn2d(const Upfirdn2dCudaParams& params, const CudaTarget& target);
 
 }  // namespace cuda
