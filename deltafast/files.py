@@ -23,6 +23,7 @@ __all__ = [
     "atomic_write",
     "begin_or_resume",
     "cache_dir",
+    "colour_profile",
     "image_pixels",
     "image_size",
     "is_animation",
@@ -205,14 +206,28 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     return sorted(p for p in root.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
 
 
-def write_png(path: str | os.PathLike[str], image: NDArray[np.uint8]) -> None:
-    """Write uint8 `[H, W, 3]` or `[H, W]` as PNG, atomically; the same pixels always give the same bytes."""
+def colour_profile(path: str | os.PathLike[str]) -> bytes | None:
+    """Return an image file's own ICC profile where it says what the RGB of `read_image` means, else None.
+
+    Raises `ImageError` as `read_image` does.
+    """
+    with _opened(path) as image:
+        profile = image.info.get("icc_profile")
+        is_rgb = isinstance(profile, bytes) and profile[16:20] == b"RGB " and image.mode != "CMYK"
+        return profile if is_rgb else None
+
+
+def write_png(path: str | os.PathLike[str], image: NDArray[np.uint8], *, profile: bytes | None = None) -> None:
+    """Write uint8 `[H, W, 3]` or `[H, W]` as PNG, atomically; the same pixels always give the same bytes.
+
+    `profile` is the ICC profile of its colours; without one they are sRGB, as those of generators are.
+    """
     from PIL import Image
 
     if image.dtype != np.uint8 or image.ndim not in (2, 3):
         raise InvalidInputError(f"write_png expects uint8 [H, W, 3] or [H, W], got {image.dtype} {image.shape}")
     with atomic_write(path) as temporary:
-        Image.fromarray(image).save(temporary, format="PNG", compress_level=6)
+        Image.fromarray(image).save(temporary, format="PNG", compress_level=6, icc_profile=profile)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

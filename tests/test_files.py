@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
 from deltafast import files
 from deltafast.errors import DiskError, ImageError, InvalidInputError, ResumeError
@@ -172,6 +172,18 @@ def test_cmyk_is_read_as_rgb(tmp_path: Path) -> None:
     Image.new("CMYK", (8, 8), (0, 0, 0, 0)).save(tmp_path / "print.jpg")
     assert read_image(tmp_path / "print.jpg").shape == (8, 8, 3)
     assert (read_image(tmp_path / "print.jpg") > 250).all()
+
+
+def test_a_colour_profile_is_read_where_it_fits_and_written(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(_PICTURE).save(tmp_path / "with.jpg", icc_profile=profile)
+    Image.fromarray(_PICTURE).convert("CMYK").save(tmp_path / "inks.jpg", icc_profile=profile)
+    write_png(tmp_path / "without.png", _PICTURE)
+    write_png(tmp_path / "kept.png", _PICTURE, profile=files.colour_profile(tmp_path / "with.jpg"))
+    assert files.colour_profile(tmp_path / "kept.png") == profile
+    assert np.array_equal(read_image(tmp_path / "kept.png"), _PICTURE)
+    assert files.colour_profile(tmp_path / "inks.jpg") is None
+    assert files.colour_profile(tmp_path / "without.png") is None
 
 
 def test_damage_is_reported_with_the_name_of_the_file(tmp_path: Path) -> None:

@@ -21,13 +21,14 @@ __all__ = ["PhotoReader", "Read", "Unit", "file_units", "seed_units"]
 class Read:
     """Some samples for `edit_batch`: `source`, and the name of each.
 
-    Of a photo that gets its faces back, `photo` is uint8 `[H, W, 3]`, the samples are its faces, their places are
-    `alignments`, and the one name is the photo's.
+    Of a photo that gets its faces back, `photo` is uint8 `[H, W, 3]` with its ICC `profile`; the samples are its
+    faces, their places are `alignments`, and the one name is the photo's.
     """
 
     source: Any
     names: list[str]
     photo: NDArray[np.uint8] | None = None
+    profile: bytes | None = None
     alignments: list[Alignment] = field(default_factory=list)
 
 
@@ -109,12 +110,13 @@ class PhotoReader:
     def read(self, path: Path, name: str) -> Read:
         """Read the chosen faces of one photo. Raises `ImageError` when there are none, or the file cannot be read."""
         from deltafast.faces.alignment import Alignment, shared_aligner
-        from deltafast.files import read_image
+        from deltafast.files import colour_profile, read_image
 
+        profile = colour_profile(path) if self.paste_back else None
         photo = read_image(path) if self.paste_back else None
         if self.align is False:
             places = [] if photo is None else [Alignment.of_whole(photo.shape[1], photo.shape[0])]
-            return Read([path], [name], photo, places)
+            return Read([path], [name], photo, profile, places)
         aligner = shared_aligner()
         keep = self.align == "auto"
         if photo is None:
@@ -122,4 +124,4 @@ class PhotoReader:
             names = [name] if len(found) == 1 else [f"{name}-{number}" for number in range(len(found))]
             return Read([face.image for face in found], names)
         found = aligner.align(photo, size=self._size, faces=self.faces, keep_aligned=keep, name=str(path))
-        return Read([face.image for face in found], [name], photo, [face.alignment for face in found])
+        return Read([face.image for face in found], [name], photo, profile, [face.alignment for face in found])

@@ -52,6 +52,9 @@ def edit(
     paste_back: Annotated[
         bool, typer.Option("--paste-back", help="Write whole photos, with the edited faces in their places.")
     ] = False,
+    paste_mask: Annotated[
+        str, typer.Option(help="What --paste-back replaces: the face, or the whole crop with hair and background.")
+    ] = "face",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")] = None,
     compile_synthesis: Annotated[bool, typer.Option("--compile/--no-compile", help="Use torch.compile.")] = False,
 ) -> None:
@@ -65,6 +68,7 @@ def edit(
     from deltafast.delta.slots import check_slots, parse_slots
     from deltafast.editing import edit_batch
     from deltafast.errors import DeltafastError, InvalidInputError
+    from deltafast.faces.pasting import PASTE_MASKS
     from deltafast.files import begin_or_resume
     from deltafast.generators.base import NOISE_MODES
     from deltafast.generators.load import load_generator
@@ -81,6 +85,8 @@ def edit(
         raise InvalidInputError(f"OUT must be another folder than INPUT, {places[0]}")
     if seeds is not None and paste_back:
         raise InvalidInputError("--paste-back needs photos; sampled faces come without one")
+    if paste_mask not in PASTE_MASKS:
+        raise InvalidInputError(f"--paste-mask is one of {', '.join(PASTE_MASKS)}; got {paste_mask!r}")
     if noise_mode not in NOISE_MODES:
         raise InvalidInputError(f"--noise-mode is one of {', '.join(NOISE_MODES)}; got {noise_mode!r}")
     out = places[-1]
@@ -104,7 +110,7 @@ def edit(
         "align": photos.align,
         "faces": photos.faces,
         "refine_steps": refine_steps,
-        "paste_back": paste_back,
+        "paste_back": paste_mask if paste_back else False,
     }
     begin_or_resume(out / "settings.json", settings)
     synthesise = G.compiled() if compile_synthesis else True
@@ -145,7 +151,7 @@ def edit(
                     pixels = images.permute(0, 2, 3, 1).numpy()  # [K, H, W, 3]
                     _write(out, read.names[row], sweep, pixels, codes if latents else None)
             if read.photo is not None:
-                _write(out, read.names[0], sweep, *_pasted(read, edited, latents))
+                _write(out, read.names[0], sweep, *_pasted(read, edited, latents, paste_mask), read.profile)
             written += len(todo)
         except DeltafastError as error:
             if _is_fatal(error):
@@ -181,7 +187,7 @@ def _editors(given: list[str], sweep: list[float], G: Generator) -> tuple[list[E
     return editors, alphas, sweep
 
 
-def _pasted(read: Read, edited: list[Any], latents: bool) -> tuple[Any, Any]:
+def _pasted(read: Read, edited: list[Any], latents: bool, mask: str) -> tuple[Any, Any]:
     """The photo with its edited faces in it, for every alpha, `[K, H, W, 3]`, and their latents `[F K, L, C]`."""
     import numpy as np
     import torch
@@ -194,7 +200,7 @@ def _pasted(read: Read, edited: list[Any], latents: bool) -> tuple[Any, Any]:
         assert photo is not None
         for (images, _), alignment in zip(edited, read.alignments, strict=True):
             face = np.ascontiguousarray(images[step].permute(1, 2, 0).numpy())
-            photo = paste_back(photo, face, alignment)
+            photo = paste_back(photo, face, alignment, mask=mask)  # type: ignore[arg-type]
         photos.append(photo)
     return photos, torch.cat([codes for _, codes in edited]) if latents else None
 
@@ -208,14 +214,14 @@ def _outputs(out: Path, name: str, sweep: list[float], latents: bool) -> list[Pa
     return [*pictures, out / f"{name}.safetensors"] if latents else pictures
 
 
-def _write(out: Path, name: str, sweep: list[float], images: Any, latents: Any) -> None:
+def _write(out: Path, name: str, sweep: list[float], images: Any, latents: Any, profile: bytes | None = None) -> None:
     import numpy as np
     from safetensors.torch import save_file
 
     from deltafast.files import atomic_write, write_png
 
     for path, image in zip(_outputs(out, name, sweep, False), images, strict=True):
-        write_png(path, np.ascontiguousarray(image))
+        write_png(path, np.ascontiguousarray(image), profile=profile)
     if latents is not None:
         with atomic_write(out / f"{name}.safetensors") as temporary:
             save_file({"ws": latents.contiguous()}, temporary)

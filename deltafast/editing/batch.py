@@ -18,6 +18,7 @@ from deltafast.editing.alphas import Alphas, read_alphas
 from deltafast.editing.result import EditResult, joined
 from deltafast.editing.samples import PhotoOptions, Samples, chunked, grouped, photo_options, read_source
 from deltafast.errors import InvalidInputError
+from deltafast.faces.pasting import PasteMask
 from deltafast.faces.pasting import paste_back as put_back
 from deltafast.generators.base import NOISE_MODES, Generator
 
@@ -56,7 +57,7 @@ def edit_batch(
     align: bool | Literal["auto"] = "auto",
     face: Literal["largest"] | int = "largest",
     refine_steps: int = 0,
-    paste_back: bool = False,
+    paste_back: bool | PasteMask = False,
     feather: float = 0.15,
 ) -> EditResult:
     """Edit N faces: w + D(w, α·Δ) − D(w, 0) in W+, synthesised.
@@ -87,8 +88,9 @@ def edit_batch(
     - `face`: which face of a photo: "largest", or its number, 0 being the largest.
     - `refine_steps`: steps of refinement after the encoder's answer (`deltafast project` has 0 to about 50): closer
       to the photo, at about two seconds a step and photo on two cores.
-    - `paste_back`: also return the whole photos, `result.photos`, the edited face put back in its place; over `feather`
-      of the crop's side it fades out towards the crop's border, outside of which every pixel is the photo's own.
+    - `paste_back`: also return the whole photos, `result.photos`, the edited face put back in its place through a mask:
+      "face" (or True), which leaves hair and background as they were, or "crop", for edits that move them. Over
+      `feather` of the crop's side the mask fades out; beyond it every pixel is the photo's own.
 
     Result: an `EditResult`. No gradients are recorded; for those use `editor.edit` and `generator.synthesis`. Raises
     `InvalidInputError` (NaN, wrong shapes, lengths or types), `EditorError` (unknown, damaged, of another generator),
@@ -126,7 +128,7 @@ def edit_stream(
     align: bool | Literal["auto"] = "auto",
     face: Literal["largest"] | int = "largest",
     refine_steps: int = 0,
-    paste_back: bool = False,
+    paste_back: bool | PasteMask = False,
     feather: float = 0.15,
 ) -> Iterator[EditResult]:
     """Edit without holding everything: yield an `EditResult` for every few samples, in order.
@@ -189,17 +191,18 @@ def _run_chunk(
         ws.to(device),
         None if offsets is None else _by_sample(offsets, sweep).to(device),
         samples.alignments,
-        None if samples.photos is None else _put_back(samples, cast(Tensor, images), options.feather),
+        None if samples.photos is None else _put_back(samples, cast(Tensor, images), options),
     )
 
 
-def _put_back(samples: Samples, images: Tensor, feather: float) -> list[NDArray[np.uint8]]:
+def _put_back(samples: Samples, images: Tensor, options: _Options) -> list[NDArray[np.uint8]]:
     """Paste the edited faces `[M, K, 3, H, W]` into their photos: M times `[K, H, W, 3]`."""
+    mask: PasteMask = options.photos.paste_back or "face"
     result = []
     for photo, alignment, faces in zip(samples.photos or [], samples.alignments or [], images, strict=True):
         edited = faces if faces.dtype == torch.uint8 else _to_uint8(faces)  # [K, 3, H, W]
         pixels = edited.permute(0, 2, 3, 1).cpu().numpy()
-        result.append(np.stack([put_back(photo, one, alignment, feather=feather) for one in pixels]))
+        result.append(np.stack([put_back(photo, one, alignment, mask=mask, feather=options.feather) for one in pixels]))
     return result
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from deltafast.errors import ImageError, InvalidInputError
 from deltafast.faces.alignment import Alignment, check_choice, shared_aligner
+from deltafast.faces.pasting import PASTE_MASKS, PasteMask
 from deltafast.files import image_pixels, read_image
 from deltafast.generators.base import Generator
 
@@ -32,7 +33,7 @@ class PhotoOptions:
     align: bool | Literal["auto"] = "auto"
     face: Literal["largest"] | int = "largest"
     refine_steps: int = 0
-    paste_back: bool = False
+    paste_back: PasteMask | None = None
 
 
 def photo_options(align: Any, face: Any, refine_steps: Any, paste_back: Any, feather: Any) -> PhotoOptions:
@@ -46,7 +47,9 @@ def photo_options(align: Any, face: Any, refine_steps: Any, paste_back: Any, fea
         raise InvalidInputError(f"refine_steps must be a whole number from 0 on, got {refine_steps!r}")
     if not isinstance(feather, (int, float)) or not 0 <= feather <= 0.5:
         raise InvalidInputError(f"feather must be a share of the face's crop from 0 to 0.5, got {feather!r}")
-    return PhotoOptions(align, face, refine_steps, bool(paste_back))
+    if not (isinstance(paste_back, bool) or paste_back in PASTE_MASKS):
+        raise InvalidInputError(f"paste_back must be True, False, {' or '.join(PASTE_MASKS)}, got {paste_back!r}")
+    return PhotoOptions(align, face, refine_steps, ("face" if paste_back is True else paste_back) or None)
 
 
 @dataclass(frozen=True)

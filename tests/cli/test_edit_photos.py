@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from deltafast.cli import app
-from deltafast.files import read_image
+from deltafast.files import colour_profile, read_image
 from deltafast.generators.base import Generator
 
 pytest.importorskip("dlib", reason="the extra `photos` (dlib-bin) is not installed")
@@ -30,7 +30,8 @@ def woman() -> NDArray[np.uint8]:
 def photos(woman: NDArray[np.uint8], tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     folder.mkdir()
-    Image.fromarray(woman).save(folder / "one.png")
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(woman).save(folder / "one.png", icc_profile=profile)
     Image.fromarray(np.hstack([woman, woman[:, ::-1]])).convert("CMYK").save(folder / "two.jpg", quality=95)
     (folder / "torn.jpg").write_bytes((folder / "two.jpg").read_bytes()[:3000])
     Image.new("RGB", (1, 1)).save(folder / "dot.gif")
@@ -60,6 +61,7 @@ def test_a_folder_of_photos_is_edited_and_pasted_back_and_what_cannot_be_is_name
     assert "3 faces edited" in done.stdout
     assert sorted(p.name for p in out.glob("*.png")) == ["one_+0.5.png", "two_+0.5.png"]
     assert load_file(out / "two.safetensors")["ws"].shape == (2, mobilestylegan.num_ws, 512)
+    assert colour_profile(out / "one_+0.5.png") == colour_profile(photos / "one.png") is not None
     edited = read_image(out / "one_+0.5.png")
     assert edited.shape == woman.shape
     changed = (edited != woman).any(axis=-1)
@@ -96,6 +98,7 @@ def test_several_faces_of_a_photo_are_written_by_number(
     ("arguments", "words"),
     [
         (["photos", "out", "--align", "sometimes"], "--align is one of auto, always, never"),
+        (["photos", "out", "--paste-back", "--paste-mask", "hair"], "--paste-mask is one of face, crop"),
         (["photos", "out", "--faces", "-2"], "--faces is largest"),
         (["latents", "out", "--paste-back"], "needs photos; latents/a.npy holds latents"),
         (["out", "--seeds", "1", "--paste-back"], "sampled faces come without one"),

@@ -146,6 +146,9 @@ def test_edited_faces_are_put_back_into_their_photos(
             assert pasted[y, x].tolist() == [255, 0, 0]
             expected = deltafast.paste_back(original, np.full((8, 8, 3), (255, 0, 0), np.uint8), place)
             assert np.array_equal(pasted, expected)
+    cropped = deltafast.edit_batch(generator, photo, yaw, 1.0, **{**options, "paste_back": "crop"})
+    assert cropped.photos is not None
+    assert (cropped.photos[0] != photo).mean() > 1.2 * (result.photos[0] != photo).mean()
     swept = deltafast.edit_batch(generator, photo, yaw, [[0.0, 1.0, 2.0]], paste_back=True, feather=0.3)
     assert swept.photos is not None
     assert swept.photos[0].shape == (3, *photo.shape)

@@ -37,7 +37,7 @@ def _inside(alignment: Alignment, photo: Pixels, margin: float = 0.0) -> NDArray
 
 
 def test_pasting_what_was_not_edited_shows_nowhere(face: AlignedFace, astronaut: Pixels) -> None:
-    back = paste_back(astronaut, face.image, face.alignment)
+    back = paste_back(astronaut, face.image, face.alignment, mask="crop")
     off = np.abs(back.astype(int) - astronaut)
     inside = _inside(face.alignment, astronaut)
     assert off[inside].mean() < 2
@@ -45,6 +45,26 @@ def test_pasting_what_was_not_edited_shows_nowhere(face: AlignedFace, astronaut:
     ring = inside & ~_inside(face.alignment, astronaut, 0.03)
     assert off[ring].mean() < 0.2
     assert off[ring].max() <= 6
+    on_face = np.abs(paste_back(astronaut, face.image, face.alignment).astype(int) - astronaut)
+    assert on_face.max() < 45
+    assert (on_face <= off).mean() > 0.99, "less of the crop is replaced"
+
+
+def test_the_face_is_replaced_and_hair_and_background_stay(face: AlignedFace, astronaut: Pixels) -> None:
+    green = np.full((64, 64, 3), (0, 255, 0), np.uint8)
+    places = np.rint(face.alignment.landmarks).astype(int)  # type: ignore[arg-type]
+    for feather in (0.0, 0.05, 0.09):
+        back = paste_back(astronaut, green, face.alignment, feather=feather)
+        assert (back[places[:, 1], places[:, 0]] == (0, 255, 0)).all(), "all landmarks lie where the mask is full"
+    back = paste_back(astronaut, green, face.alignment)
+    changed = (back != astronaut).any(axis=-1)
+    inside = _inside(face.alignment, astronaut)
+    assert not changed[~inside].any()
+    assert 0.25 < changed[inside].mean() < 0.6
+    left, top = face.alignment.quad[0].astype(int)
+    assert not changed[top : top + 25, left : left + 25].any(), "the crop's corner is background"
+    lips = places[48:60].mean(axis=0).astype(int)
+    assert (back[lips[1], lips[0]] == (0, 255, 0)).all()
 
 
 @pytest.mark.parametrize("degrees", [0.0, 25.0, -100.0])
@@ -104,6 +124,7 @@ def test_an_image_that_was_aligned_already_is_edited_up_to_its_border(astronaut:
         ({"photo": np.zeros((512, 500, 3), np.uint8)}, "was aligned has 512 x 512 pixels, this one 500 x 512"),
         ({"edited": np.zeros((64, 64, 3), np.float32)}, r"edited must be a uint8 array \[H, W, 3\], got float32"),
         ({"edited": np.zeros((64, 60, 3), np.uint8)}, "square"),
+        ({"mask": "hair"}, "mask must be one of face, crop"),
         ({"feather": 0.6}, "feather"),
         ({"feather": float("nan")}, "feather"),
     ],
