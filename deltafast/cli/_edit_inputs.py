@@ -109,9 +109,11 @@ class PhotoReader:
 
     def read(self, path: Path, name: str) -> Read:
         """Read the chosen faces of one photo. Raises `ImageError` when there are none, or the file cannot be read."""
+        from deltafast.cli._photo_files import tell_of_animation
         from deltafast.faces.alignment import Alignment, shared_aligner
         from deltafast.files import colour_profile, read_image
 
+        tell_of_animation(path)
         profile = colour_profile(path) if self.paste_back else None
         photo = read_image(path) if self.paste_back else None
         if self.align is False:

@@ -14,7 +14,7 @@ from deltafast.errors import DeltafastError, InvalidInputError
 if TYPE_CHECKING:
     from deltafast.faces.alignment import FaceChoice
 
-__all__ = ["align_choice", "face_choice", "names_of", "photo_names", "reported"]
+__all__ = ["align_choice", "face_choice", "names_of", "photo_names", "reported", "tell_of_animation"]
 
 
 def align_choice(text: str) -> bool | Literal["auto"]:
@@ -61,6 +61,14 @@ def names_of(paths: Sequence[Path]) -> dict[Path, str]:
 def _is_free(stem: str, stems: Sequence[str]) -> bool:
     numbered = re.compile(re.escape(stem) + r"-\d+")
     return stems.count(stem) == 1 and not any(numbered.fullmatch(other) for other in stems)
+
+
+def tell_of_animation(path: Path) -> None:
+    """Say on stderr that of an animation only the first frame is taken. Raises `ImageError` as `read_image` does."""
+    from deltafast.files import is_animation
+
+    if is_animation(path):
+        typer.echo(f"{path} is an animation: its first frame is taken", err=True)
 
 
 def reported(failures: Sequence[str], count: int, what: str) -> None:

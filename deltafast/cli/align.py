@@ -21,10 +21,10 @@ def align(
     Every face is OUT/NAME.png (NAME-0.png, NAME-1.png ... where a photo gives several); OUT/NAME.json says where in
     the photo they lie. Photos that cannot be read or show no face are reported at the end; the rest is done.
     """
-    from deltafast.cli._photo_files import face_choice, photo_names, reported
+    from deltafast.cli._photo_files import face_choice, photo_names, reported, tell_of_animation
     from deltafast.errors import ImageError
     from deltafast.faces.alignment import FaceAligner
-    from deltafast.files import begin_or_resume, is_animation, write_json, write_png
+    from deltafast.files import begin_or_resume, write_json, write_png
     from deltafast.progress import track
 
     choice = face_choice(faces)
@@ -39,8 +39,7 @@ def align(
             continue
         try:
             found = aligner.align_file(path, size=size, faces=choice)
-            if is_animation(path):
-                typer.echo(f"{path} is an animation: its first frame is taken", err=True)
+            tell_of_animation(path)
         except ImageError as error:
             failures.append(str(error))
             continue

@@ -34,7 +34,8 @@ def photos(woman: NDArray[np.uint8], tmp_path: Path) -> Path:
     Image.fromarray(woman).save(folder / "one.png", icc_profile=profile)
     Image.fromarray(np.hstack([woman, woman[:, ::-1]])).convert("CMYK").save(folder / "two.jpg", quality=95)
     (folder / "torn.jpg").write_bytes((folder / "two.jpg").read_bytes()[:3000])
-    Image.new("RGB", (1, 1)).save(folder / "dot.gif")
+    dots = [Image.new("RGB", (1, 1), colour) for colour in ("red", "blue")]
+    dots[0].save(folder / "dot.gif", save_all=True, append_images=dots[1:])
     Image.new("RGB", (300, 200), "green").save(folder / "meadow.png")
     (folder / "notes.webp").write_text("no picture")
     return folder
@@ -57,6 +58,7 @@ def test_a_folder_of_photos_is_edited_and_pasted_back_and_what_cannot_be_is_name
     }.items():
         (line,) = (line for line in done.stderr.splitlines() if f"skipped {photos / name}: " in line)
         assert reason in line
+    assert "dot.gif is an animation: its first frame is taken" in done.stderr
     assert "4 of 6 inputs could not be edited; the rest is done" in done.stderr
     assert "3 faces edited" in done.stdout
     assert sorted(p.name for p in out.glob("*.png")) == ["one_+0.5.png", "two_+0.5.png"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +182,27 @@ def test_mistakes_are_told_in_words(
 ) -> None:
     with pytest.raises(InvalidInputError, match=words):
         aligner.align(**{"photo": astronaut, **options})
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads its own peak memory as Linux reports it")
+def test_a_photo_of_100_megapixels_is_aligned_in_bounded_memory(aligner: FaceAligner, tmp_path: Path) -> None:
+    """Peak memory beyond that of the imports, in megabytes; decoded in whole, the photo alone has 300."""
+    making = (
+        "import sys, numpy as np, skimage.data; from PIL import Image\n"
+        "face = Image.fromarray(np.ascontiguousarray(skimage.data.astronaut()[:256, 90:346]))\n"
+        "face.resize((10000, 10000), Image.Resampling.BILINEAR).save(sys.argv[1])"
+    )
+    aligning = (
+        "import resource, sys; from deltafast.faces.alignment import FaceAligner; import PIL.Image, PIL.ImageOps\n"
+        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "aligner = FaceAligner(); before = peak(); (face,) = aligner.align_file(sys.argv[1], size=256)\n"
+        "print(peak() - before, *face.image.shape, *face.alignment.photo_size)"
+    )
+    printed = ""
+    for program in (making, aligning):
+        command = [sys.executable, "-c", program, str(tmp_path / "huge.jpg")]
+        printed = subprocess.run(command, check=True, timeout=300, capture_output=True, text=True).stdout
+    megabytes, *sizes = (int(word) for word in printed.split())
+    assert sizes == [256, 256, 3, 10000, 10000]
+    assert megabytes < 200
