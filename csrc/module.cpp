@@ -28,6 +28,8 @@ void define_to_rgb(torch::stable::detail::StableLibrary& library);
 void implement_to_rgb(torch::stable::detail::StableLibrary& library);
 void define_upfirdn2d(torch::stable::detail::StableLibrary& library);
 void implement_upfirdn2d(torch::stable::detail::StableLibrary& library);
+void define_wavelet_block(torch::stable::detail::StableLibrary& library);
+void implement_wavelet_block(torch::stable::detail::StableLibrary& library);
 void define_wavelet_image(torch::stable::detail::StableLibrary& library);
 void implement_wavelet_image(torch::stable::detail::StableLibrary& library);
 }  // namespace deltafast::ops
@@ -39,6 +41,7 @@ STABLE_TORCH_LIBRARY(deltafast, library) {
   deltafast::ops::define_separable_conv(library);
   deltafast::ops::define_to_rgb(library);
   deltafast::ops::define_upfirdn2d(library);
+  deltafast::ops::define_wavelet_block(library);
   deltafast::ops::define_wavelet_image(library);
 }
 
@@ -49,6 +52,7 @@ STABLE_TORCH_LIBRARY_IMPL(deltafast, CPU, library) {
   deltafast::ops::implement_separable_conv(library);
   deltafast::ops::implement_to_rgb(library);
   deltafast::ops::implement_upfirdn2d(library);
+  deltafast::ops::implement_wavelet_block(library);
   deltafast::ops::implement_wavelet_image(library);
 }
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from deltafast.generators.base import SynthesisNetwork
 from deltafast.generators.epilogue import LayerConstants
 from deltafast.generators.styles import Affine, StyleBank
-from deltafast.ops import separable_conv, wavelet_image
+from deltafast.ops import ImageLayer, SeparableLayer, wavelet_block
 
 __all__ = ["MobileStyleGANSynthesis", "mobilestylegan_names"]
 
@@ -26,8 +26,8 @@ def mobilestylegan_names(img_resolution: int) -> tuple[list[str], list[str], lis
 class MobileStyleGANSynthesis(SynthesisNetwork):
     """StyleGAN2 distilled to depthwise-separable convolutions; images are synthesised as wavelet subbands.
 
-    Every layer reads its input and writes its output once: style, up-sampling, both convolutions, noise, bias and
-    activation are one operation. Demodulation is part of the weights, and so are the factors of the wavelet transform.
+    A block is one operation: without gradients, none of the activations within it are stored; with them, each layer
+    stores its result once. Demodulation is part of the weights, and so are the factors of the wavelet transform.
 
     Slots: conv1 of the 4x4 block reads slot 0; in block i = 0..6 (8x8 to 512x512) the up-sampling and conv0 read
     slot 1 + 2 i, conv1 reads slot 2 + 2 i; the image layer reads the last one.
@@ -81,29 +81,24 @@ class MobileStyleGANSynthesis(SynthesisNetwork):
         self.check_inputs(ws, noise_mode)
         styles = self.styles(ws)  # name -> [N, C]
         style = styles["b4.conv1"].to(self.dtype)[:, :, None, None]  # [N, C, 1, 1]
-        x = (self.input * style).contiguous(memory_format=torch.channels_last)  # [N, C, 4, 4]
+        x: Tensor = (self.input * style).contiguous(memory_format=torch.channels_last)  # [N, C, 4, 4]
         x = F.conv2d(x, self.first, padding=1)  # [N, 4 C, 4, 4]
         x = self._layer_constants(0)(x, noise_mode)  # [N, 4 C, 4, 4]
         for block, up in enumerate(self._ups):
             # The transform keeps the channels apart, so the style behind it can be applied before it.
             style = styles[up] * styles[self._convolutions[2 * block + 1]].repeat(1, 4)  # [N, 4 C]
-            x = self._layer(2 * block + 1, x, style, noise_mode, wavelet=True)  # [N, O, 2 H, 2 W]
-            style = styles[self._convolutions[2 * block + 2]]  # [N, O]
-            x = self._layer(2 * block + 2, x, style, noise_mode, wavelet=False)  # [N, 4 C', 2 H, 2 W]
-        return wavelet_image(x, self.image_weight, self.image_bias, style=styles[self._image])
+            first = self._layer(2 * block + 1, x, style, noise_mode)
+            second = self._layer(2 * block + 2, x, styles[self._convolutions[2 * block + 2]], noise_mode)
+            is_last = block + 1 == len(self._ups)
+            image = ImageLayer(self.image_weight, self.image_bias, styles[self._image]) if is_last else None
+            x = wavelet_block(x, first, second, image)  # [N, 4 C, 2 H, 2 W], at last [N, channels, 4 H, 4 W]
+        return x
 
-    def _layer(self, layer: int, x: Tensor, style: Tensor, noise_mode: str, *, wavelet: bool) -> Tensor:
+    def _layer(self, layer: int, x: Tensor, style: Tensor, noise_mode: str) -> SeparableLayer:
         constants = self._layer_constants(layer)
         noise, strength = constants.noise(noise_mode, x.shape[0])  # [N or 1, 1, H, W], []
-        return separable_conv(
-            x,
-            self.depthwise[layer - 1],
-            self.pointwise[layer - 1],
-            None if noise is None or strength is None else noise * strength,
-            constants.bias,
-            style=style,
-            wavelet=wavelet,
-        )
+        scaled = None if noise is None or strength is None else noise * strength
+        return SeparableLayer(self.depthwise[layer - 1], self.pointwise[layer - 1], scaled, constants.bias, style)
 
     def _layer_constants(self, layer: int) -> LayerConstants:
         constants = self.constants[layer]

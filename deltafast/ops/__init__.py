@@ -11,9 +11,12 @@ from deltafast.ops.separable_conv import separable_conv, separable_conv_referenc
 from deltafast.ops.to_rgb import to_rgb, to_rgb_reference
 from deltafast.ops.upfirdn2d import setup_filter, upfirdn2d, upfirdn2d_reference
 from deltafast.ops.wavelet import inverse_haar
+from deltafast.ops.wavelet_block import ImageLayer, SeparableLayer, wavelet_block, wavelet_block_reference
 from deltafast.ops.wavelet_image import wavelet_image, wavelet_image_reference
 
 __all__ = [
+    "ImageLayer",
+    "SeparableLayer",
     "filtered_epilogue",
     "filtered_epilogue_reference",
     "inverse_haar",
@@ -29,6 +32,8 @@ __all__ = [
     "to_rgb_reference",
     "upfirdn2d",
     "upfirdn2d_reference",
+    "wavelet_block",
+    "wavelet_block_reference",
     "wavelet_image",
     "wavelet_image_reference",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -60,7 +61,8 @@ def separable_conv(
     Raises `InvalidInputError` for wrong shapes, dtypes, devices or values, and `NativeOpError` where impl="native" has
     no kernel. Source: MobileStyleGAN (arXiv 2104.04767), section 3.
     """
-    _check(x, depthwise, pointwise, noise, bias, style, wavelet, negative_slope, gain)
+    check_image(_OP, x)
+    check_separable_conv(_OP, x, x.shape, depthwise, pointwise, noise, bias, style, wavelet, negative_slope, gain)
     if not runs_natively(_OP, x, impl):
         return separable_conv_reference(
             x,
@@ -124,8 +126,10 @@ def _modulated(x: torch.Tensor, style: torch.Tensor | None, wavelet: bool) -> to
     return inverse_haar(x) if wavelet else x  # [N, C, H, W]
 
 
-def _check(
+def check_separable_conv(
+    op: str,
     x: torch.Tensor,
+    size: Sequence[int],
     depthwise: torch.Tensor,
     pointwise: torch.Tensor,
     noise: torch.Tensor | None,
@@ -135,27 +139,26 @@ def _check(
     negative_slope: float,
     gain: float,
 ) -> None:
-    check_image(_OP, x)
-    n, width = x.shape[:2]
+    """Raise `InvalidInputError`, naming `op`, unless a layer fits an input of `size`, on the device of `x`."""
+    n, width, height, length = size
     factor = 2 if wavelet else 1
     if width % (factor * factor):
-        raise InvalidInputError(f"{_OP}: with wavelet, x must have 4 C channels, got {width}")
+        raise InvalidInputError(f"{op}: with wavelet, x must have 4 C channels, got {width}")
     c = width // (factor * factor)
-    check_small(_OP, "depthwise", depthwise, x, (c, 1, 3, 3), "[C, 1, 3, 3]")
+    check_small(op, "depthwise", depthwise, x, (c, 1, 3, 3), "[C, 1, 3, 3]")
     outputs = pointwise.shape[0] if isinstance(pointwise, torch.Tensor) and pointwise.dim() == 4 else 0
-    check_small(_OP, "pointwise", pointwise, x, (outputs, c, 1, 1), "[O, C, 1, 1]")
+    check_small(op, "pointwise", pointwise, x, (outputs, c, 1, 1), "[O, C, 1, 1]")
     if noise is not None:
         maps = 1 if isinstance(noise, torch.Tensor) and noise.dim() == 4 and noise.shape[0] == 1 else n
-        size = (maps, 1, x.shape[2] * factor, x.shape[3] * factor)
-        check_small(_OP, "noise", noise, x, size, "[N or 1, 1, H, W]")
+        check_small(op, "noise", noise, x, (maps, 1, height * factor, length * factor), "[N or 1, 1, H, W]")
     if bias is not None:
-        check_small(_OP, "bias", bias, x, (outputs,), "[O]")
+        check_small(op, "bias", bias, x, (outputs,), "[O]")
     if style is not None:
-        check_small(_OP, "style", style, x, (n, width), "[N, 4 C]" if wavelet else "[N, C]")
+        check_small(op, "style", style, x, (n, width), "[N, 4 C]" if wavelet else "[N, C]")
     if not 0.0 <= negative_slope <= 1.0:
-        raise InvalidInputError(f"{_OP}: negative_slope must be in 0..1, got {negative_slope}")
+        raise InvalidInputError(f"{op}: negative_slope must be in 0..1, got {negative_slope}")
     if not 0.0 < gain < math.inf:
-        raise InvalidInputError(f"{_OP}: gain must be positive and finite, got {gain}")
+        raise InvalidInputError(f"{op}: gain must be positive and finite, got {gain}")
 
 
 def _fake(

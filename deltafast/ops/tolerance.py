@@ -27,6 +27,8 @@ MULTIPLES = {
     ("to_rgb", "backward"): 3.0,
     ("upfirdn2d", "forward"): 2.0,
     ("upfirdn2d", "backward"): 3.0,
+    ("wavelet_block", "forward"): 2.0,
+    ("wavelet_block", "backward"): 3.0,
     ("wavelet_image", "forward"): 2.0,
     ("wavelet_image", "backward"): 3.0,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -44,7 +45,8 @@ def wavelet_image(
     Raises `InvalidInputError` for wrong shapes, dtypes or devices, and `NativeOpError` where impl="native" has no
     kernel. Source: MobileStyleGAN (arXiv 2104.04767), section 3.
     """
-    _check(x, weight, bias, style)
+    check_image(_OP, x)
+    check_wavelet_image(_OP, x, x.shape, weight, bias, style)
     if not runs_natively(_OP, x, impl):
         return wavelet_image_reference(x, weight, bias, style=style)
     accumulate = accumulation_dtype(x)
@@ -74,17 +76,24 @@ def wavelet_image_reference(
     return inverse_haar(subbands).contiguous()  # [N, K, 2 H, 2 W]
 
 
-def _check(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, style: torch.Tensor | None) -> None:
-    check_image(_OP, x)
-    n, c = x.shape[:2]
+def check_wavelet_image(
+    op: str,
+    x: torch.Tensor,
+    size: Sequence[int],
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    style: torch.Tensor | None,
+) -> None:
+    """Raise `InvalidInputError`, naming `op`, unless an image layer fits an input of `size`, on the device of `x`."""
+    n, c = size[:2]
     outputs = weight.shape[0] if isinstance(weight, torch.Tensor) and weight.dim() == 4 else 0
-    check_small(_OP, "weight", weight, x, (outputs, c, 1, 1), "[4 K, C, 1, 1]")
+    check_small(op, "weight", weight, x, (outputs, c, 1, 1), "[4 K, C, 1, 1]")
     if outputs % 4:
-        raise InvalidInputError(f"{_OP}: weight must be [4 K, C, 1, 1], got {list(weight.shape)}")
+        raise InvalidInputError(f"{op}: weight must be [4 K, C, 1, 1], got {list(weight.shape)}")
     if bias is not None:
-        check_small(_OP, "bias", bias, x, (outputs,), "[4 K]")
+        check_small(op, "bias", bias, x, (outputs,), "[4 K]")
     if style is not None:
-        check_small(_OP, "style", style, x, (n, c), "[N, C]")
+        check_small(op, "style", style, x, (n, c), "[N, C]")
 
 
 def _fake(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, style: torch.Tensor | None) -> torch.Tensor:

@@ -48,7 +48,8 @@ DELTAFAST_HD void depthwise_vector(const ThreeRows<A>& in, int64_t first, int64_
   }
 }
 
-// Calls `use(pixel, channel, sum)` for every pixel in [first, last) and every vector of channels.
+// Calls `use(pixel, channel, sums)` for every group of pixels in [first, last) and every vector of
+// channels; `sums` is an array of one vector for each pixel from `pixel` on.
 template <typename A, int kPixels, typename Use>
 DELTAFAST_HD int64_t depthwise_groups(const ThreeRows<A>& in, int64_t first, int64_t last,
                                       const A* weights, int64_t padded, Use& use) {
@@ -56,8 +57,7 @@ DELTAFAST_HD int64_t depthwise_groups(const ThreeRows<A>& in, int64_t first, int
     for (int64_t channel = 0; channel < padded; channel += kLanes<A>) {
       Vector<A> sums[kPixels];
       depthwise_vector<A, kPixels>(in, first, channel, weights, padded, sums);
-#pragma GCC unroll 16
-      for (int i = 0; i < kPixels; ++i) use(first + i, channel, sums[i]);
+      use(first, channel, sums);
     }
   }
   return first;

@@ -11,6 +11,7 @@
 #include "kernels/separable_conv.h"
 #include "kernels/to_rgb.h"
 #include "kernels/upfirdn2d.h"
+#include "kernels/wavelet_block.h"
 #include "kernels/wavelet_image.h"
 
 namespace deltafast::cpu {
@@ -40,6 +41,8 @@ struct KernelTable {
   void (*to_rgb_f64)(const ToRgbParams<double>&, int64_t begin, int64_t end);
   void (*upfirdn2d_f32)(const Upfirdn2dCpuParams<float>&, int64_t begin, int64_t end);
   void (*upfirdn2d_f64)(const Upfirdn2dCpuParams<double>&, int64_t begin, int64_t end);
+  void (*wavelet_block_f32)(const WaveletBlockParams<float>&, int64_t begin, int64_t end);
+  void (*wavelet_block_f64)(const WaveletBlockParams<double>&, int64_t begin, int64_t end);
   void (*wavelet_image_f32)(const WaveletImageParams<float>&, int64_t begin, int64_t end);
   void (*wavelet_image_f64)(const WaveletImageParams<double>&, int64_t begin, int64_t end);
   void (*wavelet_image_backward_f32)(const WaveletImageParams<float>&, int64_t begin, int64_t end);

@@ -28,6 +28,8 @@ KernelTable kernel_table() {
           to_rgb<double>,
           upfirdn2d<float>,
           upfirdn2d<double>,
+          wavelet_block<float>,
+          wavelet_block<double>,
           wavelet_image<float>,
           wavelet_image<double>,
           wavelet_image_backward<float>,

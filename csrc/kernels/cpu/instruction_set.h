@@ -32,6 +32,8 @@ void to_rgb(const ToRgbParams<A>& params, int64_t begin, int64_t end);
 template <typename A>
 void upfirdn2d(const Upfirdn2dCpuParams<A>& params, int64_t begin, int64_t end);
 template <typename A>
+void wavelet_block(const WaveletBlockParams<A>& params, int64_t begin, int64_t end);
+template <typename A>
 void wavelet_image(const WaveletImageParams<A>& params, int64_t begin, int64_t end);
 template <typename A>
 void wavelet_image_backward(const WaveletImageParams<A>& params, int64_t begin, int64_t end);

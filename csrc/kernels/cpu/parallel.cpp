@@ -90,6 +90,18 @@ void pack_panels(const PackParams<A>& p, ParallelFor parallel_for) {
       panel * p.inner, parallel_for);
 }
 
+// The pointwise weights for the forward pass.
+template <typename A>
+void pack_pointwise(const SeparableConvParams<A>& p, ParallelFor parallel_for) {
+  PackParams<A> pack;
+  pack.matrix = p.pointwise;
+  pack.inner = pack.stride_outer = p.channels;
+  pack.outer = p.outputs;
+  pack.stride_inner = 1;
+  pack.packed = p.packed;
+  pack_panels(pack, parallel_for);
+}
+
 // Adds up what the bands of each sample left in `partials`, in the order of the bands.
 template <typename A>
 void sum_bands(const double* partials, int64_t batch, int64_t bands, int64_t width, A* sums) {
@@ -106,13 +118,7 @@ void sum_bands(const double* partials, int64_t batch, int64_t bands, int64_t wid
 template <typename A>
 void separable_conv(const SeparableConvParams<A>& p, ParallelFor parallel_for) {
   const KernelTable& table = kernels();
-  PackParams<A> pack;
-  pack.matrix = p.pointwise;
-  pack.inner = pack.stride_outer = p.channels;
-  pack.outer = p.outputs;
-  pack.stride_inner = 1;
-  pack.packed = p.packed;
-  pack_panels(pack, parallel_for);
+  pack_pointwise(p, parallel_for);
   const auto kernel = pick<A>(table.separable_conv_f32, table.separable_conv_f64);
   run(kernel, p, p.batch * separable_conv_bands(p.height),
       separable_conv_band_rows(p.height) * p.width * p.channels, parallel_for);
@@ -138,7 +144,20 @@ void separable_conv_backward(const SeparableConvParams<A>& p, ParallelFor parall
 }
 
 template <typename A>
+void wavelet_block(const WaveletBlockParams<A>& p, ParallelFor parallel_for) {
+  const KernelTable& table = kernels();
+  pack_pointwise(p.first, parallel_for);
+  pack_pointwise(p.second, parallel_for);
+  if (p.with_image) fold_wavelet(p.image);
+  const int64_t height = p.first.height;
+  run(pick<A>(table.wavelet_block_f32, table.wavelet_block_f64), p,
+      p.first.batch * separable_conv_bands(height),
+      separable_conv_band_rows(height) * p.first.width * p.first.channels, parallel_for);
+}
+
+template <typename A>
 void wavelet_image(const WaveletImageParams<A>& p, ParallelFor parallel_for) {
+  fold_wavelet(p);
   const KernelTable& table = kernels();
   run(pick<A>(table.wavelet_image_f32, table.wavelet_image_f64), p,
       p.batch * separable_conv_bands(p.height),
@@ -147,9 +166,10 @@ void wavelet_image(const WaveletImageParams<A>& p, ParallelFor parallel_for) {
 
 template <typename A>
 void wavelet_image_backward(const WaveletImageParams<A>& p, ParallelFor parallel_for) {
+  fold_wavelet(p);
   const KernelTable& table = kernels();
   PackParams<A> pack;
-  pack.matrix = p.weight;
+  pack.matrix = p.folded;
   pack.inner = 4 * p.colours;
   pack.outer = pack.stride_inner = p.channels;
   pack.stride_outer = 1;
@@ -207,6 +227,8 @@ template void to_rgb<float>(const ToRgbParams<float>&, ParallelFor);
 template void to_rgb<double>(const ToRgbParams<double>&, ParallelFor);
 template void upfirdn2d<float>(const Upfirdn2dCpuParams<float>&, ParallelFor);
 template void upfirdn2d<double>(const Upfirdn2dCpuParams<double>&, ParallelFor);
+template void wavelet_block<float>(const WaveletBlockParams<float>&, ParallelFor);
+template void wavelet_block<double>(const WaveletBlockParams<double>&, ParallelFor);
 template void wavelet_image<float>(const WaveletImageParams<float>&, ParallelFor);
 template void wavelet_image<double>(const WaveletImageParams<double>&, ParallelFor);
 template void wavelet_image_backward<float>(const WaveletImageParams<float>&, ParallelFor);

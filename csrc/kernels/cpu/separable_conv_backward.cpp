@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t kStepPixels =
     128;  // worked off at once, at least: else the weights are read too often
 
-int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+DELTAFAST_HD int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // Stores the product's rows in a ring of `ring_pixels` pixels.
 template <typename A>
@@ -143,19 +143,27 @@ class BackwardBand {
     return rows;
   }
 
-  // Applies the style to the gradient `g` of style * x and adds x * g to the sums.
-  DELTAFAST_INLINE void finish(const A* x, A* grad_x, int64_t at, int64_t count, Vector<A> g) {
-    const Vector<A> sum = load(sums_ + at) + load_some(x, count) * g;
+  // Applies the style to the gradients `g` of style * x at kPixels pixels, `stride` apart, and adds
+  // x * g to the sums.
+  template <int kPixels>
+  DELTAFAST_INLINE void finish(const A* x, A* grad_x, int64_t stride, int64_t at, int64_t count,
+                               const Vector<A> (&g)[kPixels]) {
+    const Vector<A> style = load(style_ + at);
+    Vector<A> sum = load(sums_ + at);
+#pragma GCC unroll 16
+    for (int i = 0; i < kPixels; ++i) {
+      sum += load_some(x + i * stride, count) * g[i];
+      store_some<A>(grad_x + i * stride, g[i] * style, count);
+    }
     store<A>(sums_ + at, sum);
-    store_some<A>(grad_x, g * load(style_ + at), count);
   }
 
   void finish_row(int64_t y) {
     const int64_t c = p_.channels, first = (sample_ * p_.height + y) * p_.width * c;
-    auto use = [this, c, first](int64_t pixel, int64_t channel, Vector<A> g) {
+    auto use = [this, c, first](int64_t pixel, int64_t channel, const auto& g) {
       if (channel >= c) return;
       const int64_t at = first + pixel * c + channel;
-      finish(p_.x + at, p_.grad_x + at, channel, c - channel, g);
+      finish(p_.x + at, p_.grad_x + at, c, channel, c - channel, g);
     };
     depthwise_run<A>(rows_around(y), 0, p_.width, weights_, padded_, use);
   }
@@ -165,8 +173,12 @@ class BackwardBand {
     for (int64_t r = 0; r < 2; ++r) {
       A* out = rows_ + r * row;
       const int64_t stride = padded_;
-      auto use = [out, stride](int64_t pixel, int64_t channel, Vector<A> g) {
-        store(out + pixel * stride + channel, g);
+      auto use = [out, stride](int64_t pixel, int64_t channel, const auto& g) {
+        A* to = out + pixel * stride + channel;
+        for (const Vector<A>& v : g) {
+          store(to, v);
+          to += stride;
+        }
       };
       depthwise_run<A>(rows_around(y + r), 0, p_.width, weights_, padded_, use);
     }
@@ -182,7 +194,8 @@ class BackwardBand {
 #pragma GCC unroll 4
         for (int64_t q = 0; q < 4; ++q) {
           const int64_t at = first + pixel * 4 * c + q * c + channel;
-          finish(p_.x + at, p_.grad_x + at, q * padded_ + channel, c - channel, g[q]);
+          const Vector<A> one[1] = {g[q]};
+          finish(p_.x + at, p_.grad_x + at, 0, q * padded_ + channel, c - channel, one);
         }
       }
     }

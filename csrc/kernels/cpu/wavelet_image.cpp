@@ -2,106 +2,11 @@
 // (see dispatch.h). One unit is a band of rows of one sample, worked off in tiles of pixels that
 // stay in cache.
 
+#include "kernels/cpu/image_rows.h"
 #include "kernels/cpu/instruction_set.h"
-#include "kernels/cpu/matrix_tile.h"
-#include "kernels/cpu/scratch.h"
 
 namespace deltafast::cpu::DELTAFAST_ISA {
 namespace {
-
-constexpr int64_t kTile = 16 * kTilePixels;  // pixels of a tile
-
-int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-// Stores the sums of one vector of subbands.
-template <typename A>
-struct SubbandEpilogue {
-  A* out;  // [pixels][stride], at the vector's first subband
-  int64_t stride;
-  const A* bias;
-
-  template <int kPixels, int kVectors>
-  DELTAFAST_INLINE void take(int64_t first, Vector<A> (&sums)[kPixels][kVectors]) {
-    static_assert(kVectors == 1);
-    const Vector<A> b = load(bias);
-#pragma GCC unroll 16
-    for (int i = 0; i < kPixels; ++i) store<A>(out + (first + i) * stride, sums[i][0] + b);
-  }
-};
-
-template <typename A>
-class ImageBand {
- public:
-  explicit ImageBand(const WaveletImageParams<A>& params)
-      : p_(params),
-        padded_(round_up(params.channels, kLanes<A>)),
-        subbands_(round_up(4 * params.colours, kLanes<A>)),
-        scratch_(kTile * (padded_ + subbands_) + padded_ * subbands_ + subbands_, 4),
-        left_(scratch_.take(kTile * padded_)),
-        right_(scratch_.take(padded_ * subbands_)),
-        bias_(scratch_.take(subbands_)),
-        result_(scratch_.take(kTile * subbands_)) {
-    for (int64_t s = 0; s < subbands_; ++s) {
-      bias_[s] = p_.bias && s < 4 * p_.colours ? p_.bias[s] : A(0);
-    }
-  }
-
-  void run(int64_t sample, int64_t first_row, int64_t last_row) {
-    take_weights(sample);
-    for (int64_t y = first_row; y < last_row; ++y) {
-      for (int64_t x = 0; x < p_.width; x += kTile)
-        tile(sample, y, x, smaller(kTile, p_.width - x));
-    }
-  }
-
- private:
-  // The style lies in the weights: [subbands / kLanes][C][kLanes].
-  void take_weights(int64_t sample) {
-    const A* style = p_.style ? p_.style + sample * p_.channels : nullptr;
-    A* out = right_;
-    for (int64_t first = 0; first < subbands_; first += kLanes<A>) {
-      for (int64_t c = 0; c < padded_; ++c) {
-        for (int64_t s = first; s < first + kLanes<A>; ++s) {
-          const bool exists = c < p_.channels && s < 4 * p_.colours;
-          *out++ = exists ? p_.weight[s * p_.channels + c] * (style ? style[c] : A(1)) : A(0);
-        }
-      }
-    }
-  }
-
-  void tile(int64_t sample, int64_t y, int64_t x, int64_t count) {
-    const A* in = p_.x + ((sample * p_.height + y) * p_.width + x) * p_.channels;
-    for (int64_t i = 0; i < count; ++i, in += p_.channels) {
-      for (int64_t c = 0; c < padded_; c += kLanes<A>) {
-        store(left_ + c * kTile + i * kLanes<A>, load_some(in + c, p_.channels - c));
-      }
-    }
-    for (int64_t s = 0; s < subbands_; s += kLanes<A>) {
-      SubbandEpilogue<A> epilogue{result_ + s, subbands_, bias_ + s};
-      multiply_panel<A, 1>(left_, kTile * kLanes<A>, right_ + s * padded_, padded_ / kLanes<A>,
-                           count, epilogue);
-    }
-    const int64_t wide = 2 * p_.width, k = p_.colours;
-    for (int64_t colour = 0; colour < k; ++colour) {
-      A* upper = p_.image + ((sample * k + colour) * 2 * p_.height + 2 * y) * wide + 2 * x;
-      A* lower = upper + wide;
-      for (int64_t i = 0; i < count; ++i) {
-        const A* band = result_ + i * subbands_ + colour;
-        const A top = band[0] + band[k], bottom = band[0] - band[k];
-        const A top_detail = band[2 * k] + band[3 * k], bottom_detail = band[2 * k] - band[3 * k];
-        upper[2 * i] = top + top_detail;
-        upper[2 * i + 1] = top - top_detail;
-        lower[2 * i] = bottom + bottom_detail;
-        lower[2 * i + 1] = bottom - bottom_detail;
-      }
-    }
-  }
-
-  const WaveletImageParams<A>& p_;
-  const int64_t padded_, subbands_;
-  ScratchBlock<A> scratch_;
-  A *left_, *right_, *bias_, *result_;
-};
 
 // Applies the style to the gradient of style * x, and sums up x times that gradient over the tile.
 template <typename A>
@@ -136,11 +41,11 @@ class ImageGradientBand {
   explicit ImageGradientBand(const WaveletImageParams<A>& params)
       : p_(params),
         padded_(round_up(params.channels, kPanel<A>)),
-        subbands_(round_up(4 * params.colours, kLanes<A>)),
-        scratch_(kTile * subbands_ + padded_, 2),
-        left_(scratch_.take(kTile * subbands_)),
+        results_(round_up(4 * params.colours, kLanes<A>)),
+        scratch_(kImageTile * results_ + padded_, 2),
+        left_(scratch_.take(kImageTile * results_)),
         style_(scratch_.take(padded_)) {
-    for (int64_t i = 0; i < kTile * subbands_; ++i) left_[i] = 0;
+    for (int64_t i = 0; i < kImageTile * results_; ++i) left_[i] = 0;
   }
 
   void run(int64_t sample, int64_t first_row, int64_t last_row, double* partials) {
@@ -150,34 +55,30 @@ class ImageGradientBand {
     }
     for (int64_t c = 0; partials && c < p_.channels; ++c) partials[c] = 0;
     for (int64_t y = first_row; y < last_row; ++y) {
-      for (int64_t x = 0; x < p_.width; x += kTile) {
-        tile(sample, y, x, smaller(kTile, p_.width - x), partials);
+      for (int64_t x = 0; x < p_.width; x += kImageTile) {
+        tile(sample, y, x, smaller(kImageTile, p_.width - x), partials);
       }
     }
   }
 
  private:
   void tile(int64_t sample, int64_t y, int64_t x, int64_t count, double* partials) {
-    const int64_t wide = 2 * p_.width, k = p_.colours, c = p_.channels;
-    for (int64_t colour = 0; colour < k; ++colour) {
-      const A* upper = p_.grad + ((sample * k + colour) * 2 * p_.height + 2 * y) * wide + 2 * x;
-      const A* lower = upper + wide;
-      for (int64_t i = 0; i < count; ++i) {
-        const A top = upper[2 * i] + upper[2 * i + 1], bottom = lower[2 * i] + lower[2 * i + 1];
-        const A top_detail = upper[2 * i] - upper[2 * i + 1];
-        const A bottom_detail = lower[2 * i] - lower[2 * i + 1];
-        subband(colour, i) = top + bottom;
-        subband(k + colour, i) = top - bottom;
-        subband(2 * k + colour, i) = top_detail + bottom_detail;
-        subband(3 * k + colour, i) = top_detail - bottom_detail;
+    const int64_t k = p_.colours, c = p_.channels;
+    for (int64_t r = 0; r < 2 * k; ++r) {  // the pairs that the forward pass stores
+      const int64_t row = (sample * k + r / 2) * 2 * p_.height + 2 * y + r % 2;
+      const A* from = p_.grad + (row * p_.width + x) * 2;
+      A* to = left_ + 2 * r / kLanes<A> * kImageTile * kLanes<A> + 2 * r % kLanes<A>;
+      for (int64_t i = 0; i < count; ++i, to += kLanes<A>) {
+        to[0] = from[2 * i];
+        to[1] = from[2 * i + 1];
       }
     }
     const int64_t at = ((sample * p_.height + y) * p_.width + x) * c;
     const A* right = p_.packed;
-    for (int64_t first = 0; first < padded_; first += kPanel<A>, right += kPanel<A> * subbands_) {
+    for (int64_t first = 0; first < padded_; first += kPanel<A>, right += kPanel<A> * results_) {
       GradientEpilogue<A> epilogue{p_.x + at + first, p_.grad_x + at + first, c,
                                    c - first,         style_ + first,         {}};
-      multiply_panel<A, kPanelVectors>(left_, kTile * kLanes<A>, right, subbands_ / kLanes<A>,
+      multiply_panel<A, kPanelVectors>(left_, kImageTile * kLanes<A>, right, results_ / kLanes<A>,
                                        count, epilogue);
       if (!partials) continue;
       A lanes[kPanel<A>];
@@ -188,12 +89,8 @@ class ImageGradientBand {
     }
   }
 
-  A& subband(int64_t s, int64_t pixel) {
-    return left_[s / kLanes<A> * kTile * kLanes<A> + pixel * kLanes<A> + s % kLanes<A>];
-  }
-
   const WaveletImageParams<A>& p_;
-  const int64_t padded_, subbands_;
+  const int64_t padded_, results_;
   ScratchBlock<A> scratch_;
   A *left_, *style_;
 };
@@ -203,10 +100,11 @@ class ImageGradientBand {
 template <typename A>
 void wavelet_image(const WaveletImageParams<A>& p, int64_t begin, int64_t end) {
   const int64_t bands = separable_conv_bands(p.height), rows = separable_conv_band_rows(p.height);
-  ImageBand<A> band(p);
+  ImageRows<A> image(p);
   for (int64_t unit = begin; unit < end; ++unit) {
     const int64_t first = unit % bands * rows;
-    band.run(unit / bands, first, smaller(first + rows, p.height));
+    image.begin(unit / bands, {});
+    image.run(first, smaller(first + rows, p.height));
   }
 }
 
