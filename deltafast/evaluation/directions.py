@@ -110,12 +110,14 @@ def calibrate(
     """Scale a linear editor until its mean change on `faces` is `wanted`; returns it and the factor (may be negative).
 
     Two rounds, in each of which the length changes by at most a factor of 8. A direction that moves nothing comes
-    back as it was.
+    back as it was, and so does every one where `wanted` is 0 or NaN: there is no length to bring it to.
     """
+    if not np.isfinite(wanted) or wanted == 0:
+        return editor, 1.0
     factor = 1.0
     for _ in range(_ROUNDS):
         change = mean_change(reader, _scaled(editor, factor), faces, description)
-        if not np.isfinite(change) or change == 0 or abs(change / wanted - 1) < 0.05:
+        if not np.isfinite(change) or change == 0 or abs(change - wanted) < 0.05 * abs(wanted):
             break
         step = wanted / change
         factor *= float(np.sign(step) * np.clip(abs(step), 1 / _LARGEST_STEP, _LARGEST_STEP))

@@ -24,7 +24,7 @@ def describe_run() -> dict[str, Any]:
     import deltafast
 
     return {
-        "command": shlex.join(["python", *sys.argv]),
+        "command": _command(),
         "commit": _commit(),
         "cores": os.cpu_count(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -35,6 +35,13 @@ def describe_run() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "versions": {name: _version(name) for name in _PACKAGES},
     }
+
+
+def _command() -> str:
+    """The command as it is typed: a script behind "python", an installed program by its name alone."""
+    program = sys.argv[0]
+    typed = ["python", program] if program.endswith(".py") else [Path(program).name]
+    return shlex.join([*typed, *sys.argv[1:]])
 
 
 def _processor() -> str:

@@ -130,10 +130,19 @@ def _methods(attributes: dict[str, Any]) -> str:
     for attribute, entry in attributes.items():
         for method in entry["methods"].values():
             slots = ", ".join(map(str, method["slots"]))
-            r2 = method.get("r2_left_out")
-            fit = "-" if r2 is None else f"R² {r2:.2f} on samples left out, of {method['samples']}"
-            rows.append([attribute, method["label"], slots, number(method["scale"]), fit])
-    return "## Methods\n\n" + table(["edit", "method", "W+ slots", "length multiplied by", "fit"], rows)
+            rows.append([attribute, method["label"], slots, number(method["scale"]), _origin(method)])
+    return "## Methods\n\n" + table(["edit", "method", "W+ slots", "length multiplied by", "learned from"], rows)
+
+
+def _origin(method: dict[str, Any]) -> str:
+    """Say in words what a method was learned from."""
+    if "r2_left_out" in method:
+        return f"{method['samples']} sampled faces; R² {method['r2_left_out']:.2f} on those left out"
+    if "identities" in method:
+        return " and ".join(method["identities"])
+    if "training" in method:
+        return f"{method['training'].get('identities', '?')} synthetic identities ({method['file']})"
+    return "the same identities" if method["label"].startswith("LINEAR") else "-"
 
 
 def _pictures(title: str, figures: dict[str, str]) -> str:

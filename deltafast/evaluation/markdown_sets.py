@@ -88,7 +88,9 @@ def _identity(tables: dict[str, Any], report: dict[str, Any]) -> str:
             row += [interval(figures["cosine_at_end"]), interval(figures["distance_at_end"])]
             rows.append([*row, interval(figures.get("ours_minus_this")), figures.get("ours_is", "-")])
         for method in entry["matched"]["left_out"]:
-            rows.append([attribute, "does not reach half as far", _label(report, attribute, method), *("-" * 4)])
+            rows.append(
+                [attribute, "does not reach three quarters as far", _label(report, attribute, method), *("-" * 4)]
+            )
     head = ["edit", "change (faces matched at α < 0 / > 0)", "method", "cosine", "distance"]
     lines.append(table([*head, "ours − this", "ours is"], rows))
     return "\n".join(lines)

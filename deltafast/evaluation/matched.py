@@ -3,7 +3,7 @@
 A method that does nothing keeps every identity, so costs are compared at matched change. For each face and each
 direction the amount is the smallest of the editors' reaches; each editor's costs there are found by linear
 interpolation along its alphas. A face's cost is the mean over its directions; faces are the bootstrap's unit. An editor
-that reaches less than half as far as the reference is left out, and named.
+that reaches less than three quarters as far as the reference is left out, and named.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ IDENTITY_COSINE = "identity_cosine"
 LEAK = "leak"
 ALONG = (0.25, 0.5, 0.75, 1.0)  # of the matched change: where identity is read along an edit sequence
 _LEAST_SHARE = 0.25  # of the measure's standard deviation over faces: the least change at which costs are compared
-_HALF = 0.5
+_LEAST_REACH = 0.75  # of the reference's mean reach
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def match_editors(curves: Mapping[str, EditCurves], reference: str) -> Matched:
     spread = {name: _spread(base.measure(name)[:, base.zero]) for name in MEASURES}
     least = _LEAST_SHARE * spread[target_name]
     reaches = {name: np.stack([reach(c, d) for d in (-1, 1)], axis=1) for name, c in curves.items()}  # [N, 2]
-    wanted = _HALF * _mean(reaches[reference])
+    wanted = _LEAST_REACH * _mean(reaches[reference])
     kept = [name for name in curves if name == reference or _mean(reaches[name]) >= wanted]
     levels = np.min([reaches[name] for name in kept], axis=0)  # [N, 2]; NaN stays NaN
     with np.errstate(invalid="ignore"):

@@ -137,7 +137,8 @@ class MethodBuilder:
         ]
         pair = self._pair(linear, reach)
         if pair is not None:
-            given.append((LINEAR_PAIR, _LABELS[LINEAR_PAIR], pair, value_range, {}))
+            two = self._sequences.identities[:2] if self._sequences is not None else []
+            given.append((LINEAR_PAIR, _LABELS[LINEAR_PAIR], pair, value_range, {"identities": two}))
         ridge = self._ridge(linear)
         if ridge is not None:
             given.append((LINEAR_RIDGE, _LABELS[LINEAR_RIDGE], ridge[0], None, ridge[1]))

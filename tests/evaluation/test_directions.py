@@ -83,3 +83,5 @@ def test_calibration_reaches_the_wanted_change_and_turns_a_direction_round(
     assert mean_change(drawn_reader, back, faces) == pytest.approx(change, rel=0.15)
     nothing = LinearEditor("yaw", linear.values, torch.zeros_like(linear.direction), linear.slots, linear.generator)
     assert calibrate(drawn_reader, nothing, change, faces)[1] == 1.0
+    for nowhere in (0.0, float("nan")):
+        assert calibrate(drawn_reader, linear, nowhere, faces)[1] == 1.0

@@ -79,9 +79,9 @@ def test_nothing_is_asked_for_beyond_the_rendered_frames() -> None:
 
 
 def test_a_stronger_editor_is_not_worse_for_being_stronger() -> None:
-    # the same path, twice as fast: at equal change the costs are equal
-    matched = match_editors({"ours": curves(20.0, 0.3, leak=0.04), "linear": curves(10.0, 0.15, leak=0.02)}, "ours")
-    assert np.mean(matched.level) == pytest.approx(10, rel=0.05)
+    # the same path, a quarter faster: at equal change the costs are equal
+    matched = match_editors({"ours": curves(20.0, 0.3, leak=0.04), "linear": curves(16.0, 0.24, leak=0.032)}, "ours")
+    assert np.mean(matched.level) == pytest.approx(16, rel=0.05)
     for name in (IDENTITY_DISTANCE, "mouth_width", LEAK):
         np.testing.assert_allclose(matched.costs["ours"][name], matched.costs["linear"][name], atol=1e-9)
     row = identity_table(matched, "ours")["linear"]
@@ -125,6 +125,11 @@ def test_an_editor_that_does_nothing_is_left_out() -> None:
     idle = match_editors({"ours": curves(0.0, 0.0)}, "ours")  # the reference itself: no face is matched
     assert idle.faces_each_way == (0, 0)
     assert identity_table(idle, "ours")["ours"]["distance_at_end"]["mean"] is None
+
+
+def test_an_editor_that_reaches_too_little_is_left_out() -> None:
+    assert match_editors({"ours": curves(20.0, 0.3), "linear": curves(14.0, 0.1)}, "ours").left_out == ("linear",)
+    assert match_editors({"ours": curves(20.0, 0.3), "linear": curves(15.5, 0.1)}, "ours").left_out == ()
 
 
 def test_groups_average_their_attributes() -> None:

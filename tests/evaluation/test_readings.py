@@ -11,7 +11,7 @@ from small_faces import DrawnMeter
 
 from deltafast.errors import InvalidInputError
 from deltafast.evaluation.readings import FaceReader, to_pixels
-from deltafast.faces.meter import FaceMeter
+from deltafast.faces.meter import Face, FaceMeter
 from deltafast.generators.base import Generator
 from deltafast.generators.load import save_generator
 from deltafast.generators.seeds import latents_from_seeds
@@ -51,6 +51,30 @@ def test_damaged_files_are_made_anew(drawn_reader: FaceReader, tiny_generator: G
     drawn_reader.thumbnails(latents, 16)
     assert drawn_reader.synthesised == 3
     np.testing.assert_array_equal(first.descriptors, second.descriptors)
+
+
+class Interrupted(DrawnMeter):
+    """Is interrupted at the third picture."""
+
+    seen = 0
+
+    def measure(self, image: np.ndarray) -> Face:
+        """Measure two, then stop as by Ctrl-C."""
+        self.seen += 1
+        if self.seen == 3:
+            raise KeyboardInterrupt
+        return super().measure(image)
+
+
+def test_an_interrupted_reading_goes_on_where_it_was(tiny_generator: Generator, tmp_path: Path) -> None:
+    latents = latents_from_seeds(tiny_generator, range(4))
+    with pytest.raises(KeyboardInterrupt):
+        FaceReader(tiny_generator, Interrupted(), tmp_path).read(latents)  # type: ignore[arg-type]
+    reader = FaceReader(tiny_generator, DrawnMeter(), tmp_path)  # type: ignore[arg-type]
+    readings = reader.read(latents)
+    assert reader.synthesised == 2
+    whole = FaceReader(tiny_generator, DrawnMeter(), tmp_path / "whole").read(latents)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(readings.descriptors, whole.descriptors)
 
 
 def test_features_need_a_network_and_processes_a_source(tiny_generator: Generator, tmp_path: Path) -> None:
