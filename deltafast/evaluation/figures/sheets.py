@@ -44,15 +44,15 @@ def edit_sheet(
         labels = [_value(reference.values[k], reference.unit) for k in shown]
         pictures = [[np.stack([_fit(read_image(frames[k])) for k in shown])] for frames in reference.frames]
         heads = ["female", "male"][: len(pictures)]
-        blocks.append(Block("synthetic heads: what it was learned from", heads, [labels], pictures))
+        blocks.append(Block(f"{attribute}: the synthetic heads", heads, [labels], pictures))
     rows, pictures = [], []
     for k, name in enumerate(names):
         for method in methods:
             edited = edited_latents(method.editor, latents[k : k + 1], ALPHAS)[0]  # [5, L, D]
             pictures.append([reader.thumbnails(edited, CELL)])
             rows.append(f"{name}: {method.label}" if method is methods[0] else method.label)
-    blocks.append(Block("edited faces", rows, [[f"α = {alpha:g}" for alpha in ALPHAS]], pictures))
-    write_jpeg(path, contact_sheet([attribute], blocks))
+    blocks.append(Block(f"{attribute}: edited faces", rows, [[f"α = {alpha:g}" for alpha in ALPHAS]], pictures))
+    write_jpeg(path, contact_sheet([""], blocks))
 
 
 def component_sheet(
