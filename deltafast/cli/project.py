@@ -13,7 +13,10 @@ def project(
     out: Annotated[Path, typer.Argument(help="Folder for latents, report and pictures")],
     generator: Annotated[str, typer.Option(help="Generator: a name or a checkpoint file")] = "mobilestylegan-ffhq",
     encoder: Annotated[Path | None, typer.Option(help="Encoder file; the bundled one by default")] = None,
-    steps: Annotated[int, typer.Option(min=0, help="Refinement steps; 0 leaves the encoder's answer")] = 30,
+    steps: Annotated[int, typer.Option(min=0, help="Refinement steps; 0 leaves the encoder's answer")] = 50,
+    prefer: Annotated[
+        str, typer.Option(help="fidelity to the picture, editability (stay near the W distribution), or balanced")
+    ] = "balanced",
     refine_only: Annotated[
         str | None, typer.Option(help="Of a sequence folder, refine these identities only (comma-separated)")
     ] = None,
@@ -30,7 +33,7 @@ def project(
     from deltafast.projection import ProjectionSettings, RefineConfig, load_encoder, project_images, project_sequences
 
     names = None if refine_only is None else tuple(name.strip() for name in refine_only.split(",") if name.strip())
-    settings = ProjectionSettings(RefineConfig(steps=steps), names, compile=compile_synthesis)
+    settings = ProjectionSettings(RefineConfig(steps=steps, prefer=prefer), names, compile=compile_synthesis)
     aligning = align_choice(align)
     loaded = load_generator(generator, device=device)
     chosen = load_encoder(encoder)
@@ -38,9 +41,12 @@ def project(
         latents = project_sequences(loaded, source, out, settings, encoder=chosen)
         typer.echo(f"{len(latents.identities)} identities -> {out / 'latents.safetensors'}")
         return
-    failures = project_images(loaded, source, out, settings, align=aligning, encoder=chosen)
-    for path, reason in failures.items():
+    result = project_images(loaded, source, out, settings, align=aligning, encoder=chosen)
+    for name, warnings in result.warnings.items():
+        for warning in warnings:
+            typer.echo(f"warning: {name}: {warning}", err=True)
+    for path, reason in result.failures.items():
         typer.echo(f"skipped {path}: {reason}", err=True)
-    typer.echo(f"latents are in {out}")
-    if failures:
-        raise DeltafastError(f"{len(failures)} of the images could not be projected; the rest is done")
+    typer.echo(f"latents are in {out}, how well they fit in {out / 'report.json'}")
+    if result.failures:
+        raise DeltafastError(f"{len(result.failures)} of the images could not be projected; the rest is done")

@@ -1,12 +1,16 @@
 """Projection of images into a generator's W+ space: encoder first, refinement from its start."""
 
 from deltafast.projection.encoder import Encoder, load_encoder
+from deltafast.projection.images import ProjectedImages, project_images
 from deltafast.projection.latents import project_faces
-from deltafast.projection.project import ProjectionSettings, encode_images, project_images, project_sequences
-from deltafast.projection.refine import RefineConfig, RefineResult, refine
+from deltafast.projection.projector import ProjectionSettings, encode_images
+from deltafast.projection.refine import PREFERENCES, RefineConfig, RefineResult, refine
+from deltafast.projection.sequences import project_sequences
 
 __all__ = [
+    "PREFERENCES",
     "Encoder",
+    "ProjectedImages",
     "ProjectionSettings",
     "RefineConfig",
     "RefineResult",

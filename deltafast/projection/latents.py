@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deltafast.generators.base import Generator
 from deltafast.projection.encoder import Encoder, load_encoder
-from deltafast.projection.project import ProjectionSettings, _Projector, encode_images
+from deltafast.projection.projector import PHOTO_SIZE, ProjectionSettings, Projector, encode_images
 from deltafast.projection.refine import RefineConfig
 
 __all__ = ["project_faces"]
@@ -27,10 +27,10 @@ def project_faces(generator: Generator, images: Tensor, *, steps: int = 0, encod
     if steps == 0 or len(images) == 0:
         return encode_images(generator, images, encoder=encoder).clone()  # an ordinary tensor, not an inference one
     with torch.inference_mode(False), torch.enable_grad():
-        projector = _Projector(generator, encoder, ProjectionSettings(RefineConfig(steps=steps)))
+        projector = Projector(generator, encoder, ProjectionSettings(RefineConfig(steps=steps)), PHOTO_SIZE)
         size = (projector.size, projector.size)
         targets = F.interpolate(images.detach().clone(), size, mode="bicubic", antialias=True).clamp(-1, 1)
-        return projector.refine(targets, projector.encode(targets), shared_base=False, state=None).ws.detach()
+        return projector.refine(targets, projector.encode(targets), shared_base=False).ws.detach()
 
 
 @functools.lru_cache(maxsize=1)

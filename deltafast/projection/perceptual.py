@@ -1,17 +1,22 @@
-"""How different two aligned faces look: a distance on the features of the encoder's backbone, and on pixels."""
+"""How different two aligned faces look: on a network's features, on pixels, and in their landmarks."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltafast.projection.backbone import MobileNetV2Features, normalise_images
+from deltafast.projection.landmarks import FaceLandmarks, landmark_distance
 
-__all__ = ["FaceDistance", "face_window"]
+__all__ = ["FaceDescription", "FaceDistance", "face_crop", "face_window"]
 
 _LAYERS = (3, 6, 13)  # 24, 32 and 96 channels at 1/4, 1/8 and 1/16 of the image
+_WHOLE = 256  # pixels: what lies around the face is compared at this size at most
 _PIXEL_SIZES = (128, 32)
+_CROP = (0.22, 0.28, 0.56)  # left, top and side of the face within the image, as shares of the image's side
 
 
 def face_window(size: int, device: torch.device | None = None) -> Tensor:
@@ -22,35 +27,73 @@ def face_window(size: int, device: torch.device | None = None) -> Tensor:
     return 0.1 + 0.9 * torch.sigmoid((1.15 - radius) * 10)
 
 
-class FaceDistance(nn.Module):
-    """Perceptual and multi-scale pixel distance of images to fixed targets, weighted towards the face.
+def face_crop(images: Tensor) -> Tensor:
+    """Return the square from brows to chin of FFHQ-aligned images `[N, 3, R, R]`: `[N, 3, S, S]`, S about 0.56 R."""
+    size = images.shape[-1]
+    left, top, side = (round(share * size) for share in _CROP)
+    return images[:, :, top : top + side, left : left + side]
 
-    Features are compared as in LPIPS (Zhang et al. 2018, arXiv 1801.03924): every position's channel vector scaled
-    to unit length, squared differences, mean over positions; here without learned channel weights, which is why it
-    is not called LPIPS. `backbone` stays frozen.
+
+@dataclass(frozen=True)
+class FaceDescription:
+    """What is compared of N images: for the whole and for the face, unit-length features and reduced images; points."""
+
+    views: tuple[list[Tensor], ...]  # each [N, C, h, w]
+    points: Tensor | None  # [N, 478, 2]
+
+
+class FaceDistance(nn.Module):
+    """Perceptual, pixel and landmark distances of images to fixed targets.
+
+    Two views are compared, with equal weight: the whole image at up to 256 pixels, weighted towards the face, and the
+    face alone in full resolution, where a likeness is decided. Features are compared as in LPIPS (Zhang et al. 2018,
+    arXiv 1801.03924): every position's channel vector scaled to unit length, squared differences, mean over
+    positions; here without learned channel weights, which is why it is not called LPIPS. `backbone` and `landmarks`
+    stay frozen; without `landmarks` that distance is left out.
     """
 
-    def __init__(self, backbone: MobileNetV2Features, pixel_weight: float = 1.0) -> None:
+    def __init__(self, backbone: MobileNetV2Features, landmarks: FaceLandmarks | None = None) -> None:
         super().__init__()
         self.backbone = backbone.eval().requires_grad_(False)
         self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
-        self.pixel_weight = pixel_weight
+        self.landmarks = landmarks
 
-    def describe(self, images: Tensor) -> list[Tensor]:
-        """What is compared: unit-length feature maps and reduced images of `[N, 3, R, R]` in [-1, 1]."""
+    def describe(self, images: Tensor) -> FaceDescription:
+        """Describe `images` `[N, 3, R, R]` in [-1, 1], R at least 32, for comparison."""
+        whole = images
+        if images.shape[-1] > _WHOLE:
+            whole = F.interpolate(images, (_WHOLE, _WHOLE), mode="area")
+        views = (self._view(whole), self._view(face_crop(images)))
+        return FaceDescription(views, None if self.landmarks is None else self.landmarks(images))
+
+    def _view(self, images: Tensor) -> list[Tensor]:
         x = normalise_images(images).contiguous(memory_format=torch.channels_last)  # [N, 3, R, R]
         features = self.backbone(x, _LAYERS)
         unit = [f * torch.rsqrt(f.square().sum(1, keepdim=True) + 1e-8) for f in features]
         return unit + [F.adaptive_avg_pool2d(images, size) for size in _PIXEL_SIZES]
 
-    def forward(self, images: Tensor, targets: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return (perceptual `[N]`, pixel `[N]`) of `images` `[N, 3, R, R]` against `describe(...)` of the targets."""
+    def forward(self, images: Tensor, targets: FaceDescription) -> dict[str, Tensor]:
+        """Compare `images` `[N, 3, R, R]` with `describe(...)` of N targets: name of the distance to `[N]`.
+
+        "perceptual" and "pixel" (mean square over colour channels and sizes); with landmarks also "landmark", in
+        units of the inter-ocular distance.
+        """
         described = self.describe(images)
-        terms = []
-        for ours, theirs in zip(described, targets, strict=True):
-            window = face_window(ours.shape[-1], ours.device)  # [h, w]
-            difference = (ours - theirs).square().sum(1)  # [N, h, w]
-            terms.append((difference * window).sum((1, 2)) / window.sum())
-        perceptual = torch.stack(terms[: len(_LAYERS)]).mean(0)  # [N]
-        pixel = torch.stack(terms[len(_LAYERS) :]).mean(0) / 3  # [N], mean over the colour channels
-        return perceptual, self.pixel_weight * pixel
+        perceptual, pixel = [], []
+        for number, (ours, theirs) in enumerate(zip(described.views, targets.views, strict=True)):
+            terms = [_difference(a, b, windowed=number == 0) for a, b in zip(ours, theirs, strict=True)]
+            perceptual.append(torch.stack(terms[: len(_LAYERS)]).mean(0))  # [N]
+            pixel.append(torch.stack(terms[len(_LAYERS) :]).mean(0) / 3)  # [N]
+        result = {"perceptual": torch.stack(perceptual).mean(0), "pixel": torch.stack(pixel).mean(0)}
+        if described.points is not None and targets.points is not None:
+            result["landmark"] = landmark_distance(described.points, targets.points)
+        return result
+
+
+def _difference(ours: Tensor, theirs: Tensor, *, windowed: bool) -> Tensor:
+    """Squared difference of `[N, C, h, w]`, summed over channels, mean over positions: `[N]`."""
+    difference = (ours - theirs).square().sum(1)  # [N, h, w]
+    if not windowed:
+        return difference.mean((1, 2))
+    window = face_window(ours.shape[-1], ours.device)  # [h, w]
+    return (difference * window).sum((1, 2)) / window.sum()

@@ -1,8 +1,11 @@
-"""Refinement of projected latents in W+, starting at the encoder's answer and staying near it.
+"""Refinement of projected latents in W+, starting at the encoder's answer and staying near the W distribution.
 
 A group of frames of one identity is refined together: what is wrong with all of them is mended once, in a shared
 base, and only what is left goes into the frames' own offsets, which are held more tightly. So the differences
 between frames, from which the edits are learned, keep the meaning that the encoder gave them.
+
+The search runs in whitened coordinates of W (`WStatistics`): a step along a direction is as long as W is wide there,
+and the pull towards the start is a Mahalanobis distance, so latents stay where the generator was trained.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,32 +25,65 @@ from deltafast.errors import InvalidInputError, ResumeError
 from deltafast.files import atomic_write
 from deltafast.generators.base import Generator
 from deltafast.projection.perceptual import FaceDistance
+from deltafast.projection.w_statistics import WStatistics
 
-__all__ = ["RefineConfig", "RefineResult", "refine"]
+__all__ = ["PREFERENCES", "RefineConfig", "RefineResult", "refine"]
+
+PREFERENCES = {"fidelity": 0.1, "balanced": 1.0, "editability": 10.0}
+"""How strongly a preference pulls refined latents towards the start, as a multiple of the configured weights."""
 
 _CHECKPOINT_EVERY = 5
 
 
 @dataclass(frozen=True)
 class RefineConfig:
-    """Settings of the refinement; lengths in W+ are in units of the latents' standard deviation `scale`."""
+    """Settings of the refinement; lengths in W+ are in units of the W codes' standard deviations.
 
-    steps: int = 30
+    - `steps`: at most so many; `patience`: stop when the loss has not fallen by `min_improvement` (a share of it)
+      for so many steps.
+    - `lr`: length of a step along each direction at the peak of the schedule.
+    - `pixel_weight`, `landmark_weight`: beside the perceptual distance, whose weight is 1.
+    - `base_weight`, `offset_weight`: pull towards the start, of an image's latent (of an identity's shared base) and
+      of the single frames' offsets; `prefer` multiplies both: "fidelity" follows the picture further, "editability"
+      stays closer to the W distribution, where edits act as they do on sampled faces.
+
+    Raises `InvalidInputError` for values out of range.
+    """
+
+    steps: int = 50
     lr: float = 0.08
     pixel_weight: float = 0.5
-    base_weight: float = 0.0005
-    offset_weight: float = 0.002
+    landmark_weight: float = 1.0
+    base_weight: float = 0.05
+    offset_weight: float = 0.2
+    patience: int = 10
+    min_improvement: float = 0.002
+    prefer: str = "balanced"
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or self.patience < 1:
+            raise InvalidInputError(
+                f"steps must be at least 0 and patience at least 1, got {self.steps} and {self.patience}"
+            )
+        for name in ("lr", "pixel_weight", "landmark_weight", "base_weight", "offset_weight", "min_improvement"):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < 0:
+                raise InvalidInputError(f"{name} must be a finite number that is not negative, got {value!r}")
+        if self.prefer not in PREFERENCES:
+            raise InvalidInputError(f"prefer must be one of {', '.join(PREFERENCES)}; got {self.prefer!r}")
 
 
 @dataclass
 class RefineResult:
-    """Refined latents `ws` `[N, num_ws, w_dim]` and, per frame, the distances at the start and at the end."""
+    """Refined latents `ws` `[N, num_ws, w_dim]`; `start` and `end`: each distance before and after, name to `[N]`.
+
+    `steps` is how many were taken.
+    """
 
     ws: Tensor
-    perceptual_start: Tensor  # [N]
-    perceptual_end: Tensor  # [N]
-    pixel_start: Tensor  # [N]
-    pixel_end: Tensor  # [N]
+    start: dict[str, Tensor]
+    end: dict[str, Tensor]
+    steps: int
 
 
 def refine(
@@ -56,7 +93,7 @@ def refine(
     start: Tensor,
     config: RefineConfig,
     *,
-    scale: float,
+    statistics: WStatistics,
     shared_base: bool,
     batch_size: int = 1,
     synthesise: Callable[[Tensor], Tensor] | None = None,
@@ -71,6 +108,19 @@ def refine(
     optimiser's state every few steps, an interrupted call goes on where it was and ends with the same result.
     Raises `InvalidInputError` for wrong shapes or NaN.
     """
+    _check(generator, targets, start)
+    run = _Refinement(
+        generator, distance, targets, start, config, statistics, shared_base, batch_size, synthesise, state
+    )
+    while not run.finished():
+        step = run.step
+        run.advance()
+        if on_step is not None:
+            on_step(step)
+    return run.result()
+
+
+def _check(generator: Generator, targets: Tensor, start: Tensor) -> None:
     if start.ndim != 3 or tuple(start.shape[1:]) != (generator.num_ws, generator.w_dim):
         raise InvalidInputError(f"start must be [N, {generator.num_ws}, {generator.w_dim}], got {tuple(start.shape)}")
     if targets.ndim != 4 or len(targets) != len(start) or generator.img_resolution % targets.shape[-1]:
@@ -80,77 +130,136 @@ def refine(
         )
     if not (bool(torch.isfinite(start).all()) and bool(torch.isfinite(targets).all())):
         raise InvalidInputError("start and targets must be finite")
-    render: Callable[[Tensor], Tensor] = synthesise or generator.synthesis
-    factor = generator.img_resolution // targets.shape[-1]
-    base = torch.zeros_like(start[:1] if shared_base else start).requires_grad_(True)  # [1 or N, L, D]
-    offsets = torch.zeros_like(start).requires_grad_(shared_base)  # [N, L, D]
-    optimiser = torch.optim.Adam([base, offsets] if shared_base else [base], config.lr, betas=(0.9, 0.95))
-    with torch.no_grad():
-        described = [distance.describe(targets[i : i + batch_size]) for i in range(0, len(targets), batch_size)]
-    first, history = _restore(state, base, offsets, optimiser)
-    for step in range(first, config.steps + 1):  # the last round only measures
-        last = step == config.steps
-        ramp = min(1.0, (step + 1) / 5) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
-        for group in optimiser.param_groups:
-            group["lr"] = config.lr * ramp * scale
-        optimiser.zero_grad()
-        measured = []
-        for number, index in enumerate(range(0, len(start), batch_size)):
-            rows = slice(index, index + batch_size)
-            with torch.set_grad_enabled(not last):
-                ws = start[rows] + (base if shared_base else base[rows]) + offsets[rows]  # [B, L, D]
-                image = F.avg_pool2d(render(ws).float(), factor)  # [B, 3, R, R]
-                perceptual, pixel = distance(image, described[number])  # [B], [B]
-                if not last:
-                    loss = (perceptual + config.pixel_weight * pixel).sum() / len(start)
-                    loss.backward()
-            measured.append(torch.stack([perceptual.detach(), pixel.detach()]))
-        if not last:
-            # mean square over W+, times slots: the pull does not depend on how many slots there are
-            pull = config.base_weight * base.square().mean((1, 2)).mean() * 100 / scale**2
-            if shared_base:
-                pull = pull + config.offset_weight * offsets.square().mean((1, 2)).mean() * 100 / scale**2
-            pull.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-        if step in (0, config.steps):
-            history.append(torch.cat(measured, 1))
-        if on_step is not None:
-            on_step(step)
-        if state is not None and not last and (step + 1) % _CHECKPOINT_EVERY == 0:
-            _save_state(state, step + 1, base, offsets, optimiser, history)
-    with torch.no_grad():
-        refined = (start + base + offsets).detach()
-    begin, end = history[0], history[-1]
-    return RefineResult(refined, begin[0], end[0], begin[1], end[1])
 
 
-def _restore(
-    state: Path | None, base: Tensor, offsets: Tensor, optimiser: torch.optim.Optimizer
-) -> tuple[int, list[Tensor]]:
-    if state is None or not state.exists():
-        return 0, []
-    try:
-        saved = torch.load(state, weights_only=True, map_location=base.device)
+class _Refinement:
+    """The state of one refinement: whitened base and offsets, optimiser, and the losses so far."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        distance: FaceDistance,
+        targets: Tensor,
+        start: Tensor,
+        config: RefineConfig,
+        statistics: WStatistics,
+        shared_base: bool,
+        batch_size: int,
+        synthesise: Callable[[Tensor], Tensor] | None,
+        state: Path | None,
+    ) -> None:
+        self.render: Callable[[Tensor], Tensor] = synthesise or generator.synthesis
+        self.factor = generator.img_resolution // targets.shape[-1]
+        self.distance = distance
+        self.start = start
+        self.config = config
+        self.statistics = statistics
+        self.shared = shared_base
+        self.state = state
+        self.base = torch.zeros_like(start[:1] if shared_base else start).requires_grad_(True)  # [1 or N, L, D]
+        self.offsets = torch.zeros_like(start).requires_grad_(shared_base)  # [N, L, D]
+        variables = [self.base, self.offsets] if shared_base else [self.base]
+        self.optimiser = torch.optim.Adam(variables, config.lr, betas=(0.9, 0.95))
+        self.batches = [slice(i, i + batch_size) for i in range(0, len(start), batch_size)]
         with torch.no_grad():
-            base.copy_(saved["base"])
-            offsets.copy_(saved["offsets"])
-        optimiser.load_state_dict(saved["optimiser"])
-    except (RuntimeError, LookupError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise ResumeError(f"{state} is damaged or of another run ({error}); delete it to begin anew") from error
-    return int(saved["step"]), list(saved["history"])
+            self.described = [distance.describe(targets[rows]) for rows in self.batches]
+        self.losses: list[float] = []  # one for each step taken
+        self.first: dict[str, Tensor] = {}  # the distances at the start
+        self._restore()
+
+    @property
+    def step(self) -> int:
+        """Number of the next step."""
+        return len(self.losses)
+
+    def finished(self) -> bool:
+        patience = self.config.patience
+        if self.step >= self.config.steps:
+            return True
+        if self.step <= patience:
+            return False
+        best = min(self.losses[:-patience])
+        return min(self.losses[-patience:]) > best * (1 - self.config.min_improvement)
+
+    def advance(self) -> None:
+        """Take one step and, every few, save the state."""
+        config = self.config
+        ramp = min(1.0, (self.step + 1) / 5) * 0.5 * (1 + math.cos(math.pi * self.step / config.steps))
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.lr * ramp
+        self.optimiser.zero_grad()
+        total = 0.0
+        measured = []
+        for rows, described in zip(self.batches, self.described, strict=True):
+            terms = self.distance(self._image(self._latents(rows)), described)
+            loss = self._weighted(terms).sum() / len(self.start)
+            loss.backward()
+            total += float(loss.detach())
+            measured.append({name: value.detach() for name, value in terms.items()})
+        pull = PREFERENCES[config.prefer]
+        penalty = config.base_weight * pull * self.base.square().mean((1, 2)).mean()
+        if self.shared:
+            penalty = penalty + config.offset_weight * pull * self.offsets.square().mean((1, 2)).mean()
+        penalty.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        if not self.losses:
+            self.first = _joined(measured)
+        self.losses.append(total + float(penalty.detach()))
+        if self.state is not None and self.step % _CHECKPOINT_EVERY == 0:
+            self._save(self.state)
+
+    def result(self) -> RefineResult:
+        """Measure what has been reached."""
+        with torch.no_grad():
+            end = _joined(
+                [
+                    self.distance(self._image(self._latents(rows)), described)
+                    for rows, described in zip(self.batches, self.described, strict=True)
+                ]
+            )
+            ws = self._latents(slice(None)).detach()
+        return RefineResult(ws, self.first or end, end, self.step)
+
+    def _latents(self, rows: slice) -> Tensor:
+        coordinates = (self.base if self.shared else self.base[rows]) + self.offsets[rows]  # [B, L, D]
+        return self.start[rows] + self.statistics.unwhiten(coordinates)
+
+    def _image(self, ws: Tensor) -> Tensor:
+        return F.avg_pool2d(self.render(ws).float(), self.factor)  # [B, 3, R, R]
+
+    def _weighted(self, terms: dict[str, Tensor]) -> Tensor:
+        weights = {"pixel": self.config.pixel_weight, "landmark": self.config.landmark_weight}
+        return torch.stack([weights.get(name, 1.0) * value for name, value in terms.items()]).sum(0)  # [B]
+
+    def _restore(self) -> None:
+        if self.state is None or not self.state.exists():
+            return
+        try:
+            saved: dict[str, Any] = torch.load(self.state, weights_only=True, map_location=self.base.device)
+            with torch.no_grad():
+                self.base.copy_(saved["base"])
+                self.offsets.copy_(saved["offsets"])
+            self.optimiser.load_state_dict(saved["optimiser"])
+            self.first = dict(saved["first"])
+            self.losses = [float(loss) for loss in saved["losses"]]
+        except (RuntimeError, LookupError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
+            raise ResumeError(
+                f"{self.state} is damaged or of another run ({error}); delete it to begin anew"
+            ) from error
+
+    def _save(self, path: Path) -> None:
+        with atomic_write(path) as temporary:
+            torch.save(
+                {
+                    "base": self.base.detach(),
+                    "offsets": self.offsets.detach(),
+                    "optimiser": self.optimiser.state_dict(),
+                    "first": self.first,
+                    "losses": self.losses,
+                },
+                temporary,
+            )
 
 
-def _save_state(
-    state: Path, step: int, base: Tensor, offsets: Tensor, optimiser: torch.optim.Optimizer, history: list[Tensor]
-) -> None:
-    with atomic_write(state) as temporary:
-        torch.save(
-            {
-                "step": step,
-                "base": base.detach(),
-                "offsets": offsets.detach(),
-                "optimiser": optimiser.state_dict(),
-                "history": history,
-            },
-            temporary,
-        )
+def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]} if parts else {}

@@ -24,7 +24,7 @@ from deltafast.projection.photos import read_face
 from deltafast.projection.sampling import slot_groups
 from deltafast.sequence_latents import load_latents
 
-SETTINGS = ProjectionSettings(RefineConfig(steps=6), compile=False)
+SETTINGS = ProjectionSettings(RefineConfig(steps=6, landmark_weight=0.0), compile=False)
 
 
 @pytest.fixture(scope="module")
@@ -120,11 +120,17 @@ def test_bad_images_are_reported_and_the_rest_is_done(
     write_png(folder / "wide.png", np.zeros((64, 80, 3), np.uint8))
     write_png(folder / "dot.png", np.zeros((1, 1, 3), np.uint8))
     (folder / "torn.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a picture")
-    failures = project_images(tiny_generator, folder, tmp_path / "out", SETTINGS, encoder=encoder, align=False)
+    result = project_images(tiny_generator, folder, tmp_path / "out", SETTINGS, encoder=encoder, align=False)
+    failures = result.failures
     assert sorted(Path(name).name for name in failures) == ["dot.png", "torn.jpg", "wide.png"]
     assert "square" in failures[str(folder / "wide.png")]
     ws = load_file(tmp_path / "out" / "a.safetensors")["ws"]
     assert ws.shape == (1, tiny_generator.num_ws, tiny_generator.w_dim)
+    report = read_json(tmp_path / "out" / "report.json")
+    assert list(report) == ["a"]
+    assert report["a"]["distances"]["perceptual"]["end"] < report["a"]["distances"]["perceptual"]["start"]
+    assert report["a"]["steps"] == 6
+    assert result.warnings["a"], "noise is no face, and the report says so"
     with pytest.raises(ImageError, match="square"):
         read_face(folder / "dot.png")
 
@@ -137,7 +143,7 @@ def test_photos_are_aligned_and_keep_where_their_faces_lie(
     write_png(tmp_path / "photos" / "wide.png", photo)
     write_png(tmp_path / "photos" / "meadow.png", np.full((90, 90, 3), 120, np.uint8))
     settings = ProjectionSettings(RefineConfig(steps=0))
-    failures = project_images(tiny_generator, tmp_path / "photos", tmp_path / "out", settings, encoder=encoder)
+    failures = project_images(tiny_generator, tmp_path / "photos", tmp_path / "out", settings, encoder=encoder).failures
     assert [Path(name).name for name in failures] == ["meadow.png"]
     assert "no face was found" in failures[str(tmp_path / "photos" / "meadow.png")]
     (face,) = FaceAligner().align(photo, size=64)
@@ -148,7 +154,8 @@ def test_photos_are_aligned_and_keep_where_their_faces_lie(
     )
     torch.testing.assert_close(load_file(tmp_path / "out" / "wide.safetensors")["ws"], expected)
     write_png(tmp_path / "aligned.png", face.image)
-    assert not project_images(tiny_generator, tmp_path / "aligned.png", tmp_path / "out2", settings, encoder=encoder)
+    result = project_images(tiny_generator, tmp_path / "aligned.png", tmp_path / "out2", settings, encoder=encoder)
+    assert not result.failures
     assert not (tmp_path / "out2" / "aligned-alignment.json").exists(), "it was taken as it is"
     with pytest.raises(ResumeError, match="align"):
         project_images(

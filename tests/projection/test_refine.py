@@ -11,7 +11,8 @@ from deltafast.errors import InvalidInputError
 from deltafast.generators.base import Generator
 from deltafast.projection.backbone import MobileNetV2Features
 from deltafast.projection.perceptual import FaceDistance, face_window
-from deltafast.projection.refine import RefineConfig, RefineResult, refine
+from deltafast.projection.refine import PREFERENCES, RefineConfig, RefineResult, refine
+from deltafast.projection.w_statistics import WStatistics
 
 
 class _StopError(Exception):
@@ -41,12 +42,18 @@ def _run(
     generator: Generator,
     distance: FaceDistance,
     problem: tuple[torch.Tensor, torch.Tensor, float],
+    config: RefineConfig | None = None,
     **options: object,
 ) -> RefineResult:
-    targets, start, scale = problem
+    targets, start, _ = problem
     settings: dict[str, object] = {"shared_base": True, "batch_size": 2} | options
-    config = RefineConfig(steps=12)
-    return refine(generator, distance, targets, start, config, scale=scale, **settings)  # type: ignore[arg-type]
+    statistics = WStatistics.of(generator, 256)
+    config = config or RefineConfig(steps=12)
+    return refine(generator, distance, targets, start, config, statistics=statistics, **settings)  # type: ignore[arg-type]
+
+
+def _loss(distances: dict[str, torch.Tensor]) -> float:
+    return float((distances["perceptual"] + 0.5 * distances["pixel"]).mean())
 
 
 @pytest.mark.parametrize("shared_base", [True, False])
@@ -57,10 +64,48 @@ def test_refined_images_are_closer_to_their_targets(
     shared_base: bool,
 ) -> None:
     result = _run(tiny_generator, distance, problem, shared_base=shared_base)
-    start = result.perceptual_start + 0.5 * result.pixel_start
-    end = result.perceptual_end + 0.5 * result.pixel_end
-    assert float(end.mean()) < 0.9 * float(start.mean())
+    assert _loss(result.end) < 0.9 * _loss(result.start)
+    assert result.steps == 12
     assert torch.isfinite(result.ws).all()
+
+
+def test_editability_stays_closer_to_the_start_and_fidelity_closer_to_the_picture(
+    tiny_generator: Generator, distance: FaceDistance, problem: tuple[torch.Tensor, torch.Tensor, float]
+) -> None:
+    statistics = WStatistics.of(tiny_generator, 256)
+    moved, lost = [], []
+    for prefer in ("editability", "balanced", "fidelity"):
+        config = RefineConfig(steps=12, base_weight=20.0, offset_weight=20.0, prefer=prefer)
+        result = _run(tiny_generator, distance, problem, config)
+        moved.append(float(statistics.whiten(result.ws - problem[1]).square().mean()))
+        lost.append(_loss(result.end))
+    assert moved[0] < moved[1] < moved[2]
+    assert lost[0] > lost[2]
+    assert PREFERENCES["editability"] > PREFERENCES["balanced"] > PREFERENCES["fidelity"]
+
+
+def test_a_refinement_that_no_longer_improves_stops(
+    tiny_generator: Generator, distance: FaceDistance, problem: tuple[torch.Tensor, torch.Tensor, float]
+) -> None:
+    config = RefineConfig(steps=40, patience=4, min_improvement=0.5)  # a loss that must halve every four steps
+    assert 5 <= _run(tiny_generator, distance, problem, config).steps < 40
+
+
+def test_no_steps_leave_the_start_as_it_is(
+    tiny_generator: Generator, distance: FaceDistance, problem: tuple[torch.Tensor, torch.Tensor, float]
+) -> None:
+    result = _run(tiny_generator, distance, problem, RefineConfig(steps=0))
+    assert torch.equal(result.ws, problem[1])
+    assert result.steps == 0
+    assert torch.equal(result.start["pixel"], result.end["pixel"])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"steps": -1}, {"patience": 0}, {"lr": float("nan")}, {"base_weight": -1.0}, {"prefer": "beauty"}]
+)
+def test_settings_out_of_range_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(InvalidInputError):
+        RefineConfig(**wrong)  # type: ignore[arg-type]
 
 
 def test_an_interrupted_refinement_ends_with_the_same_bits(
@@ -81,7 +126,9 @@ def test_an_interrupted_refinement_ends_with_the_same_bits(
     resumed = _run(tiny_generator, distance, problem, state=tmp_path / "state.pt", on_step=seen.append)
     assert seen[0] == 5, "the second run starts at the last saved step"
     assert torch.equal(whole.ws, resumed.ws)
-    assert torch.equal(whole.perceptual_end, resumed.perceptual_end)
+    assert torch.equal(whole.end["perceptual"], resumed.end["perceptual"])
+    assert torch.equal(whole.start["perceptual"], resumed.start["perceptual"])
+    assert whole.steps == resumed.steps == 12
 
 
 def test_frames_without_a_shared_base_do_not_influence_each_other(

@@ -1,0 +1,125 @@
+"""What every projection needs: generator, encoder, refinement and measurement, set up once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from deltafast.generators.base import Generator
+from deltafast.projection.encoder import Encoder, load_encoder
+from deltafast.projection.fit import FitMeter, FitReport
+from deltafast.projection.landmarks import load_face_landmarks
+from deltafast.projection.perceptual import FaceDistance
+from deltafast.projection.refine import RefineConfig, RefineResult, refine
+from deltafast.projection.report import to_uint8
+from deltafast.projection.w_statistics import WStatistics
+
+__all__ = ["PHOTO_SIZE", "ProjectionSettings", "Projector", "encode_images", "settings_as_json"]
+
+PHOTO_SIZE = 512
+"""Pixels at which photos are compared with their reconstructions; what is finer is not looked at."""
+
+
+@dataclass(frozen=True)
+class ProjectionSettings:
+    """What `project_*` does: refinement steps (0: the encoder alone) and, for sequences, which identities get them.
+
+    `refined_identities` None means all; `compile` runs the synthesis through `torch.compile`.
+    """
+
+    refine: RefineConfig = field(default_factory=RefineConfig)
+    refined_identities: tuple[str, ...] | None = None
+    batch_size: int = 1
+    compile: bool = False
+
+
+@torch.inference_mode()
+def encode_images(
+    generator: Generator, images: Tensor, *, batch_size: int = 16, encoder: Encoder | None = None
+) -> Tensor:
+    """Encode aligned face images `[N, 3, H, W]` in [-1, 1] into W+ latents `[N, num_ws, w_dim]` of `generator`.
+
+    Uses the bundled encoder unless another is given. The images must be aligned as FFHQ's are. Raises `EncoderError`
+    when the encoder was trained for another latent space, `InvalidInputError` for wrong shapes or NaN.
+    """
+    encoder = encoder or load_encoder()
+    encoder.check_generator(generator)
+    encoder = encoder.to(generator.w_avg.device)
+    parts = [encoder.encode(images[i : i + batch_size].to(encoder.w_avg)) for i in range(0, len(images), batch_size)]
+    return torch.cat(parts) if parts else encoder.w_avg.new_empty(0, generator.num_ws, generator.w_dim)
+
+
+class Projector:
+    """Generator, encoder and distance, set up once for many projections of pictures of `size` pixels.
+
+    Raises `EncoderError` when the encoder was trained for another latent space, `DownloadError` when the landmark
+    network is wanted and cannot be fetched.
+    """
+
+    def __init__(self, generator: Generator, encoder: Encoder, settings: ProjectionSettings, size: int) -> None:
+        encoder.check_generator(generator)
+        self.generator = generator
+        self.settings = settings
+        self.size = min(size, generator.img_resolution)
+        self.encoder = encoder.to(generator.w_avg.device)
+        self.statistics = WStatistics.of(generator)
+        self.synthesise: Callable[[Tensor], Tensor] = generator.compiled() if settings.compile else generator.synthesis
+        self._distance: FaceDistance | None = None
+        self._fit = FitMeter()
+
+    @property
+    def distance(self) -> FaceDistance:
+        """What the refinement makes small; the landmark network is loaded with the first use."""
+        if self._distance is None:
+            wanted = self.settings.refine.landmark_weight > 0
+            landmarks = load_face_landmarks().to(self.generator.w_avg.device) if wanted else None
+            self._distance = FaceDistance(self.encoder.backbone, landmarks)
+        return self._distance
+
+    def encode(self, targets: Tensor) -> Tensor:
+        """Encode `targets` `[N, 3, size, size]`; the result `[N, num_ws, w_dim]` can be refined."""
+        with torch.inference_mode():
+            ws = encode_images(self.generator, targets, encoder=self.encoder)
+        return ws.clone()  # an ordinary tensor, not one of inference mode
+
+    def refine(self, targets: Tensor, start: Tensor, *, shared_base: bool, state: Path | None = None) -> RefineResult:
+        """Refine `start` towards `targets`; see `deltafast.projection.refine`."""
+        return refine(
+            self.generator,
+            self.distance,
+            targets.to(start),
+            start,
+            self.settings.refine,
+            statistics=self.statistics,
+            shared_base=shared_base,
+            batch_size=self.settings.batch_size,
+            synthesise=self.synthesise,
+            state=state,
+        )
+
+    @torch.inference_mode()
+    def images(self, ws: Tensor) -> Tensor:
+        """Synthesise `ws` one by one, reduced to `[N, 3, size, size]` in [-1, 1]."""
+        size = (self.size, self.size)
+        parts = [F.interpolate(self.synthesise(w[None]).float(), size, mode="area") for w in ws]
+        return torch.cat(parts).clamp(-1, 1)
+
+    def measure(self, targets: Tensor, images: Tensor, ws: Tensor) -> list[FitReport]:
+        """Compare `targets` with `images`, both `[N, 3, size, size]`, the pictures of latents `ws`."""
+        distances = self.statistics.distance(ws).tolist()
+        pictures, pairs = to_uint8(targets), to_uint8(images)  # [N, size, size, 3]
+        return [self._fit.measure(a, b, d) for a, b, d in zip(pictures, pairs, distances, strict=True)]
+
+
+def settings_as_json(settings: ProjectionSettings) -> dict[str, Any]:
+    """Return the settings as JSON values, for the file by which a later call knows that it goes on."""
+    values = asdict(settings)
+    identities = values["refined_identities"]
+    values["refined_identities"] = None if identities is None else sorted(set(identities))
+    return values

@@ -1,0 +1,137 @@
+"""Projection of synthetic sequences into W+: `deltafast project SEQUENCES`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from deltafast.errors import InvalidInputError, ResumeError
+from deltafast.files import atomic_write, begin_or_resume, read_json, sha256_file, write_json
+from deltafast.generators.base import Generator
+from deltafast.progress import track
+from deltafast.projection.encoder import Encoder, load_encoder
+from deltafast.projection.photos import read_face
+from deltafast.projection.projector import ProjectionSettings, Projector, settings_as_json
+from deltafast.projection.report import write_projection_sheet
+from deltafast.sequence_latents import GeneratorId, SequenceLatents
+
+__all__ = ["project_sequences"]
+
+_RENDERED = 256  # pixels, the size of the renders; what is finer is not looked at
+_FRAME_FIELDS = {"file": str, "attribute": str, "identity": str, "index": int, "sha256": str}
+
+
+def project_sequences(
+    generator: Generator,
+    sequences: Path,
+    out: Path,
+    settings: ProjectionSettings | None = None,
+    *,
+    encoder: Encoder | None = None,
+) -> SequenceLatents:
+    """Project a folder written by `deltafast render` and return its latents; they are `out/latents.safetensors`.
+
+    Every identity is one unit of work: frames shown several times (the neutral face stands in every sequence) are
+    projected once; an interrupted call goes on with the unfinished identity at its last saved step. Beside the
+    latents are left, for the refined identities, `sheet-<identity>.png` (target, encoder, refined, error), and
+    `report.json` with the distances per frame. Raises `ResumeError` when `out` was begun with other settings.
+    """
+    settings = settings or ProjectionSettings()
+    manifest_path = sequences / "manifest.json"
+    attributes, identities, frames = _read_manifest(manifest_path)
+    projector = Projector(generator, encoder or load_encoder(), settings, _RENDERED)
+    source = sha256_file(manifest_path)
+    begin_or_resume(
+        out / "settings.json", {**settings_as_json(settings), "generator": generator.fingerprint, "sequences": source}
+    )
+    latents: dict[tuple[str, str], Tensor] = {}
+    report: dict[str, Any] = {}
+    for identity in track(identities, "projecting identities"):
+        own = [frame for frame in frames if frame["identity"] == identity]
+        unit = out / "identities" / f"{identity}.safetensors"
+        if not unit.exists():
+            _project_identity(projector, sequences, identity, own, out)
+        tensors = _load_unit(unit)
+        for attribute in attributes:
+            rows = sorted((f for f in own if f["attribute"] == attribute), key=lambda f: f["index"])
+            where = [int(tensors["row"][own.index(f)]) for f in rows]
+            latents[attribute, identity] = tensors["ws"][where]  # [n, num_ws, w_dim]
+        report[identity] = {
+            name: [round(float(v), 5) for v in tensors[name]] for name in sorted(tensors) if name not in ("ws", "row")
+        }
+    result = SequenceLatents(
+        attributes=attributes,
+        identities=identities,
+        latents=latents,
+        generator=GeneratorId.of(generator),
+        source=source,
+    )
+    write_json(out / "report.json", report)
+    result.save(out / "latents.safetensors")
+    return result
+
+
+def _load_unit(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ResumeError(f"{path} is damaged ({error}); delete it and run the same command again") from error
+
+
+def _read_manifest(path: Path) -> tuple[dict[str, list[float]], list[str], list[dict[str, Any]]]:
+    """Return (attribute to its frames' values, the identities' names, the frames) of a sequence folder's manifest."""
+    manifest = read_json(path)
+    try:
+        attributes = {str(name): [float(v) for v in spec["values"]] for name, spec in manifest["attributes"].items()}
+        identities = [str(identity["name"]) for identity in manifest["identities"]]
+        frames = [{name: kind(frame[name]) for name, kind in _FRAME_FIELDS.items()} for frame in manifest["frames"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidInputError(
+            f"{path} is no manifest of rendered sequences: {type(error).__name__} {error}"
+        ) from error
+    shown = {(f["attribute"], f["identity"], f["index"]) for f in frames}
+    for attribute, values in attributes.items():
+        for identity in identities:
+            if any((attribute, identity, index) not in shown for index in range(len(values))):
+                raise InvalidInputError(f"{path} lists no complete sequence {attribute!r} of {identity!r}")
+    return attributes, identities, frames
+
+
+def _project_identity(
+    projector: Projector, sequences: Path, identity: str, frames: list[dict[str, Any]], out: Path
+) -> None:
+    """Project the frames of one identity, each distinct picture once, and save latents and distances."""
+    settings = projector.settings
+    distinct: dict[str, int] = {}
+    rows, pictures = [], []
+    for frame in frames:
+        digest = str(frame["sha256"])
+        if digest not in distinct:
+            distinct[digest] = len(distinct)
+            pictures.append(read_face(sequences / frame["file"], projector.size))
+        rows.append(distinct[digest])
+    targets = torch.cat(pictures)  # [distinct, 3, size, size]
+    start = projector.encode(targets)
+    tensors = {"row": torch.tensor(rows)}
+    wanted = settings.refined_identities is None or identity in settings.refined_identities
+    if settings.refine.steps > 0 and wanted:
+        state = out / "identities" / f"{identity}.state.pt"
+        result = projector.refine(targets, start, shared_base=True, state=state)
+        tensors["ws"] = result.ws
+        for moment, distances in (("start", result.start), ("end", result.end)):
+            tensors |= {f"{name}_{moment}": value for name, value in distances.items()}
+        sheet = [targets, projector.images(start), projector.images(result.ws)]
+        write_projection_sheet(out / f"sheet-{identity}.png", *sheet)
+        tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
+        with atomic_write(out / "identities" / f"{identity}.safetensors") as temporary:
+            save_file(tensors, temporary)
+        state.unlink(missing_ok=True)
+    else:
+        tensors["ws"] = start.cpu().contiguous()
+        with atomic_write(out / "identities" / f"{identity}.safetensors") as temporary:
+            save_file(tensors, temporary)
