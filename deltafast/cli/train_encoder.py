@@ -12,7 +12,11 @@ def train_encoder(
     generator: Annotated[str, typer.Argument(help="Generator: a name or a checkpoint file")],
     out: Annotated[Path, typer.Argument(help="Working folder; the encoder becomes OUT/encoder.safetensors")],
     samples: Annotated[int, typer.Option(min=1024, help="Number of (latent, image) pairs to sample")] = 10_240,
-    epochs: Annotated[int, typer.Option(min=0, help="Passes over the pairs after the ridge regression")] = 3,
+    epochs: Annotated[int, typer.Option(min=0, help="Passes over the pairs after the ridge regression")] = 12,
+    image_steps: Annotated[int, typer.Option(min=0, help="Steps of the second stage, through the generator")] = 300,
+    heads: Annotated[
+        Path | None, typer.Option(help="Folder from `deltafast render`: pictures without latents for the second stage")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the training; the pairs have a fixed one")] = 0,
     device: Annotated[str | None, typer.Option(help="Device for sampling: cpu, cuda, cuda:1 ...")] = None,
     dtype: Annotated[str, typer.Option(help="Precision of the sampling: float32, float16 or bfloat16")] = "float32",
@@ -25,11 +29,13 @@ def train_encoder(
     from deltafast.projection.sampling import SampleConfig
     from deltafast.projection.train_encoder import EncoderTraining
     from deltafast.projection.train_encoder import train_encoder as run
+    from deltafast.projection.train_through_generator import ImageTraining
 
     dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
     if dtype not in dtypes:
         raise InvalidInputError(f"--dtype must be one of {', '.join(dtypes)}, got {dtype!r}")
     loaded = load_generator(generator, device=device, dtype=dtypes[dtype])
+    training = EncoderTraining(epochs=epochs, seed=seed, images=ImageTraining(steps=image_steps, seed=seed))
     pairs = SampleConfig(count=samples, resolution=min(256, loaded.img_resolution))
-    run(loaded, out, pairs, EncoderTraining(epochs=epochs, seed=seed))
+    run(loaded, out, pairs, training, heads=heads)
     typer.echo(f"encoder: {out / 'encoder.safetensors'}; held-out figures: {out / 'training.json'}")

@@ -193,7 +193,7 @@ class _Refinement:
         for rows, described in zip(self.batches, self.described, strict=True):
             terms = self.distance(self._image(self._latents(rows)), described)
             loss = self._weighted(terms).sum() / len(self.start)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
             measured.append({name: value.detach() for name, value in terms.items()})
         pull = PREFERENCES[config.prefer]

@@ -1,15 +1,16 @@
 """Training of the encoder on pairs sampled from a generator: `deltafast train-encoder`.
 
 The backbone starts from ImageNet, the head from ridge regression on its features (in closed form). Then the
-backbone's later layers and the head are trained together on randomly degraded images. Sampling goes on at the last
-finished shard, training at the last finished epoch.
+backbone's later layers and the head are trained together on randomly degraded images, first towards the codes, then
+through the generator (`train_through_generator`). Sampling goes on at the last finished shard, training at the last
+finished epoch, the second stage at its last saved step.
 """
 
 from __future__ import annotations
 
 import math
 import pickle
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from deltafast.projection.augmentation import degrade
 from deltafast.projection.backbone import load_imagenet_backbone, normalise_images
 from deltafast.projection.encoder import Encoder, EncoderConfig, pool_features
 from deltafast.projection.sampling import SampleConfig, read_pairs, sample_pairs, slot_groups
+from deltafast.projection.train_through_generator import ImageTraining, train_through_generator
 
 __all__ = ["EncoderTraining", "fit_ridge_head", "train_encoder"]
 
@@ -35,10 +37,11 @@ _FROZEN = 7  # layers 0..6 of the backbone keep their ImageNet weights
 class EncoderTraining:
     """Settings of a training run; the defaults are those of the bundled encoder.
 
-    `mixed_precision` runs the convolutions in bfloat16, which is faster where the processor has it.
+    `mixed_precision` runs the convolutions in bfloat16, which is faster where the processor has it; `images` is the
+    second stage.
     """
 
-    epochs: int = 3
+    epochs: int = 12
     batch: int = 32
     lr_head: float = 3e-4
     lr_backbone: float = 3e-4
@@ -49,13 +52,23 @@ class EncoderTraining:
     held_out_shards: int = 8
     seed: int = 0
     mixed_precision: bool = True
+    images: ImageTraining = field(default_factory=ImageTraining)
 
 
-def train_encoder(generator: Generator, folder: Path, samples: SampleConfig, training: EncoderTraining) -> Encoder:
+def train_encoder(
+    generator: Generator,
+    folder: Path,
+    samples: SampleConfig,
+    training: EncoderTraining,
+    *,
+    heads: Path | None = None,
+) -> Encoder:
     """Train an encoder for `generator`, working in `folder`, and return it; its file is `folder/encoder.safetensors`.
 
-    Interrupted at any moment, the same call goes on from the last finished shard or epoch. `folder/training.json`
-    records the held-out R² (share of the codes' variance explained, per slot group) after every epoch. Raises
+    `heads`: a folder of rendered faces (`deltafast render`), unpaired data of the second stage. Interrupted at any
+    moment, the same call goes on from the last finished shard, epoch or saved step. `folder/training.json` records
+    the held-out R² (share of the codes' variance explained, per slot group) after every epoch and after the second
+    stage, and that stage's image distances before and after. Raises
     `ResumeError` when the folder was begun with other settings, `InvalidInputError` when there are too few pairs.
     """
     held_out = training.held_out_shards * samples.shard
@@ -63,7 +76,9 @@ def train_encoder(generator: Generator, folder: Path, samples: SampleConfig, tra
         raise InvalidInputError(
             f"{samples.count} pairs are too few: {held_out} are held out, at least {2 * held_out} are needed"
         )
-    begin_or_resume(folder / "settings.json", {**asdict(training), "samples": asdict(samples)})
+    begin_or_resume(
+        folder / "settings.json", {**asdict(training), "samples": asdict(samples), "heads": heads is not None}
+    )
     shards = sample_pairs(generator, folder / "pairs", samples)
     torch.manual_seed(training.seed)
     encoder = _new_encoder(generator, training, shards)
@@ -75,7 +90,13 @@ def train_encoder(generator: Generator, folder: Path, samples: SampleConfig, tra
     while run.epoch < training.epochs:
         run.train_epoch()
         run.save(folder / "state.pt")
-    write_json(folder / "training.json", {"history": run.history, "settings": asdict(training)})
+    report: dict[str, Any] = {"history": run.history, "settings": asdict(training)}
+    if training.images.steps > 0:
+        report["images"] = train_through_generator(
+            generator, encoder, run.used, run.held_out, heads, training.images, state=folder / "images.state.pt"
+        )
+        report["held_out_r2"] = run.held_out_r2()
+    write_json(folder / "training.json", report)
     encoder.save(folder / "encoder.safetensors")
     return encoder.eval().requires_grad_(False)
 
