@@ -1,4 +1,4 @@
-"""How different two aligned faces look: on a network's features, on pixels, and in their landmarks."""
+"""How different two aligned faces look: on a network's features, on pixels, in landmarks, and as persons."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltafast.projection.backbone import MobileNetV2Features, normalise_images
+from deltafast.projection.identity import IdentityDistance
 from deltafast.projection.landmarks import FaceLandmarks, landmark_distance
 
 __all__ = ["FaceDescription", "FaceDistance", "face_crop", "face_window"]
@@ -36,27 +37,34 @@ def face_crop(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class FaceDescription:
-    """What is compared of N images: for the whole and for the face, unit-length features and reduced images; points."""
+    """What is compared of N images: of whole and face, unit-length features and reduced images; points; person."""
 
     views: tuple[list[Tensor], ...]  # each [N, C, h, w]
     points: Tensor | None  # [N, 478, 2]
+    person: Tensor | None  # [N, 128]
 
 
 class FaceDistance(nn.Module):
-    """Perceptual, pixel and landmark distances of images to fixed targets.
+    """Perceptual, pixel, landmark and identity distances of images to fixed targets.
 
     Two views are compared, with equal weight: the whole image at up to 256 pixels, weighted towards the face, and the
     face alone in full resolution, where a likeness is decided. Features are compared as in LPIPS (Zhang et al. 2018,
     arXiv 1801.03924): every position's channel vector scaled to unit length, squared differences, mean over
-    positions; here without learned channel weights, which is why it is not called LPIPS. `backbone` and `landmarks`
-    stay frozen; without `landmarks` that distance is left out.
+    positions; here without learned channel weights, which is why it is not called LPIPS. All networks stay frozen;
+    without `landmarks` or `identity` that distance is left out.
     """
 
-    def __init__(self, backbone: MobileNetV2Features, landmarks: FaceLandmarks | None = None) -> None:
+    def __init__(
+        self,
+        backbone: MobileNetV2Features,
+        landmarks: FaceLandmarks | None = None,
+        identity: IdentityDistance | None = None,
+    ) -> None:
         super().__init__()
         self.backbone = backbone.eval().requires_grad_(False)
         self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
         self.landmarks = landmarks
+        self.identity = identity
 
     def describe(self, images: Tensor) -> FaceDescription:
         """Describe `images` `[N, 3, R, R]` in [-1, 1], R at least 32, for comparison."""
@@ -64,7 +72,9 @@ class FaceDistance(nn.Module):
         if images.shape[-1] > _WHOLE:
             whole = F.interpolate(images, (_WHOLE, _WHOLE), mode="area")
         views = (self._view(whole), self._view(face_crop(images)))
-        return FaceDescription(views, None if self.landmarks is None else self.landmarks(images))
+        points = None if self.landmarks is None else self.landmarks(images)
+        person = None if self.identity is None else self.identity.describe(images)
+        return FaceDescription(views, points, person)
 
     def _view(self, images: Tensor) -> list[Tensor]:
         x = normalise_images(images).contiguous(memory_format=torch.channels_last)  # [N, 3, R, R]
@@ -75,8 +85,8 @@ class FaceDistance(nn.Module):
     def forward(self, images: Tensor, targets: FaceDescription) -> dict[str, Tensor]:
         """Compare `images` `[N, 3, R, R]` with `describe(...)` of N targets: name of the distance to `[N]`.
 
-        "perceptual" and "pixel" (mean square over colour channels and sizes); with landmarks also "landmark", in
-        units of the inter-ocular distance.
+        "perceptual" and "pixel" (mean square over colour channels and sizes); with those networks also "landmark", in
+        units of the inter-ocular distance, and "identity", 1 - cosine.
         """
         described = self.describe(images)
         perceptual, pixel = [], []
@@ -87,6 +97,8 @@ class FaceDistance(nn.Module):
         result = {"perceptual": torch.stack(perceptual).mean(0), "pixel": torch.stack(pixel).mean(0)}
         if described.points is not None and targets.points is not None:
             result["landmark"] = landmark_distance(described.points, targets.points)
+        if described.person is not None and targets.person is not None:
+            result["identity"] = 1 - (described.person * targets.person).sum(1)
         return result
 
 

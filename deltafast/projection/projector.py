@@ -14,6 +14,7 @@ from torch import Tensor
 from deltafast.generators.base import Generator
 from deltafast.projection.encoder import Encoder, load_encoder
 from deltafast.projection.fit import FitMeter, FitReport
+from deltafast.projection.identity import load_identity_distance
 from deltafast.projection.landmarks import load_face_landmarks
 from deltafast.projection.perceptual import FaceDistance
 from deltafast.projection.refine import RefineConfig, RefineResult, refine
@@ -58,8 +59,8 @@ def encode_images(
 class Projector:
     """Generator, encoder and distance, set up once for many projections of pictures of `size` pixels.
 
-    Raises `EncoderError` when the encoder was trained for another latent space, `DownloadError` when the landmark
-    network is wanted and cannot be fetched.
+    Raises `EncoderError` when the encoder was trained for another latent space, `DownloadError` when a
+    network of the refinement cannot be fetched.
     """
 
     def __init__(self, generator: Generator, encoder: Encoder, settings: ProjectionSettings, size: int) -> None:
@@ -75,11 +76,13 @@ class Projector:
 
     @property
     def distance(self) -> FaceDistance:
-        """What the refinement makes small; the landmark network is loaded with the first use."""
+        """What the refinement makes small; its networks are loaded with the first use."""
         if self._distance is None:
-            wanted = self.settings.refine.landmark_weight > 0
-            landmarks = load_face_landmarks().to(self.generator.w_avg.device) if wanted else None
-            self._distance = FaceDistance(self.encoder.backbone, landmarks)
+            config = self.settings.refine
+            landmarks = load_face_landmarks() if config.landmark_weight > 0 else None
+            identity = load_identity_distance() if config.identity_weight > 0 else None
+            distance = FaceDistance(self.encoder.backbone, landmarks, identity)
+            self._distance = distance.to(self.generator.w_avg.device)
         return self._distance
 
     def encode(self, targets: Tensor) -> Tensor:

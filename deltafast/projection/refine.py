@@ -42,7 +42,7 @@ class RefineConfig:
     - `steps`: at most so many; `patience`: stop when the loss has not fallen by `min_improvement` (a share of it)
       for so many steps.
     - `lr`: length of a step along each direction at the peak of the schedule.
-    - `pixel_weight`, `landmark_weight`: beside the perceptual distance, whose weight is 1.
+    - `pixel_weight`, `landmark_weight`, `identity_weight`: beside the perceptual distance, whose weight is 1.
     - `base_weight`, `offset_weight`: pull towards the start, of an image's latent (of an identity's shared base) and
       of the single frames' offsets; `prefer` multiplies both: "fidelity" follows the picture further, "editability"
       stays closer to the W distribution, where edits act as they do on sampled faces.
@@ -51,11 +51,12 @@ class RefineConfig:
     """
 
     steps: int = 50
-    lr: float = 0.08
+    lr: float = 0.12
     pixel_weight: float = 0.5
-    landmark_weight: float = 1.0
-    base_weight: float = 0.05
-    offset_weight: float = 0.2
+    landmark_weight: float = 5.0
+    identity_weight: float = 0.5
+    base_weight: float = 0.02
+    offset_weight: float = 0.1
     patience: int = 10
     min_improvement: float = 0.002
     prefer: str = "balanced"
@@ -65,7 +66,8 @@ class RefineConfig:
             raise InvalidInputError(
                 f"steps must be at least 0 and patience at least 1, got {self.steps} and {self.patience}"
             )
-        for name in ("lr", "pixel_weight", "landmark_weight", "base_weight", "offset_weight", "min_improvement"):
+        weights = ("pixel_weight", "landmark_weight", "identity_weight", "base_weight", "offset_weight")
+        for name in ("lr", *weights, "min_improvement"):
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0:
                 raise InvalidInputError(f"{name} must be a finite number that is not negative, got {value!r}")
@@ -228,7 +230,12 @@ class _Refinement:
         return F.avg_pool2d(self.render(ws).float(), self.factor)  # [B, 3, R, R]
 
     def _weighted(self, terms: dict[str, Tensor]) -> Tensor:
-        weights = {"pixel": self.config.pixel_weight, "landmark": self.config.landmark_weight}
+        config = self.config
+        weights = {
+            "pixel": config.pixel_weight,
+            "landmark": config.landmark_weight,
+            "identity": config.identity_weight,
+        }
         return torch.stack([weights.get(name, 1.0) * value for name, value in terms.items()]).sum(0)  # [B]
 
     def _restore(self) -> None:

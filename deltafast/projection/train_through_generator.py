@@ -1,10 +1,9 @@
 """The second stage of training an encoder: losses on the images that its latents give.
 
 The first stage asks for the codes of sampled images. This one looks at pictures: the generator turns the encoder's
-latents into images, and these are compared with the originals (features, pixels, landmarks), which weighs every error
-of a code by what can be seen of it. So it can also learn from pictures without a latent, such as the synthetic heads,
-whose bald scalps and hard light no sample shows. What decides a likeness is compared by an ImageNet network on the
-face alone in full resolution: the face recognition network that judges results has no part in it.
+latents into images, and these are compared with the originals (features, pixels, landmarks, the person), which weighs
+every error of a code by what can be seen of it. So it can also learn from pictures without a latent, such as the
+synthetic heads, whose bald scalps and hard light no sample shows. The networks that judge results have no part in it.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from deltafast.progress import track
 from deltafast.projection.augmentation import degrade
 from deltafast.projection.backbone import load_imagenet_backbone
 from deltafast.projection.encoder import Encoder
+from deltafast.projection.identity import load_identity_distance
 from deltafast.projection.landmarks import load_face_landmarks
 from deltafast.projection.perceptual import FaceDistance
 from deltafast.projection.projector import read_face
@@ -46,9 +46,9 @@ class ImageTraining:
 
     - `steps`: none leaves the first stage's encoder; `pairs`, `heads`: pictures of each kind in a step.
     - `lr`: peak of a cosine schedule.
-    - `latent_weight` (pairs only), `perceptual_weight`, `pixel_weight`, `landmark_weight`: of the distances;
-      `prior_weight`: of the squared distance of the codes from the mean of W, in its deviations (heads only, whose
-      latents are not known).
+    - `latent_weight` (pairs only), `perceptual_weight`, `pixel_weight`, `landmark_weight`, `identity_weight`: of the
+      distances; `prior_weight`: of the squared distance of the codes from the mean of W, in its deviations (heads
+      only, whose latents are not known).
     """
 
     steps: int = 300
@@ -59,6 +59,7 @@ class ImageTraining:
     perceptual_weight: float = 1.0
     pixel_weight: float = 0.5
     landmark_weight: float = 5.0
+    identity_weight: float = 0.5
     prior_weight: float = 0.05
     seed: int = 0
 
@@ -108,7 +109,8 @@ class _Stage:
         self.heads = [path for path in pictures if path not in set(self.held_out_heads)]
         self.settings = settings
         self.statistics = WStatistics.of(generator)
-        self.distance = FaceDistance(load_imagenet_backbone(), load_face_landmarks()).to(generator.device)
+        distance = FaceDistance(load_imagenet_backbone(), load_face_landmarks(), load_identity_distance())
+        self.distance = distance.to(generator.device)
         self.size = min(_SIZE, generator.img_resolution)
         self.step = 0
         self.figures: dict[str, Any] = {}
@@ -136,7 +138,7 @@ class _Stage:
                 loss = loss + settings.prior_weight * self.statistics.distance(code).square().mean()
             gradient[row] = torch.autograd.grad(loss, code)[0][0] / len(targets)
         self.optimiser.zero_grad()
-        predicted.backward(gradient)
+        predicted.backward(gradient)  # type: ignore[no-untyped-call]
         shape = min(1.0, (self.step + 1) / 10) * 0.5 * (1 + math.cos(math.pi * self.step / settings.steps))
         for group in self.optimiser.param_groups:
             group["lr"] = settings.lr * shape
@@ -152,6 +154,7 @@ class _Stage:
             settings.perceptual_weight * terms["perceptual"]
             + settings.pixel_weight * terms["pixel"]
             + settings.landmark_weight * terms["landmark"]
+            + settings.identity_weight * terms["identity"]
         ).sum()
         return total
 

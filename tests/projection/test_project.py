@@ -24,7 +24,7 @@ from deltafast.projection.photos import read_face
 from deltafast.projection.sampling import slot_groups
 from deltafast.sequence_latents import load_latents
 
-SETTINGS = ProjectionSettings(RefineConfig(steps=6, landmark_weight=0.0), compile=False)
+SETTINGS = ProjectionSettings(RefineConfig(steps=6, landmark_weight=0.0, identity_weight=0.0), compile=False)
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,17 @@ from deltafast.projection.augmentation import degrade
 from deltafast.projection.backbone import load_imagenet_backbone
 from deltafast.projection.sampling import SampleConfig
 from deltafast.projection.train_encoder import EncoderTraining, train_encoder
+from deltafast.projection.train_through_generator import ImageTraining
 
 SAMPLES = SampleConfig(count=96, resolution=64, shard=16)
-TRAINING = EncoderTraining(epochs=2, batch=16, input_resolution=64, held_out_shards=1, mixed_precision=False)
+TRAINING = EncoderTraining(
+    epochs=2,
+    batch=16,
+    input_resolution=64,
+    held_out_shards=1,
+    mixed_precision=False,
+    images=ImageTraining(steps=0),
+)
 
 
 class _StopError(Exception):
