@@ -53,10 +53,11 @@ def project_images(
     """Project every photo of a folder (or one file) to `out/<name>.safetensors`, key `ws` `[1, L, 512]`.
 
     The largest face of each photo is aligned as FFHQ's are, unless the image is aligned already; `align=True` aligns
-    every image, `align=False` none. `out/<name>-alignment.json` says where in the photo it lies (`Alignment`). Beside each latent stand `<name>.json`, how well it fits (`report.json` has all of them), and, where it was
-    refined, `<name>-sheet.png`: picture, encoder, refined, error. Finished files are kept when the call is repeated,
-    an interrupted refinement goes on at its last saved step. Files that cannot be read are named in the result, the
-    rest is done all the same. Raises `InvalidInputError` when there is no image at all.
+    every image, `align=False` none. `out/<name>-alignment.json` says where in the photo it lies (`Alignment`). Beside
+    each latent stand `<name>.json`, how well it fits (`report.json` has all of them), and, where it was refined,
+    `<name>-sheet.png`: picture, encoder, refined, error. Finished files are kept when the call is repeated, an
+    interrupted refinement goes on at its last saved step. Files that cannot be used are named in the result, the rest
+    is done all the same. Raises `InvalidInputError` when there is no image at all.
     """
     settings = settings or ProjectionSettings()
     if not images.exists():

@@ -28,7 +28,7 @@ from deltafast.projection.encoder import Encoder
 from deltafast.projection.identity import load_identity_distance
 from deltafast.projection.landmarks import load_face_landmarks
 from deltafast.projection.perceptual import FaceDistance
-from deltafast.projection.projector import read_face
+from deltafast.projection.photos import read_face
 from deltafast.projection.sampling import expand_codes, read_pairs
 from deltafast.projection.w_statistics import WStatistics
 
