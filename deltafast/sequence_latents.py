@@ -165,8 +165,11 @@ class SequenceLatents:
         result.update(self.stack(attribute).numpy().tobytes())
         return result.hexdigest()
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file, atomically. Raises `DiskError` where it cannot be written."""
+    def save(self, path: str | os.PathLike[str], *, half: bool = False) -> None:
+        """Write the file, atomically; with `half` in half the size, rounded to fp16 (a 2,000th of each value).
+
+        Raises `DiskError` where it cannot be written.
+        """
         from safetensors.torch import save_file
 
         head = {
@@ -179,7 +182,7 @@ class SequenceLatents:
         }
         tensors = {f"{a}/{i}": self.latents[a, i] for a in self.attributes for i in self.identities}
         # one tensor may be several keys' (the neutral face); safetensors wants each to own its memory
-        tensors = {key: tensor.clone() for key, tensor in tensors.items()}
+        tensors = {key: tensor.half() if half else tensor.clone() for key, tensor in tensors.items()}
         with atomic_write(path) as temporary:
             save_file(tensors, temporary, metadata={_KEY: json.dumps(head, sort_keys=True)})
 
@@ -196,7 +199,7 @@ def load_latents(path: str | os.PathLike[str]) -> SequenceLatents:
     try:
         with safe_open(name, framework="pt") as stream:
             metadata = stream.metadata() or {}
-            tensors = {key: stream.get_tensor(key) for key in list(stream.keys())}
+            tensors = {key: stream.get_tensor(key).float() for key in list(stream.keys())}
     except (OSError, SafetensorError, ValueError) as error:
         raise InvalidInputError(f"{name} cannot be read as a latents file: {error}") from error
     try:

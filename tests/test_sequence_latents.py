@@ -37,6 +37,17 @@ def test_file_round_trip_keeps_everything(tmp_path: Path) -> None:
     assert read.digest("yaw") == latents.digest("yaw")
 
 
+def test_half_precision_halves_the_file_and_is_read_as_fp32(tmp_path: Path) -> None:
+    latents = _latents()
+    latents.save(tmp_path / "whole.safetensors")
+    latents.save(tmp_path / "half.safetensors", half=True)
+    sizes = {name: (tmp_path / f"{name}.safetensors").stat().st_size for name in ("whole", "half")}
+    assert sizes["half"] < 0.75 * sizes["whole"]
+    read = load_latents(tmp_path / "half.safetensors").stack("yaw")
+    assert read.dtype == torch.float32
+    assert torch.allclose(read, latents.stack("yaw"), rtol=1e-3, atol=1e-6)
+
+
 def test_frames_that_share_memory_can_be_saved(tmp_path: Path) -> None:
     neutral = torch.randn(3, 4, 8)
     shared = SequenceLatents(
