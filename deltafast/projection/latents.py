@@ -29,8 +29,11 @@ def project_faces(generator: Generator, images: Tensor, *, steps: int = 0, encod
     with torch.inference_mode(False), torch.enable_grad():
         projector = Projector(generator, encoder, ProjectionSettings(RefineConfig(steps=steps)), PHOTO_SIZE)
         size = (projector.size, projector.size)
-        targets = F.interpolate(images.detach().clone(), size, mode="bicubic", antialias=True).clamp(-1, 1)
-        return projector.refine(targets, projector.encode(targets), shared_base=False).ws.detach()
+        refined = []
+        for image in images.detach().clone():  # one by one: each stops where it no longer improves
+            target = F.interpolate(image[None], size, mode="bicubic", antialias=True).clamp(-1, 1)
+            refined.append(projector.refine(target, projector.encode(target), shared_base=False).ws.detach())
+        return torch.cat(refined)
 
 
 @functools.lru_cache(maxsize=1)

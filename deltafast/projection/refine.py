@@ -157,6 +157,7 @@ class _Refinement:
         self.config = config
         self.statistics = statistics
         self.shared = shared_base
+        self.frames = len(start) if shared_base else 1  # that share a base: their losses are averaged
         self.state = state
         self.base = torch.zeros_like(start[:1] if shared_base else start).requires_grad_(True)  # [1 or N, L, D]
         self.offsets = torch.zeros_like(start).requires_grad_(shared_base)  # [N, L, D]
@@ -194,12 +195,12 @@ class _Refinement:
         measured = []
         for rows, described in zip(self.batches, self.described, strict=True):
             terms = self.distance(self._image(self._latents(rows)), described)
-            loss = self._weighted(terms).sum() / len(self.start)
+            loss = self._weighted(terms).sum() / self.frames
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
             measured.append({name: value.detach() for name, value in terms.items()})
         pull = PREFERENCES[config.prefer]
-        penalty = config.base_weight * pull * self.base.square().mean((1, 2)).mean()
+        penalty = config.base_weight * pull * self.base.square().mean((1, 2)).sum()
         if self.shared:
             penalty = penalty + config.offset_weight * pull * self.offsets.square().mean((1, 2)).mean()
         penalty.backward()  # type: ignore[no-untyped-call]
