@@ -54,11 +54,11 @@ struct Conv3x3Work {
 };
 
 inline Conv3x3Work conv3x3_work(const Conv3x3Params& p) {
-  // Where the weights fit into a cache, the inputs and products of a chunk stay beside them;
-  // larger weights are read once for many tiles, whose planes then pass through the cache in turn.
+  // Where the weights fit into a cache, so do a chunk's inputs, and the products of few channels at
+  // a time; larger weights are read once for many tiles, whose planes pass through the cache in
+  // turn.
   constexpr int64_t kLargeWeight = int64_t{6} << 20;  // bytes
   constexpr int64_t kInputs = int64_t{1} << 20;       // bytes of a chunk's transformed inputs
-  constexpr int64_t kSums = int64_t{1} << 19;         // bytes of a unit's products
   constexpr int64_t kStep = 28;                       // tiles: whole register tiles for AVX-512
   constexpr int64_t kMaxChunk = 112, kLargeChunk = 256, kLargeGroup = 256;
   constexpr int64_t kUnits = 16;  // wanted, so that every core finds work
@@ -77,7 +77,7 @@ inline Conv3x3Work conv3x3_work(const Conv3x3Params& p) {
   const int64_t fitting = kInputs / (planes * p.inputs) / kStep * kStep;
   work.chunk = large ? kLargeChunk : within(fitting, kStep, kMaxChunk);
   work.chunks = up_to(work.tiles, work.chunk);
-  const int64_t most = large ? kLargeGroup : kSums / (planes * work.chunk);
+  const int64_t most = large ? kLargeGroup : kConvOutputStep;
   const int64_t steps_of_group = within(most / kConvOutputStep, 1, steps);
   const int64_t least = up_to(steps, steps_of_group);
   work.groups = within(up_to(kUnits, within(work.chunks, 1, kUnits)), least, steps);
