@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deltafast.ops import modulated_epilogue, setup_filter, upfirdn2d
+from deltafast.ops import filtered_epilogue, modulated_conv2d, modulated_epilogue, setup_filter, to_rgb, upfirdn2d
 from deltafast.ops.tolerance import allowed_error, max_error
 
 _DTYPES = {"cuda": (torch.float32, torch.float16, torch.bfloat16), "cpu": (torch.float32,)}
@@ -47,6 +47,29 @@ def _resample(up: int, down: int, channels_last: bool) -> Callable[..., Tensor]:
     return run
 
 
+def _filtered(channels_last: bool, taps: list[float]) -> Callable[..., Tensor]:
+    def run(impl: str, x: Tensor, d: Tensor, noise: Tensor, strength: Tensor, bias: Tensor, style: Tensor) -> Tensor:
+        f, x = setup_filter(taps).to(x.device), _laid_out(x, channels_last)
+        pad, rest = len(taps) // 2, (len(taps) - 1) // 2
+        return filtered_epilogue(
+            x, f, d, noise, strength, bias, padding=(pad, rest, pad, rest), next_style=style, clamp=4.0, impl=impl
+        )
+
+    return run
+
+
+def _convolution(up: int) -> Callable[..., Tensor]:
+    def run(impl: str, x: Tensor, weight: Tensor, style: Tensor, demod: Tensor, bias: Tensor) -> Tensor:
+        f = setup_filter([1, 3, 3, 1]).to(x.device) if up == 2 else None
+        return modulated_conv2d(x, weight, style, demod, bias=bias, up=up, f=f, impl=impl)
+
+    return run
+
+
+def _to_rgb(impl: str, x: Tensor, weight: Tensor, style: Tensor, bias: Tensor, skip: Tensor) -> Tensor:
+    return to_rgb(x, weight, style, bias, skip=skip, f=setup_filter([1, 3, 3, 1]).to(x.device), impl=impl)
+
+
 def _laid_out(x: Tensor, channels_last: bool) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if channels_last else x
 
@@ -59,8 +82,21 @@ def cases(dtype: torch.dtype) -> Iterator[Case]:
             x = torch.randn(2, c, h, w).to(dtype)
             small = [torch.rand(2, c) + 0.5, torch.randn(2, 1, h, w), torch.tensor(0.3), torch.randn(c)]
             yield Case("modulated_epilogue", layout, _epilogue(channels_last), [x, *small, torch.randn(2, c)])
+            for taps in ([1, 3, 3, 1], [1, 2, 1]):
+                call = _filtered(channels_last, taps)
+                yield Case("filtered_epilogue", f"{len(taps)} taps {layout}", call, [x, *small, torch.randn(2, c)])
             for up, down in ((1, 1), (2, 1), (1, 2)):
                 yield Case("upfirdn2d", f"up={up} down={down} {layout}", _resample(up, down, channels_last), [x])
+
+    for c, h, w in ((5, 6, 10), (64, 8, 34)):
+        x, weight, style = torch.randn(2, c, h, w).to(dtype), torch.randn(3, c, 1, 1) / c**0.5, torch.rand(2, c) + 0.5
+        yield Case(
+            "to_rgb", "", _to_rgb, [x, weight.to(dtype), style, torch.randn(3), torch.randn(2, 3, h // 2, w // 2)]
+        )
+        kernel = (torch.randn(16, c, 3, 3) / (3 * c**0.5)).to(dtype)
+        for up in (1, 2):
+            inputs = [x, kernel, style, torch.rand(2, 16) + 0.5, torch.randn(16)]
+            yield Case("modulated_conv2d", f"up={up}", _convolution(up), inputs)
 
 
 def _results(case: Case, impl: str, device: str, dtype: torch.dtype | None) -> list[Tensor]:

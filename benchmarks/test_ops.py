@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.ceilings import Ceilings
-from deltafast.ops import modulated_epilogue, setup_filter, upfirdn2d
+from deltafast.ops import filtered_epilogue, modulated_epilogue, setup_filter, to_rgb, upfirdn2d
 from deltafast.ops.tolerance import allowed_error, max_error
 
 _IMPLS = ("native", "reference")
@@ -95,6 +95,60 @@ def test_upfirdn2d(
     with torch.inference_mode():
         _check("upfirdn2d", run(impl), run("reference"), [x])
         _time(timed, ceilings, run(impl), [x], moved, f"upfirdn2d up={up} {channels} x {size}", impl)
+
+
+@pytest.mark.parametrize("impl", _IMPLS)
+@pytest.mark.parametrize("dtype", _DTYPES, ids=str)
+@pytest.mark.parametrize(("channels", "size"), _LAYERS)
+def test_filtered_epilogue(
+    channels: int,
+    size: int,
+    dtype: torch.dtype,
+    impl: str,
+    image: Callable[..., Tensor],
+    ceilings: CeilingsOf,
+    timed: Callable[..., None],
+) -> None:
+    x = image(channels, size + 1, dtype).contiguous(memory_format=torch.channels_last)  # [N, C, H + 1, W + 1]
+    demod = torch.rand(x.shape[0], channels, device=x.device) + 0.5  # [N, C]
+    bias = torch.randn(channels, device=x.device)  # [C]
+    taps = setup_filter([1, 3, 3, 1]).to(x.device)  # [4]
+
+    def run(how: str) -> Callable[..., Tensor]:
+        return lambda x, d, b: filtered_epilogue(x, taps, d, bias=b, padding=1, filter_gain=4.0, impl=how)
+
+    with torch.inference_mode():
+        _check("filtered_epilogue", run(impl), run("reference"), [x, demod, bias])
+        case = f"filtered_epilogue {channels} x {size}"
+        _time(timed, ceilings, run(impl), [x, demod, bias], 2 * x.nbytes, case, impl)
+
+
+@pytest.mark.parametrize("impl", _IMPLS)
+@pytest.mark.parametrize("dtype", _DTYPES, ids=str)
+@pytest.mark.parametrize(("channels", "size"), _LAYERS)
+def test_to_rgb(
+    channels: int,
+    size: int,
+    dtype: torch.dtype,
+    impl: str,
+    image: Callable[..., Tensor],
+    ceilings: CeilingsOf,
+    timed: Callable[..., None],
+) -> None:
+    x = image(channels, size, dtype).contiguous(memory_format=torch.channels_last)  # [N, C, H, W]
+    n = x.shape[0]
+    weight = (torch.randn(3, channels, 1, 1, device=x.device) / channels**0.5).to(dtype)  # [3, C, 1, 1]
+    style = torch.rand(n, channels, device=x.device) + 0.5  # [N, C]
+    skip = torch.randn(n, 3, size // 2, size // 2, device=x.device)  # [N, 3, H / 2, W / 2]
+    taps = setup_filter([1, 3, 3, 1]).to(x.device)  # [4]
+
+    def run(how: str) -> Callable[..., Tensor]:
+        return lambda x, w, s, image: to_rgb(x, w, s, skip=image, f=taps, impl=how)
+
+    with torch.inference_mode():
+        _check("to_rgb", run(impl), run("reference"), [x, weight, style, skip])
+        moved = x.nbytes + 5 * skip.nbytes
+        _time(timed, ceilings, run(impl), [x, weight, style, skip], moved, f"to_rgb {channels} x {size}", impl)
 
 
 def _time(
