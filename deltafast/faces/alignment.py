@@ -124,8 +124,8 @@ class FaceAligner:
         `InvalidInputError` for other mistakes.
         """
         check_choice(faces, size)
-        height, width = photo.shape[:2]
         found = self._finder.find(photo, every=faces != "largest")
+        height, width = photo.shape[:2]
         if keep_aligned and faces in ("largest", "all", 0) and _fills_frame(found, width, height):
             return [AlignedFace(photo, Alignment.of_whole(width, height))]
         return [_cut(photo, face, index, size) for index, face in self._chosen(found, faces, name)]
