@@ -86,8 +86,8 @@ def edit_batch(
       lies where alignment would put it (to 5 % of the side) is taken as it is. True aligns that one too. False takes
       all images as they are, which must then be aligned (square, face centred), and does without dlib.
     - `face`: which face of a photo: "largest", or its number, 0 being the largest.
-    - `refine_steps`: steps of refinement after the encoder's answer (`deltafast project` has 0 to about 50): closer
-      to the photo, at about two seconds a step and photo on two cores.
+    - `refine_steps`: steps of refinement after the encoder's answer, as in `deltafast project --steps`: closer to the
+      photo, and slower by a forward and a backward pass of the generator for each.
     - `paste_back`: also return the whole photos, `result.photos`, the edited face put back in its place through a mask:
       "face" (or True), which leaves hair and background as they were, or "crop", for edits that move them. Over
       `feather` of the crop's side the mask fades out; beyond it every pixel is the photo's own.
