@@ -16,12 +16,18 @@
 #define DELTAFAST_STRING(x) DELTAFAST_STRING_(x)
 
 namespace deltafast::ops {
+void define_delta_edit(torch::stable::detail::StableLibrary& library);
+void implement_delta_edit(torch::stable::detail::StableLibrary& library);
+void define_delta_loss(torch::stable::detail::StableLibrary& library);
+void implement_delta_loss(torch::stable::detail::StableLibrary& library);
 void define_filtered_epilogue(torch::stable::detail::StableLibrary& library);
 void implement_filtered_epilogue(torch::stable::detail::StableLibrary& library);
 void define_modulated_conv3x3(torch::stable::detail::StableLibrary& library);
 void implement_modulated_conv3x3(torch::stable::detail::StableLibrary& library);
 void define_modulated_epilogue(torch::stable::detail::StableLibrary& library);
 void implement_modulated_epilogue(torch::stable::detail::StableLibrary& library);
+void define_philox(torch::stable::detail::StableLibrary& library);
+void implement_philox(torch::stable::detail::StableLibrary& library);
 void define_separable_conv(torch::stable::detail::StableLibrary& library);
 void implement_separable_conv(torch::stable::detail::StableLibrary& library);
 void define_to_rgb(torch::stable::detail::StableLibrary& library);
@@ -35,9 +41,12 @@ void implement_wavelet_image(torch::stable::detail::StableLibrary& library);
 }  // namespace deltafast::ops
 
 STABLE_TORCH_LIBRARY(deltafast, library) {
+  deltafast::ops::define_delta_edit(library);
+  deltafast::ops::define_delta_loss(library);
   deltafast::ops::define_filtered_epilogue(library);
   deltafast::ops::define_modulated_conv3x3(library);
   deltafast::ops::define_modulated_epilogue(library);
+  deltafast::ops::define_philox(library);
   deltafast::ops::define_separable_conv(library);
   deltafast::ops::define_to_rgb(library);
   deltafast::ops::define_upfirdn2d(library);
@@ -46,9 +55,12 @@ STABLE_TORCH_LIBRARY(deltafast, library) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(deltafast, CPU, library) {
+  deltafast::ops::implement_delta_edit(library);
+  deltafast::ops::implement_delta_loss(library);
   deltafast::ops::implement_filtered_epilogue(library);
   deltafast::ops::implement_modulated_conv3x3(library);
   deltafast::ops::implement_modulated_epilogue(library);
+  deltafast::ops::implement_philox(library);
   deltafast::ops::implement_separable_conv(library);
   deltafast::ops::implement_to_rgb(library);
   deltafast::ops::implement_upfirdn2d(library);
@@ -58,8 +70,11 @@ STABLE_TORCH_LIBRARY_IMPL(deltafast, CPU, library) {
 
 #if defined(DELTAFAST_CUDA)
 STABLE_TORCH_LIBRARY_IMPL(deltafast, CUDA, library) {
+  deltafast::ops::implement_delta_edit(library);
+  deltafast::ops::implement_delta_loss(library);
   deltafast::ops::implement_filtered_epilogue(library);
   deltafast::ops::implement_modulated_epilogue(library);
+  deltafast::ops::implement_philox(library);
   deltafast::ops::implement_to_rgb(library);
   deltafast::ops::implement_upfirdn2d(library);
 }

@@ -29,6 +29,7 @@ def train(
         float | None, typer.Option(help="Share of the way to the sequence's end that alpha 1 means.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, pairs and noise.")] = 0,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1 ...")] = "cpu",
     restart: Annotated[bool, typer.Option("--restart", help="Forget what an earlier run left.")] = False,
     report: Annotated[
         int, typer.Option(help="Hold out so many identities, train without them, and print errors on them.", min=0)
@@ -66,7 +67,7 @@ def train(
     held_out = None
     if report:
         latents, held_out = latents.split_identities(report, seed=seed)
-    editor = train_editor(latents, attribute, config, out=out, restart=restart)
+    editor = train_editor(latents, attribute, config, out=out, restart=restart, device=device)
     table, picture = loss_files(out)
     print(f"{editor.attribute}: {editor.info.training['identities']} identities, slots {list(editor.slots)}")
     print(f"loss {editor.info.training['loss']:g}; {table} and {picture}")

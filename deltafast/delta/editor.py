@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from deltafast.delta.config import DeltaConfig
-from deltafast.delta.networks import DeltaDecoder, DeltaEncoder, Normalisation
+from deltafast.delta.networks import DeltaDecoder, DeltaEncoder, GroupedLinear, Normalisation
 from deltafast.delta.slots import check_slots, check_w_space, map_slots
 from deltafast.errors import EditorError, InvalidInputError
+from deltafast.ops import delta_edit
 from deltafast.sequence_latents import GeneratorId
 
 __all__ = ["Editor", "EditorInfo", "LatentEditor", "check_latents", "ends_of", "list_editors", "load_editor"]
@@ -214,27 +215,36 @@ class Editor(nn.Module):
         check_latents(ws, self.num_ws, self.w_dim)
         amount = self._alpha(alpha, ws)  # [N]
         kept = self._index if slots is None else [s for s in check_slots(slots, self.num_ws) if s in self._index]
+        positions = [self._index.index(slot) for slot in kept]
         if delta is None:
-            up = self.delta[self._index][:, None] * amount[None, :, None]  # [S, N, dim]
-            down = self.delta_negative[self._index][:, None] * -amount[None, :, None]
-            code = torch.where(amount[None, :, None] < 0, down, up)
+            codes = torch.stack([self.delta[kept], self.delta_negative[kept]])[None]  # [1, 2, K, dim]
         else:
-            code = self._checked_delta(delta, len(ws)) * amount[None, :, None]
+            code = self._checked_delta(delta, len(ws)).transpose(0, 1)[:, positions]  # [N, K, dim]
+            codes = torch.stack([code, -code], 1)  # [N, 2, K, dim]
+        decoder, normalisation = self.decoder, self.normalisation
+        hidden = decoder.hidden_layers()
+
+        def chosen(t: Tensor, slot_axis: int = 0) -> Tensor:
+            if kept == self._index:
+                return t
+            return t.index_select(slot_axis, torch.tensor(positions, dtype=torch.long, device=t.device))
+
         with torch.autocast(ws.device.type, enabled=False):
-            latent = self.decoder.latent(self._normalised(ws))  # [S, N, width]
-            features = self.decoder.features(latent, self.decoder.code(code))
-            if raw:
-                change = self.decoder.output(features)  # [S, N, w_dim]
-            else:
-                # the last layer is linear: this is D(w, αΔ) − D(w, 0) without its rounding, and exactly 0 at α = 0
-                change = torch.bmm(features - self.decoder.features(latent, None), self.decoder.output.weight)
-            change = self.normalisation.change(change)  # [N, S, w_dim]
-        if kept != self._index:
-            change = change[:, [self._index.index(s) for s in kept]]
-        old = ws[:, kept]
-        wide = torch.promote_types(ws.dtype, torch.float32)
-        new = (old.to(wide) + change.to(wide)).to(ws.dtype)  # [N, kept, w_dim]
-        return ws.index_copy(1, torch.tensor(kept, dtype=torch.long, device=ws.device), new)
+            direction = torch.einsum("nmsd,sdh->nmsh", codes, chosen(decoder.code.weight))  # [1 or N, 2, K, width]
+            return delta_edit(
+                ws,
+                amount,
+                direction,
+                torch.tensor(kept, dtype=torch.long, device=ws.device),
+                mean=chosen(normalisation.mean)[:, 0],
+                scale=normalisation.scale,
+                latent_weight=chosen(decoder.latent.weight),
+                latent_bias=chosen(_bias(decoder.latent)),
+                hidden_weight=chosen(hidden[0], 1),
+                hidden_bias=chosen(hidden[1], 1),
+                output_weight=chosen(decoder.output.weight),
+                output_bias=chosen(_bias(decoder.output)) if raw else None,
+            )
 
     def for_generator(self, generator: Any, *, same_w_space: bool = False) -> Editor:
         """Return this editor for a generator: its slots (MobileStyleGAN's 16, StyleGAN2-1024's 18 ...), its device.
@@ -301,6 +311,12 @@ class Editor(nn.Module):
         if amount.ndim > 1 or (amount.ndim == 1 and amount.shape[0] != len(ws)):
             raise InvalidInputError(f"alpha must be a number or [N] = [{len(ws)}], got {list(amount.shape)}")
         return amount.expand(len(ws))
+
+
+def _bias(layer: GroupedLinear) -> Tensor:
+    """The bias of a layer that has one, `[S, outputs]`."""
+    assert layer.bias is not None
+    return layer.bias[:, 0]
 
 
 def load_editor(path_or_name: Any) -> Editor:

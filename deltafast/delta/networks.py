@@ -1,7 +1,8 @@
 """E and D: one small MLP for each W+ slot, all slots in one batched product.
 
 Tensors are slot-major inside, `[S, N, ...]` with S the number of slots the editor moves, so that every layer is one
-`torch.bmm`. All latents here are normalised (see `Normalisation`); Δ is not.
+`torch.bmm`. All latents here are normalised (see `Normalisation`); Δ is not. Training and editing, where time counts,
+run the same networks through `deltafast.ops.delta_loss` and `deltafast.ops.delta_edit`.
 """
 
 from __future__ import annotations
@@ -47,11 +48,7 @@ class GroupedLinear(nn.Module):
 
 
 class DeltaEncoder(nn.Module):
-    """E: two latents to Δ, slot by slot.
-
-    The first layer is kept as its two halves, one for each input, so that a batch of n frames costs n products and
-    not n² of them (`embed_from`, `embed_to`, `delta`); `forward` is E(a_i, a_j) itself.
-    """
+    """E: two latents to Δ, slot by slot; the first layer is kept as its two halves, one for each input."""
 
     def __init__(self, slots: int, w_dim: int, width: int, layers: int, dim: int) -> None:
         super().__init__()
@@ -65,17 +62,13 @@ class DeltaEncoder(nn.Module):
         for layer in _layers(self):
             layer.initialise(generator)
 
-    def delta(self, source: Tensor, target: Tensor) -> Tensor:
-        """Return Δ `[S, N, dim]` from the inputs' embeddings, `self.source(a_i)` and `self.target(a_j)`."""
-        x = activate(source + target)  # [S, N, width]
+    def forward(self, a_i: Tensor, a_j: Tensor) -> Tensor:
+        """Return Δ_ij `[S, N, dim]` of normalised latents `[S, N, w_dim]`."""
+        x = activate(self.source(a_i) + self.target(a_j))  # [S, N, width]
         for layer in self.hidden:
             x = activate(layer(x))
         result: Tensor = self.output(x)
         return result
-
-    def forward(self, a_i: Tensor, a_j: Tensor) -> Tensor:
-        """Return Δ_ij `[S, N, dim]` of normalised latents `[S, N, w_dim]`."""
-        return self.delta(self.source(a_i), self.target(a_j))
 
 
 class DeltaDecoder(nn.Module):
@@ -93,16 +86,21 @@ class DeltaDecoder(nn.Module):
         for layer in _layers(self):
             layer.initialise(generator, 0.1 if layer is self.output else 1.0)
 
-    def features(self, latent: Tensor, code: Tensor | None) -> Tensor:
-        """Return the last hidden layer `[S, N, width]` from `self.latent(w)` and `self.code(Δ)` (None: Δ = 0)."""
-        x = activate(latent if code is None else latent + code)  # [S, N, width]
-        for layer in self.hidden:
-            x = activate(layer(x))
-        return x
+    def hidden_layers(self) -> tuple[Tensor, Tensor]:
+        """Return the other hidden layers: weights `[layers - 1, S, width, width]`, biases `[layers - 1, S, width]`."""
+        slots, _, width = self.latent.weight.shape
+        if len(self.hidden) == 0:
+            return self.latent.weight.new_empty(0, slots, width, width), self.latent.weight.new_empty(0, slots, width)
+        layers = [layer for layer in self.hidden if isinstance(layer, GroupedLinear) and layer.bias is not None]
+        weights = torch.stack([layer.weight for layer in layers])
+        return weights, torch.stack([layer.bias[:, 0] for layer in layers if layer.bias is not None])
 
     def forward(self, w: Tensor, delta: Tensor) -> Tensor:
         """Return D(w, Δ) `[S, N, w_dim]` for normalised `w` `[S, N, w_dim]` and Δ `[S, N, dim]`."""
-        result: Tensor = self.output(self.features(self.latent(w), self.code(delta)))
+        x = activate(self.latent(w) + self.code(delta))  # [S, N, width]
+        for layer in self.hidden:
+            x = activate(layer(x))
+        result: Tensor = self.output(x)
         return result
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,12 @@ from deltafast.delta.config import DeltaConfig, recommended_slots
 from deltafast.delta.editor import Editor, EditorInfo, ends_of, load_editor
 from deltafast.delta.editor_file import round_weights
 from deltafast.delta.linear import both_directions, linear_editor
-from deltafast.delta.loss import paper_loss
 from deltafast.delta.slots import check_slots
 from deltafast.delta.training_state import TrainingState, load_state, save_state, state_path
+from deltafast.delta.training_step import TrainingStep
 from deltafast.errors import InvalidInputError, ResumeError
 from deltafast.files import atomic_write
+from deltafast.ops import DeltaSizes, split_weights, weight_shapes
 from deltafast.progress import track
 from deltafast.sequence_latents import SequenceLatents
 
@@ -36,13 +36,14 @@ def train_editor(
     *,
     out: str | os.PathLike[str] | None = None,
     restart: bool = False,
+    device: torch.device | str = "cpu",
     save_every: int = _SAVE_EVERY,
     plot: bool = True,
 ) -> Editor:
-    """Train E and D for one attribute and return the editor; `out` is its file.
+    """Train E and D for one attribute on `device` and return the editor, on the CPU; `out` is its file.
 
     With `out`, the state is kept beside it (`<out>.state`) while training lasts: a call that was interrupted goes on
-    from there and ends with the same weights, to the bit, on the same machine with the same number of threads. An
+    from there and ends with the same weights, to the bit, on the same machine and device. An
     `out` that is finished with the same settings is returned as it is. Left beside it: `<stem>-loss.csv` and, with
     `plot`, `<stem>-loss.png`. `restart` forgets what was there.
 
@@ -51,6 +52,7 @@ def train_editor(
     """
     config = config or DeltaConfig()
     chosen, config = _resolve(latents, attribute, config)
+    place = _device(device)
     settings: dict[str, Any] = {"config": config.as_json(), "latents": chosen.digest(attribute)}
     target = None if out is None else Path(out)
     if target is not None and restart:
@@ -63,26 +65,25 @@ def train_editor(
     stack = chosen.stack(attribute)[:, :, list(slots)]  # [K, n, S, w_dim]
     editor = _initial(chosen, attribute, config, stack)
     x = editor.normalisation(stack.flatten(0, 1))  # [S, K n, w_dim]
-    x = x.reshape(len(slots), *stack.shape[:2], -1).contiguous()  # [S, K, n, w_dim]
+    x = x.reshape(len(slots), *stack.shape[:2], -1).contiguous().to(place)  # [S, K, n, w_dim]
+    sizes = DeltaSizes(len(slots), latents.w_dim, config.width, config.layers, config.dim)
     parameters = dict(editor.named_parameters())
-    optimiser = torch.optim.Adam(parameters.values(), lr=config.lr, betas=(0.9, 0.99), fused=True)
-    losses: list[float] = []
+    flat = torch.cat([parameters[name].detach().flatten() for name in weight_shapes(sizes)])
+    training = TrainingStep(flat.to(place), x, config)
     state = load_state(state_path(target), settings) if target is not None else None
     if state is not None:
-        state.restore(parameters, optimiser)
-        losses = state.losses
-    for step in track(range(len(losses), config.steps), f"training {attribute}"):
-        for group in optimiser.param_groups:
-            group["lr"] = _learning_rate(config, step)
-        loss = _step_loss(editor, x, config, step)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        losses.append(float(loss.detach()))
-        if not math.isfinite(losses[-1]):
-            raise InvalidInputError(f"training diverged at step {step} (loss {losses[-1]}); use a smaller lr")
-        if target is not None and len(losses) % save_every == 0 and len(losses) < config.steps:
-            save_state(state_path(target), settings, TrainingState.of(parameters, optimiser, losses))
+        state.restore(training)
+    for step in track(range(int(training.step), config.steps), f"training {attribute}"):
+        training.advance()
+        done = step + 1
+        if done % save_every == 0 or done == config.steps:
+            _check_losses(training.losses[:done])
+            if target is not None and done < config.steps:
+                save_state(state_path(target), settings, TrainingState.of(training))
+    losses = training.losses.tolist()
+    with torch.no_grad():
+        for name, trained in split_weights(training.weights.detach().cpu(), sizes).items():
+            parameters[name].copy_(trained)
     _finish(editor, chosen, attribute, settings, losses)
     if target is not None:
         _write_losses(target, losses, attribute, plot)
@@ -121,28 +122,20 @@ def _initial(latents: SequenceLatents, attribute: str, config: DeltaConfig, stac
     return editor
 
 
-def _step_loss(editor: Editor, x: Tensor, config: DeltaConfig, step: int) -> Tensor:
-    """The loss of one step on `x` `[S, K, n, w_dim]`; everything random in it comes from (seed, step) alone."""
-    slots, identities, _, w_dim = x.shape
-    generator = torch.Generator().manual_seed((config.seed + 1) * 1_000_003 + step)
-    first = torch.randint(identities, (config.pairs,), generator=generator)  # [P]
-    second = (first + torch.randint(1, identities, (config.pairs,), generator=generator)) % identities
-    noise = torch.randn(2, slots, config.pairs, 1, w_dim, generator=generator)
-    return paper_loss(
-        editor.encoder,
-        editor.decoder,
-        x[:, first],
-        x[:, second],
-        noise[0] * config.noise_encoder,
-        noise[1] * config.noise_decoder,
-        lambda_a=config.lambda_a,
-        lambda_b=config.lambda_b,
-    )
+def _check_losses(losses: Tensor) -> None:
+    finite = torch.isfinite(losses)
+    if not bool(finite.all()):
+        step = int((~finite).nonzero()[0])
+        raise InvalidInputError(f"training diverged at step {step} (loss {float(losses[step])}); use a smaller lr")
 
 
-def _learning_rate(config: DeltaConfig, step: int) -> float:
-    warm = min(1.0, (step + 1) / 20)
-    return config.lr * warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+def _device(device: torch.device | str) -> torch.device:
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise InvalidInputError(f"cannot train on device {device!r}: {error}") from error
+    return place
 
 
 def _finish(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,44 +10,43 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deltafast.delta.training_step import TrainingStep
 from deltafast.errors import ResumeError
 from deltafast.files import atomic_write
 
 __all__ = ["TrainingState", "load_state", "save_state", "state_path"]
 
 _KEY = "deltafast-training"
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass
 class TrainingState:
-    """Everything that the next step depends on: tensors by name, and the losses of the steps that are done."""
+    """Everything that the next step depends on: weights and Adam's moments, flat, and the losses of the steps done."""
 
     tensors: dict[str, Tensor]
-    losses: list[float]
 
     @classmethod
-    def of(cls, parameters: Mapping[str, Tensor], optimiser: torch.optim.Adam, losses: list[float]) -> TrainingState:
+    def of(cls, training: TrainingStep) -> TrainingState:
         """Copy the state of a training."""
-        tensors = {}
-        for name, parameter in parameters.items():
-            tensors[f"weight/{name}"] = parameter.detach().clone()
-            for key in ("exp_avg", "exp_avg_sq"):
-                tensors[f"{key}/{name}"] = optimiser.state[parameter][key].detach().clone()
-        return cls(tensors, list(losses))
+        moments = training.optimiser.state[training.weights]
+        named = {"weights": training.weights, **{name: moments[name] for name in _MOMENTS}}
+        named["losses"] = training.losses[: int(training.step)]
+        return cls({name: t.detach().cpu().clone() for name, t in named.items()})
 
-    def restore(self, parameters: Mapping[str, Tensor], optimiser: torch.optim.Adam) -> None:
-        """Put the state into parameters and optimiser. Raises `ResumeError` when it is not of this training."""
-        try:
-            with torch.no_grad():
-                for name, parameter in parameters.items():
-                    parameter.copy_(self.tensors[f"weight/{name}"])
-                    optimiser.state[parameter] = {
-                        "step": torch.tensor(float(len(self.losses))),
-                        "exp_avg": self.tensors[f"exp_avg/{name}"].reshape(parameter.shape).clone(),
-                        "exp_avg_sq": self.tensors[f"exp_avg_sq/{name}"].reshape(parameter.shape).clone(),
-                    }
-        except (KeyError, RuntimeError) as error:
-            raise ResumeError(f"the saved training state does not fit this network ({error}); use --restart") from error
+    def restore(self, training: TrainingStep) -> None:
+        """Put the state into a training that has not begun. Raises `ResumeError` when it is not of this one."""
+        weights, losses = training.weights, self.tensors.get("losses")
+        shapes = {name: tuple(t.shape) for name, t in self.tensors.items() if name != "losses"}
+        if losses is None or shapes != dict.fromkeys(("weights", *_MOMENTS), tuple(weights.shape)):
+            raise ResumeError("the saved training state does not fit this network; use --restart")
+        done = len(losses)
+        with torch.no_grad():
+            weights.copy_(self.tensors["weights"])
+            training.losses[:done] = losses.to(training.losses)
+            training.step.fill_(done)
+        moments = {name: self.tensors[name].to(weights.device, copy=True) for name in _MOMENTS}
+        training.optimiser.state[weights] = {"step": torch.tensor(float(done), device=weights.device), **moments}
 
 
 def state_path(out: Path) -> Path:
@@ -60,9 +58,8 @@ def save_state(path: Path, settings: dict[str, Any], state: TrainingState) -> No
     """Write a training state, atomically. Raises `DiskError`."""
     from safetensors.torch import save_file
 
-    tensors = {**state.tensors, "losses": torch.tensor(state.losses, dtype=torch.float64)}
     with atomic_write(path) as temporary:
-        save_file(tensors, temporary, metadata={_KEY: json.dumps(settings, sort_keys=True)})
+        save_file(state.tensors, temporary, metadata={_KEY: json.dumps(settings, sort_keys=True)})
 
 
 def load_state(path: Path, settings: dict[str, Any]) -> TrainingState | None:
@@ -75,7 +72,6 @@ def load_state(path: Path, settings: dict[str, Any]) -> TrainingState | None:
         with safe_open(str(path), framework="pt") as stream:
             saved = json.loads((stream.metadata() or {}).get(_KEY, "null"))
             tensors = {name: stream.get_tensor(name) for name in list(stream.keys())}
-        losses = tensors.pop("losses").tolist()
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise ResumeError(f"{path} is damaged ({error}); pass --restart to train anew") from error
     if saved != settings:
@@ -83,4 +79,4 @@ def load_state(path: Path, settings: dict[str, Any]) -> TrainingState | None:
             f"{path} is the state of a training with other settings or latents; choose another --out, or pass "
             "--restart to train anew"
         )
-    return TrainingState(tensors, losses)
+    return TrainingState(tensors)

@@ -4,9 +4,13 @@ Every public op takes `impl="auto" | "native" | "reference"`: "auto" runs the na
 device and dtype and the reference elsewhere; "native" raises `NativeOpError` where there is none.
 """
 
+from deltafast.ops.delta_edit import delta_edit, delta_edit_reference
+from deltafast.ops.delta_loss import delta_loss, delta_loss_reference
+from deltafast.ops.delta_weights import DeltaSizes, split_weights, weight_count, weight_shapes
 from deltafast.ops.filtered_epilogue import filtered_epilogue, filtered_epilogue_reference
 from deltafast.ops.modulated_conv2d import modulated_conv2d, modulated_conv2d_reference, pack_conv3x3
 from deltafast.ops.modulated_epilogue import modulated_epilogue, modulated_epilogue_reference
+from deltafast.ops.philox import philox4x32, philox4x32_reference, philox_normal, philox_normal_reference
 from deltafast.ops.separable_conv import separable_conv, separable_conv_reference
 from deltafast.ops.to_rgb import to_rgb, to_rgb_reference
 from deltafast.ops.upfirdn2d import setup_filter, upfirdn2d, upfirdn2d_reference
@@ -15,19 +19,29 @@ from deltafast.ops.wavelet_block import ImageLayer, SeparableLayer, wavelet_bloc
 from deltafast.ops.wavelet_image import wavelet_image, wavelet_image_reference
 
 __all__ = [
-    "ImageLayer",
-    "SeparableLayer",
+    "delta_edit",
+    "delta_edit_reference",
+    "delta_loss",
+    "delta_loss_reference",
+    "DeltaSizes",
     "filtered_epilogue",
     "filtered_epilogue_reference",
+    "ImageLayer",
+    "SeparableLayer",
     "inverse_haar",
     "modulated_conv2d",
     "modulated_conv2d_reference",
     "modulated_epilogue",
     "modulated_epilogue_reference",
     "pack_conv3x3",
+    "philox4x32",
+    "philox4x32_reference",
+    "philox_normal",
+    "philox_normal_reference",
     "separable_conv",
     "separable_conv_reference",
     "setup_filter",
+    "split_weights",
     "to_rgb",
     "to_rgb_reference",
     "upfirdn2d",
@@ -36,4 +50,6 @@ __all__ = [
     "wavelet_block_reference",
     "wavelet_image",
     "wavelet_image_reference",
+    "weight_count",
+    "weight_shapes",
 ]

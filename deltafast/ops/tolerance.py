@@ -15,6 +15,10 @@ FLOOR = 1e-5  # of max |reference|
 
 # (op, direction) -> multiple of torch's own error
 MULTIPLES = {
+    ("delta_edit", "forward"): 2.0,
+    ("delta_edit", "backward"): 3.0,
+    ("delta_loss", "forward"): 3.0,
+    ("delta_loss", "backward"): 3.0,
     ("filtered_epilogue", "forward"): 2.0,
     ("filtered_epilogue", "backward"): 3.0,
     ("modulated_conv2d", "forward"): 2.0,

@@ -134,8 +134,6 @@ def test_it_predicts_identities_it_never_saw() -> None:
     assert errors.transfer < 0.05  # 1 is the error of predicting no change
     assert errors.reconstruction < 0.05
     assert errors.edit < 0.2
-    first = float(training_module._step_loss(editor, torch.zeros(6, 2, 5, 16), config, 0))
-    assert first < 1.0  # no change in, hardly any out
     write_table(errors)
 
 

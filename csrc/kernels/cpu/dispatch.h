@@ -5,9 +5,12 @@
 
 #include <cstdint>
 
+#include "kernels/delta_edit.h"
+#include "kernels/delta_loss.h"
 #include "kernels/filtered_epilogue.h"
 #include "kernels/modulated_conv3x3.h"
 #include "kernels/modulated_epilogue.h"
+#include "kernels/philox.h"
 #include "kernels/separable_conv.h"
 #include "kernels/to_rgb.h"
 #include "kernels/upfirdn2d.h"
@@ -16,14 +19,30 @@
 
 namespace deltafast::cpu {
 
+constexpr int64_t kEditRows = 32;  // latents that one unit of an edit owns
+
+template <typename A>
+struct DeltaKernels {
+  void (*edit)(const DeltaEditParams<A>&, int64_t begin, int64_t end);
+  void (*prepare)(const DeltaLossParams<A>&, int64_t begin, int64_t end);
+  void (*embed)(const DeltaLossParams<A>&, int64_t begin, int64_t end);
+  void (*pairs)(const DeltaLossParams<A>&, int64_t begin, int64_t end);
+  void (*collect)(const DeltaLossParams<A>&, int64_t begin, int64_t end);
+  void (*weights)(const DeltaLossParams<A>&, int64_t begin, int64_t end);
+};
+
 // Each entry works on a range of units: what one unit is, the kernel's own file says.
 struct KernelTable {
+  DeltaKernels<float> delta_f32;
+  DeltaKernels<double> delta_f64;
   void (*epilogue_f32)(const EpilogueParams<float>&, int64_t begin, int64_t end);
   void (*epilogue_f64)(const EpilogueParams<double>&, int64_t begin, int64_t end);
   void (*epilogue_backward_f32)(const EpilogueParams<float>&, int64_t begin, int64_t end);
   void (*epilogue_backward_f64)(const EpilogueParams<double>&, int64_t begin, int64_t end);
   void (*epilogue_grad_noise_f32)(const EpilogueParams<float>&, int64_t begin, int64_t end);
   void (*epilogue_grad_noise_f64)(const EpilogueParams<double>&, int64_t begin, int64_t end);
+  void (*philox4x32)(const PhiloxParams&, int64_t begin, int64_t end);
+  void (*philox_normal)(const NormalParams&, int64_t begin, int64_t end);
   int64_t panel_bytes;  // of one row of a packed panel
   void (*pack_panels_f32)(const PackParams<float>&, int64_t begin, int64_t end);
   void (*pack_panels_f64)(const PackParams<double>&, int64_t begin, int64_t end);

@@ -5,14 +5,27 @@
 #include "kernels/cpu/matrix_tile.h"
 
 namespace deltafast::cpu::DELTAFAST_ISA {
+namespace {
+
+template <typename A>
+DeltaKernels<A> delta_kernels() {
+  return {delta_edit<A>,  delta_prepare<A>, delta_embed<A>,
+          delta_pairs<A>, delta_collect<A>, delta_weights<A>};
+}
+
+}  // namespace
 
 KernelTable kernel_table() {
-  return {epilogue<float>,
+  return {delta_kernels<float>(),
+          delta_kernels<double>(),
+          epilogue<float>,
           epilogue<double>,
           epilogue_backward<float>,
           epilogue_backward<double>,
           epilogue_grad_noise<float>,
           epilogue_grad_noise<double>,
+          philox4x32_words,
+          philox_normal,
           kPanelVectors * int64_t{kVectorBytes},
           pack_panels<float>,
           pack_panels<double>,

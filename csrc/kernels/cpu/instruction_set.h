@@ -12,11 +12,25 @@
 namespace deltafast::cpu::DELTAFAST_ISA {
 
 template <typename A>
+void delta_edit(const DeltaEditParams<A>& params, int64_t begin, int64_t end);
+template <typename A>
+void delta_prepare(const DeltaLossParams<A>& params, int64_t begin, int64_t end);
+template <typename A>
+void delta_embed(const DeltaLossParams<A>& params, int64_t begin, int64_t end);
+template <typename A>
+void delta_pairs(const DeltaLossParams<A>& params, int64_t begin, int64_t end);
+template <typename A>
+void delta_collect(const DeltaLossParams<A>& params, int64_t begin, int64_t end);
+template <typename A>
+void delta_weights(const DeltaLossParams<A>& params, int64_t begin, int64_t end);
+template <typename A>
 void epilogue(const EpilogueParams<A>& params, int64_t begin, int64_t end);
 template <typename A>
 void epilogue_backward(const EpilogueParams<A>& params, int64_t begin, int64_t end);
 template <typename A>
 void epilogue_grad_noise(const EpilogueParams<A>& params, int64_t begin, int64_t end);
+void philox4x32_words(const PhiloxParams& params, int64_t begin, int64_t end);
+void philox_normal(const NormalParams& params, int64_t begin, int64_t end);
 template <typename A>
 void pack_panels(const PackParams<A>& params, int64_t begin, int64_t end);
 template <typename A>

@@ -2,8 +2,11 @@
 // (0 is success) and works on the current device, asynchronously on the given stream.
 #pragma once
 
+#include "kernels/delta_edit.h"
+#include "kernels/delta_loss.h"
 #include "kernels/filtered_epilogue.h"
 #include "kernels/modulated_epilogue.h"
+#include "kernels/philox.h"
 #include "kernels/to_rgb.h"
 #include "kernels/upfirdn2d.h"
 
@@ -30,10 +33,18 @@ struct CudaTarget {
   void* stream = nullptr;             // a cudaStream_t
 };
 
+int delta_edit(const DeltaEditParams<float>& params, const CudaTarget& target);
+// Whether the hidden layers fit the shared memory of a block.
+bool delta_edit_fits(const DeltaEditParams<float>& params);
+int delta_loss(const DeltaLossParams<float>& params, const CudaTarget& target);
+// How many floats `workspace` must hold.
+int64_t delta_loss_workspace(const DeltaLossParams<float>& params);
 // On the device, filters are given in the order of convolution.
 int filtered_epilogue(const FilteredEpilogueParams<float>& params, const CudaTarget& target);
 int modulated_epilogue(const EpilogueParams<float>& params, const CudaTarget& target);
 int modulated_epilogue_backward(const EpilogueParams<float>& params, const CudaTarget& target);
+int philox4x32(const PhiloxParams& params, const CudaTarget& target);
+int philox_normal(const NormalParams& params, const CudaTarget& target);
 int to_rgb(const ToRgbParams<float>& params, const CudaTarget& target);
 int upfirdn2d(const Upfirdn2dCudaParams& params, const CudaTarget& target);
 

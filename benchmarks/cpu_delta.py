@@ -1,0 +1,84 @@
+"""A training step of E and D, and edits, on the CPU: ours beside plain torch, interleaved, checked first.
+
+    python -m benchmarks.cpu_delta [--out benchmarks/results/cpu_delta.json] [--rounds 40]
+
+Both sides keep freed memory, as the commands do. Writes medians and quartiles in seconds, their ratios, and the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.delta_cases import EditCase, TrainingCase
+from deltafast.evaluation.machine import describe_run
+from deltafast.memory import keep_freed_memory
+
+_WARM_UP = 3
+
+
+def interleaved(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, Any]:
+    """Time contenders in turn, `rounds` times each, after a warm-up; return medians, quartiles and ratios."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for round_number in range(_WARM_UP + rounds):
+        for name, call in contenders.items():
+            begun = time.perf_counter()
+            call()
+            elapsed = time.perf_counter() - begun
+            if round_number >= _WARM_UP:
+                seconds[name].append(elapsed)
+    result: dict[str, Any] = {}
+    for name, taken in seconds.items():
+        low, median, high = statistics.quantiles(taken, n=4)
+        result[name] = {"median_s": median, "quartiles_s": [low, high]}
+    plain, ours = result["plain torch"]["median_s"], result["deltafast"]["median_s"]
+    result["speedup"] = plain / ours
+    result["speedup_of_each_round"] = statistics.median(
+        theirs / own for theirs, own in zip(seconds["plain torch"], seconds["deltafast"], strict=True)
+    )
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/cpu_delta.json"))
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--pairs", type=int, nargs="+", default=[8, 64], help="pairs of identities in a step")
+    parser.add_argument("--latents", type=int, default=1024, help="latents edited in one call")
+    options = parser.parse_args(arguments)
+    keep_freed_memory()
+    device = torch.device("cpu")
+    results: dict[str, Any] = {}
+    for pairs in options.pairs:
+        case = TrainingCase(pairs)
+        case.check(device)
+        contenders = {"deltafast": case.ours(device).advance, "plain torch": case.plain(device).advance}
+        results[f"training step, {pairs} pairs of identities"] = interleaved(contenders, options.rounds)
+    with torch.no_grad():
+        edit = EditCase(options.latents, device)
+        edit.check()
+        contenders = {"deltafast": lambda: edit.ours(edit.ws), "plain torch": lambda: edit.plain(edit.ws)}
+        measured = interleaved(contenders, options.rounds)
+    for name in contenders:
+        measured[name]["latents_per_second"] = options.latents / measured[name]["median_s"]
+    results[f"edit, {options.latents} latents"] = measured
+    report = {"run": describe_run(), "rounds": options.rounds, "results": results}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(report, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    for name, result in results.items():
+        ours, plain = (1e3 * result[who]["median_s"] for who in ("deltafast", "plain torch"))
+        print(f"{name}: {ours:.2f} ms, plain torch {plain:.2f} ms, {result['speedup']:.2f} x")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

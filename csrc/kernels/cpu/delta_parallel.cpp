@@ -1,0 +1,77 @@
+// Entry points of the CPU kernels of noise, E and D: they cut the work into units and hand them to
+// the caller's threads, stage after stage.
+
+#include "kernels/cpu/delta_loss.h"
+#include "kernels/cpu/dispatch.h"
+
+namespace deltafast::cpu {
+namespace {
+
+template <typename Params>
+struct Work {
+  void (*kernel)(const Params&, int64_t, int64_t);
+  const Params* params;
+};
+
+template <typename Params>
+void run(void (*kernel)(const Params&, int64_t, int64_t), const Params& params, int64_t units,
+         int64_t grain, ParallelFor parallel_for) {
+  if (units <= 0) return;
+  Work<Params> work{kernel, &params};
+  parallel_for(
+      units, grain < 1 ? 1 : grain,
+      [](int64_t begin, int64_t end, void* context) {
+        const auto* work = static_cast<const Work<Params>*>(context);
+        work->kernel(*work->params, begin, end);
+      },
+      &work);
+}
+
+const DeltaKernels<float>& delta_kernels(float) { return kernels().delta_f32; }
+const DeltaKernels<double>& delta_kernels(double) { return kernels().delta_f64; }
+
+}  // namespace
+
+void philox4x32(const PhiloxParams& p, ParallelFor parallel_for) {
+  run(kernels().philox4x32, p, p.count, 1024, parallel_for);
+}
+
+void philox_normal(const NormalParams& p, ParallelFor parallel_for) {
+  run(kernels().philox_normal, p, p.samples, 4096 / (p.elements + 1), parallel_for);
+}
+
+template <typename A>
+int64_t delta_loss_workspace(const DeltaLossParams<A>& p) {
+  return step_workspace(p).doubles;
+}
+
+template <typename A>
+void delta_loss(const DeltaLossParams<A>& p, ParallelFor parallel_for) {
+  const DeltaKernels<A>& table = delta_kernels(A{});
+  const DeltaSizes& s = p.sizes;
+  const int64_t runs = delta_runs(p.pairs);
+  run(table.prepare, p, s.slots, 1, parallel_for);
+  run(table.embed, p, s.slots * p.pairs, 1, parallel_for);
+  run(table.pairs, p, s.slots * runs, 1, parallel_for);
+  run(table.collect, p, s.slots, 1, parallel_for);
+  run(table.weights, p, s.slots * ((s.inputs + kInputBlock - 1) / kInputBlock), 1, parallel_for);
+  const StepWorkspace<A> space = step_workspace(p);
+  double total = 0;
+  for (int64_t unit = 0; unit < s.slots * runs; ++unit) total += space.losses[unit];
+  const double rows = static_cast<double>(p.pairs) * static_cast<double>(p.frames * (p.frames - 1));
+  *p.loss = static_cast<A>(total / (rows * static_cast<double>(s.slots * s.inputs)));
+}
+
+template <typename A>
+void delta_edit(const DeltaEditParams<A>& p, ParallelFor parallel_for) {
+  run(delta_kernels(A{}).edit, p, (p.samples + kEditRows - 1) / kEditRows, 1, parallel_for);
+}
+
+template int64_t delta_loss_workspace<float>(const DeltaLossParams<float>&);
+template int64_t delta_loss_workspace<double>(const DeltaLossParams<double>&);
+template void delta_loss<float>(const DeltaLossParams<float>&, ParallelFor);
+template void delta_loss<double>(const DeltaLossParams<double>&, ParallelFor);
+template void delta_edit<float>(const DeltaEditParams<float>&, ParallelFor);
+template void delta_edit<double>(const DeltaEditParams<double>&, ParallelFor);
+
+}  // namespace deltafast::cpu
