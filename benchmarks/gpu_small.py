@@ -15,7 +15,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deltafast.ops import filtered_epilogue, modulated_conv2d, modulated_epilogue, setup_filter, to_rgb, upfirdn2d
+from deltafast.ops import (
+    DeltaSizes,
+    delta_edit,
+    delta_loss,
+    filtered_epilogue,
+    modulated_conv2d,
+    modulated_epilogue,
+    setup_filter,
+    to_rgb,
+    upfirdn2d,
+    weight_count,
+)
 from deltafast.ops.tolerance import allowed_error, max_error
 
 _DTYPES = {"cuda": (torch.float32, torch.float16, torch.bfloat16), "cpu": (torch.float32,)}
@@ -70,12 +81,44 @@ def _to_rgb(impl: str, x: Tensor, weight: Tensor, style: Tensor, bias: Tensor, s
     return to_rgb(x, weight, style, bias, skip=skip, f=setup_filter([1, 3, 3, 1]).to(x.device), impl=impl)
 
 
+def _training_step(x: Tensor, sizes: DeltaSizes) -> Callable[..., Tensor]:
+    """A training step of E and D on constant latents `x`; it reads the weights, flat."""
+
+    def run(impl: str, weights: Tensor) -> Tensor:
+        device = weights.device
+        latents = x.to(device, torch.float64 if weights.dtype == torch.float64 else x.dtype)
+        index = torch.arange(5, device=device) % x.shape[1]
+        key = {name: torch.tensor(3, device=device) for name in ("seed", "step", "first_sample")}
+        network = {"width": sizes.width, "layers": sizes.layers, "dim": sizes.dim}
+        noise = {"noise_encoder": 0.1, "noise_decoder": 0.5}
+        return delta_loss(latents, index, 1 - index % 2, weights, **network, **key, **noise, impl=impl)
+
+    return run
+
+
+def _edit(impl: str, ws: Tensor, alpha: Tensor, direction: Tensor, mean: Tensor, *layers: Tensor) -> Tensor:
+    names = ("latent_weight", "latent_bias", "hidden_weight", "hidden_bias", "output_weight")
+    index = torch.tensor([2, 0], device=ws.device)
+    constants = {"mean": mean.detach(), "scale": torch.tensor(0.7, device=ws.device)}
+    edited = delta_edit(ws, alpha, direction, index, **constants, **dict(zip(names, layers, strict=True)), impl=impl)
+    return edited + 0 * mean.sum().to(edited.dtype)  # the mean is a constant; its gradient is 0
+
+
 def _laid_out(x: Tensor, channels_last: bool) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if channels_last else x
 
 
 def cases(dtype: torch.dtype) -> Iterator[Case]:
     """Return every op on odd sizes and on sizes that are moved 16 bytes at a time, in both layouts."""
+    for sizes in (DeltaSizes(2, 19, 6, 2, 5), DeltaSizes(2, 64, 32, 1, 16)):
+        s, c, width = sizes.slots, sizes.w_dim, sizes.width
+        weights = 0.3 * torch.randn(weight_count(sizes))
+        step = _training_step(torch.randn(s, 3, 4, c).to(dtype), sizes)
+        yield Case("delta_loss", f"{sizes}", step, [weights])
+        hidden = [torch.randn(sizes.layers, s, width, width) / width, torch.randn(sizes.layers, s, width)]
+        layers = [torch.randn(s, c, width) / c, torch.randn(s, width), *hidden, torch.randn(s, width, c) / width]
+        code = [torch.randn(37), torch.randn(1, 2, s, width), torch.randn(s, c)]
+        yield Case("delta_edit", f"{sizes}", _edit, [torch.randn(37, 3, c).to(dtype), *code, *layers])
     for channels_last in (False, True):
         layout = "channels-last" if channels_last else "contiguous"
         for c, h, w in ((5, 7, 9), (16, 8, 8)):
