@@ -12,10 +12,10 @@ from deltafast.generators.checkpoints.native import write_native
 from deltafast.generators.checkpoints.openvino_ir import WHEEL_SHA256, read_mobilestylegan_wheel
 from deltafast.wheels import Wheel, fetch_wheel, locked
 
-__all__ = ["MOBILESTYLEGAN_FFHQ", "fetch_mobilestylegan"]
+__all__ = ["MOBILESTYLEGAN_FFHQ", "RANDOM_FACE_WHEEL", "fetch_mobilestylegan"]
 
 MOBILESTYLEGAN_FFHQ = "mobilestylegan-ffhq"
-_WHEEL = Wheel(
+RANDOM_FACE_WHEEL = Wheel(
     "random-face==2021.7.21.1",
     "random_face-2021.7.21.1-py3-none-any.whl",
     WHEEL_SHA256,
@@ -47,7 +47,7 @@ def fetch_mobilestylegan(*, replace: bool = False) -> Path:
     with locked(folder / f".{MOBILESTYLEGAN_FFHQ}.lock"):
         if target.exists() and target.stat().st_mtime_ns != started:
             return target  # another process was faster
-        wheel = fetch_wheel(_WHEEL, folder)
+        wheel = fetch_wheel(RANDOM_FACE_WHEEL, folder)
         tensors, config = read_mobilestylegan_wheel(wheel)
         write_native(target, tensors, config)
         with contextlib.suppress(OSError):
