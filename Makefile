@@ -87,18 +87,22 @@ gpu-bench: ## benchmarks timed with CUDA events, and a profile; under nine minut
 GENERATOR  ?= mobilestylegan-ffhq
 IDENTITIES ?= 48# random bald identities beside the two heads
 SEED       ?= 0
-EDITORS    := yaw:0.45 pitch:0.45 smile:1.25 eyes-closed:1.0 light:1.0# attribute:reach, chosen on seeds from 1000 on
+TWO_HEADS  := yaw pitch smile eyes-closed light# what the demo shows of the two heads
+# attribute:reach, chosen on seeds from 1000 on
+EDITORS    := yaw:0.42 pitch:0.43 smile:1.0 eyes-closed:1.0 light:1.25 mouth-open:1.25 brows-raised:1.5 \
+              light-elevation:1.25
 ASSETS     := deltafast/assets
 WORK       ?= $(OUT)/assets
 
 assets: $(BIN)/.installed ## make the bundled encoder, latents and editors anew (hours; goes on where it was stopped)
 	mkdir -p $(ASSETS)/latents $(ASSETS)/editors
-	$(BIN)/deltafast train-encoder $(GENERATOR) $(WORK)/encoder --seed $(SEED) --dtype bfloat16
-	cp $(WORK)/encoder/encoder.safetensors $(ASSETS)/encoder.safetensors
-	$(BIN)/deltafast render $(WORK)/two-heads
-	$(BIN)/deltafast project $(WORK)/two-heads $(WORK)/two-heads-latents --generator $(GENERATOR)
-	cp $(WORK)/two-heads-latents/latents.safetensors $(ASSETS)/latents/two-heads.safetensors
 	$(BIN)/deltafast render $(WORK)/sequences --identities $(IDENTITIES) --seed $(SEED)
+	$(BIN)/deltafast train-encoder $(GENERATOR) $(WORK)/encoder --seed $(SEED) --heads $(WORK)/sequences
+	cp $(WORK)/encoder/encoder.safetensors $(ASSETS)/encoder.safetensors
+	$(BIN)/deltafast render $(WORK)/two-heads $(foreach name,$(TWO_HEADS),--attribute $(name))
+	$(BIN)/deltafast project $(WORK)/two-heads $(WORK)/two-heads-latents --generator $(GENERATOR) --steps 30
+	$(BIN)/python -c "from deltafast.sequence_latents import load_latents; \
+	  load_latents('$(WORK)/two-heads-latents/latents.safetensors').save('$(ASSETS)/latents/two-heads.safetensors', half=True)"
 	$(BIN)/deltafast project $(WORK)/sequences $(WORK)/sequences-latents --generator $(GENERATOR) --steps 0
 	for editor in $(EDITORS); do \
 	  $(BIN)/deltafast train $(WORK)/sequences-latents --attribute $${editor%:*} --reach $${editor#*:} --seed $(SEED) \
