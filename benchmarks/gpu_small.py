@@ -17,12 +17,14 @@ from torch import Tensor
 
 from deltafast.ops import (
     DeltaSizes,
+    activated_depthwise,
     delta_edit,
     delta_loss,
     filtered_epilogue,
     modulated_conv2d,
     modulated_epilogue,
     setup_filter,
+    subband_image,
     to_rgb,
     upfirdn2d,
     weight_count,
@@ -104,6 +106,17 @@ def _edit(impl: str, ws: Tensor, alpha: Tensor, direction: Tensor, mean: Tensor,
     return edited + 0 * mean.sum().to(edited.dtype)  # the mean is a constant; its gradient is 0
 
 
+def _depthwise(wavelet: bool) -> Callable[..., Tensor]:
+    def run(impl: str, u: Tensor, depthwise: Tensor, noise: Tensor, bias: Tensor, style: Tensor) -> Tensor:
+        return activated_depthwise(u, depthwise, noise, bias, style=style, wavelet=wavelet, impl=impl)
+
+    return run
+
+
+def _subbands(impl: str, x: Tensor, bias: Tensor) -> Tensor:
+    return subband_image(x, bias, impl=impl)
+
+
 def _laid_out(x: Tensor, channels_last: bool) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if channels_last else x
 
@@ -140,6 +153,12 @@ def cases(dtype: torch.dtype) -> Iterator[Case]:
         for up in (1, 2):
             inputs = [x, kernel, style, torch.rand(2, 16) + 0.5, torch.randn(16)]
             yield Case("modulated_conv2d", f"up={up}", _convolution(up), inputs)
+    yield Case("subband_image", "", _subbands, [torch.randn(2, 12, 5, 7).to(dtype), torch.randn(12)])
+    for c, h, w in ((5, 7, 9), (72, 9, 18)):  # the second has several tiles, and groups of channels that are cut off
+        for wavelet, width in ((False, c), (True, 4 * c)):
+            u = torch.randn(2, width, h, w).to(dtype)
+            small = [torch.randn(c, 1, 3, 3), torch.randn(2, 1, h, w), torch.randn(width), torch.randn(2, width)]
+            yield Case("activated_depthwise", f"wavelet={wavelet}", _depthwise(wavelet), [u, *small])
 
 
 def _results(case: Case, impl: str, device: str, dtype: torch.dtype | None) -> list[Tensor]:

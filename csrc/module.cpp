@@ -16,6 +16,8 @@
 #define DELTAFAST_STRING(x) DELTAFAST_STRING_(x)
 
 namespace deltafast::ops {
+void define_activated_depthwise(torch::stable::detail::StableLibrary& library);
+void implement_activated_depthwise(torch::stable::detail::StableLibrary& library);
 void define_delta_edit(torch::stable::detail::StableLibrary& library);
 void implement_delta_edit(torch::stable::detail::StableLibrary& library);
 void define_delta_loss(torch::stable::detail::StableLibrary& library);
@@ -30,6 +32,8 @@ void define_philox(torch::stable::detail::StableLibrary& library);
 void implement_philox(torch::stable::detail::StableLibrary& library);
 void define_separable_conv(torch::stable::detail::StableLibrary& library);
 void implement_separable_conv(torch::stable::detail::StableLibrary& library);
+void define_subband_image(torch::stable::detail::StableLibrary& library);
+void implement_subband_image(torch::stable::detail::StableLibrary& library);
 void define_to_rgb(torch::stable::detail::StableLibrary& library);
 void implement_to_rgb(torch::stable::detail::StableLibrary& library);
 void define_upfirdn2d(torch::stable::detail::StableLibrary& library);
@@ -41,6 +45,7 @@ void implement_wavelet_image(torch::stable::detail::StableLibrary& library);
 }  // namespace deltafast::ops
 
 STABLE_TORCH_LIBRARY(deltafast, library) {
+  deltafast::ops::define_activated_depthwise(library);
   deltafast::ops::define_delta_edit(library);
   deltafast::ops::define_delta_loss(library);
   deltafast::ops::define_filtered_epilogue(library);
@@ -48,6 +53,7 @@ STABLE_TORCH_LIBRARY(deltafast, library) {
   deltafast::ops::define_modulated_epilogue(library);
   deltafast::ops::define_philox(library);
   deltafast::ops::define_separable_conv(library);
+  deltafast::ops::define_subband_image(library);
   deltafast::ops::define_to_rgb(library);
   deltafast::ops::define_upfirdn2d(library);
   deltafast::ops::define_wavelet_block(library);
@@ -55,6 +61,7 @@ STABLE_TORCH_LIBRARY(deltafast, library) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(deltafast, CPU, library) {
+  deltafast::ops::implement_activated_depthwise(library);
   deltafast::ops::implement_delta_edit(library);
   deltafast::ops::implement_delta_loss(library);
   deltafast::ops::implement_filtered_epilogue(library);
@@ -62,6 +69,7 @@ STABLE_TORCH_LIBRARY_IMPL(deltafast, CPU, library) {
   deltafast::ops::implement_modulated_epilogue(library);
   deltafast::ops::implement_philox(library);
   deltafast::ops::implement_separable_conv(library);
+  deltafast::ops::implement_subband_image(library);
   deltafast::ops::implement_to_rgb(library);
   deltafast::ops::implement_upfirdn2d(library);
   deltafast::ops::implement_wavelet_block(library);
@@ -70,11 +78,13 @@ STABLE_TORCH_LIBRARY_IMPL(deltafast, CPU, library) {
 
 #if defined(DELTAFAST_CUDA)
 STABLE_TORCH_LIBRARY_IMPL(deltafast, CUDA, library) {
+  deltafast::ops::implement_activated_depthwise(library);
   deltafast::ops::implement_delta_edit(library);
   deltafast::ops::implement_delta_loss(library);
   deltafast::ops::implement_filtered_epilogue(library);
   deltafast::ops::implement_modulated_epilogue(library);
   deltafast::ops::implement_philox(library);
+  deltafast::ops::implement_subband_image(library);
   deltafast::ops::implement_to_rgb(library);
   deltafast::ops::implement_upfirdn2d(library);
 }

@@ -4,6 +4,7 @@ Every public op takes `impl="auto" | "native" | "reference"`: "auto" runs the na
 device and dtype and the reference elsewhere; "native" raises `NativeOpError` where there is none.
 """
 
+from deltafast.ops.activated_depthwise import activated_depthwise, activated_depthwise_reference
 from deltafast.ops.delta_edit import delta_edit, delta_edit_reference
 from deltafast.ops.delta_loss import delta_loss, delta_loss_reference
 from deltafast.ops.delta_weights import DeltaSizes, split_weights, weight_count, weight_shapes
@@ -12,6 +13,7 @@ from deltafast.ops.modulated_conv2d import modulated_conv2d, modulated_conv2d_re
 from deltafast.ops.modulated_epilogue import modulated_epilogue, modulated_epilogue_reference
 from deltafast.ops.philox import philox4x32, philox4x32_reference, philox_normal, philox_normal_reference
 from deltafast.ops.separable_conv import separable_conv, separable_conv_reference
+from deltafast.ops.subband_image import subband_image, subband_image_reference
 from deltafast.ops.to_rgb import to_rgb, to_rgb_reference
 from deltafast.ops.upfirdn2d import setup_filter, upfirdn2d, upfirdn2d_reference
 from deltafast.ops.wavelet import inverse_haar
@@ -19,6 +21,8 @@ from deltafast.ops.wavelet_block import ImageLayer, SeparableLayer, wavelet_bloc
 from deltafast.ops.wavelet_image import wavelet_image, wavelet_image_reference
 
 __all__ = [
+    "activated_depthwise",
+    "activated_depthwise_reference",
     "delta_edit",
     "delta_edit_reference",
     "delta_loss",
@@ -42,6 +46,8 @@ __all__ = [
     "separable_conv_reference",
     "setup_filter",
     "split_weights",
+    "subband_image",
+    "subband_image_reference",
     "to_rgb",
     "to_rgb_reference",
     "upfirdn2d",

@@ -15,6 +15,8 @@ FLOOR = 1e-5  # of max |reference|
 
 # (op, direction) -> multiple of torch's own error
 MULTIPLES = {
+    ("activated_depthwise", "forward"): 2.0,
+    ("activated_depthwise", "backward"): 3.0,
     ("delta_edit", "forward"): 2.0,
     ("delta_edit", "backward"): 3.0,
     ("delta_loss", "forward"): 3.0,
@@ -27,6 +29,8 @@ MULTIPLES = {
     ("modulated_epilogue", "backward"): 3.0,
     ("separable_conv", "forward"): 2.0,
     ("separable_conv", "backward"): 3.0,
+    ("subband_image", "forward"): 2.0,
+    ("subband_image", "backward"): 3.0,
     ("to_rgb", "forward"): 2.0,
     ("to_rgb", "backward"): 3.0,
     ("upfirdn2d", "forward"): 2.0,

@@ -2,11 +2,13 @@
 // (0 is success) and works on the current device, asynchronously on the given stream.
 #pragma once
 
+#include "kernels/activated_depthwise.h"
 #include "kernels/delta_edit.h"
 #include "kernels/delta_loss.h"
 #include "kernels/filtered_epilogue.h"
 #include "kernels/modulated_epilogue.h"
 #include "kernels/philox.h"
+#include "kernels/subband_image.h"
 #include "kernels/to_rgb.h"
 #include "kernels/upfirdn2d.h"
 
@@ -33,6 +35,9 @@ struct CudaTarget {
   void* stream = nullptr;             // a cudaStream_t
 };
 
+int activated_depthwise(const ActivatedDepthwiseParams<float>& params, const CudaTarget& target);
+int activated_depthwise_backward(const ActivatedDepthwiseParams<float>& params,
+                                 const CudaTarget& target);
 int delta_edit(const DeltaEditParams<float>& params, const CudaTarget& target);
 // Whether the hidden layers fit the shared memory of a block.
 bool delta_edit_fits(const DeltaEditParams<float>& params);
@@ -45,6 +50,8 @@ int modulated_epilogue(const EpilogueParams<float>& params, const CudaTarget& ta
 int modulated_epilogue_backward(const EpilogueParams<float>& params, const CudaTarget& target);
 int philox4x32(const PhiloxParams& params, const CudaTarget& target);
 int philox_normal(const NormalParams& params, const CudaTarget& target);
+int subband_image(const SubbandImageParams<float>& params, const CudaTarget& target);
+int subband_image_backward(const SubbandImageParams<float>& params, const CudaTarget& target);
 int to_rgb(const ToRgbParams<float>& params, const CudaTarget& target);
 int upfirdn2d(const Upfirdn2dCudaParams& params, const CudaTarget& target);
 
