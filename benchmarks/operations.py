@@ -15,9 +15,19 @@ from torch.utils.flop_counter import flop_registry
 
 RANGE = "operation "  # the profiler's ranges are named "operation 0", "operation 1", ...
 
+
+def _separable(x: Tensor, depthwise: Tensor, pointwise: Tensor, *_: Any, out_val: Tensor) -> float:
+    outputs, inputs = pointwise.shape[:2]
+    return 2.0 * out_val.numel() / outputs * inputs * (outputs + depthwise[0].numel())
+
+
 # Operations of ours that multiply matrices or convolve: arguments, then the result -> operations.
 # Everything else that is not in torch's own table moves memory, and its few operations an element do not count.
-OUR_PRODUCTS: dict[str, Callable[..., float]] = {}
+OUR_PRODUCTS: dict[str, Callable[..., float]] = {
+    "deltafast::activated_depthwise": lambda u, taps, *_, out_val: 2.0 * out_val.numel() * taps[0].numel(),
+    "deltafast::separable_conv": _separable,
+    "deltafast::wavelet_image": lambda x, weight, *_, out_val: 2.0 * x.numel() * weight.shape[0],
+}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.ceilings import Ceilings
-from deltafast.ops import filtered_epilogue, modulated_epilogue, setup_filter, to_rgb, upfirdn2d
+from deltafast.ops import (
+    activated_depthwise,
+    filtered_epilogue,
+    modulated_epilogue,
+    setup_filter,
+    subband_image,
+    to_rgb,
+    upfirdn2d,
+)
 from deltafast.ops.tolerance import allowed_error, max_error
 
 _IMPLS = ("native", "reference")
@@ -139,7 +147,7 @@ def test_to_rgb(
     n = x.shape[0]
     weight = (torch.randn(3, channels, 1, 1, device=x.device) / channels**0.5).to(dtype)  # [3, C, 1, 1]
     style = torch.rand(n, channels, device=x.device) + 0.5  # [N, C]
-    skip = torch.randn(n, 3, size // 2, size // 2, device=x.device)  # [N, 3, H / 2, W / 2]
+    skip = torch.randn(n, 3, x.shape[2] // 2, x.shape[3] // 2, device=x.device)  # [N, 3, H / 2, W / 2]
     taps = setup_filter([1, 3, 3, 1]).to(x.device)  # [4]
 
     def run(how: str) -> Callable[..., Tensor]:
@@ -149,6 +157,57 @@ def test_to_rgb(
         _check("to_rgb", run(impl), run("reference"), [x, weight, style, skip])
         moved = x.nbytes + 5 * skip.nbytes
         _time(timed, ceilings, run(impl), [x, weight, style, skip], moved, f"to_rgb {channels} x {size}", impl)
+
+
+@pytest.mark.parametrize("impl", _IMPLS)
+@pytest.mark.parametrize("dtype", _DTYPES, ids=str)
+@pytest.mark.parametrize(("channels", "size"), [(512, 64), (64, 512)])
+@pytest.mark.parametrize("wavelet", [False, True], ids=["plain", "wavelet"])
+def test_activated_depthwise(
+    channels: int,
+    size: int,
+    wavelet: bool,
+    dtype: torch.dtype,
+    impl: str,
+    image: Callable[..., Tensor],
+    ceilings: CeilingsOf,
+    timed: Callable[..., None],
+) -> None:
+    x = image(4 * channels if wavelet else channels, size // 2 if wavelet else size, dtype)  # [N, C or 4 C, h, w]
+    n, width, h, w = x.shape
+    depthwise = torch.randn(channels, 1, 3, 3, device=x.device)  # [C, 1, 3, 3]
+    noise = torch.randn(1, 1, h, w, device=x.device)  # [1, 1, h, w]
+    bias = torch.randn(width, device=x.device)  # [C or 4 C]
+    style = torch.rand(n, width, device=x.device) + 0.5  # [N, C or 4 C]
+    inputs = [x, depthwise, noise, bias, style]
+
+    def run(how: str) -> Callable[..., Tensor]:
+        return lambda x, d, z, b, s: activated_depthwise(x, d, z, b, style=s, wavelet=wavelet, impl=how)
+
+    with torch.inference_mode():
+        _check("activated_depthwise", run(impl), run("reference"), inputs)
+        case = f"activated_depthwise{' wavelet' if wavelet else ''} {channels} x {size}"
+        _time(timed, ceilings, run(impl), inputs, 2 * x.nbytes + noise.nbytes, case, impl)
+
+
+@pytest.mark.parametrize("impl", _IMPLS)
+@pytest.mark.parametrize("dtype", _DTYPES, ids=str)
+def test_subband_image(
+    dtype: torch.dtype,
+    impl: str,
+    image: Callable[..., Tensor],
+    ceilings: CeilingsOf,
+    timed: Callable[..., None],
+) -> None:
+    x = image(12, 512, dtype)  # [N, 12, h, w]
+    bias = torch.randn(12, device=x.device)  # [12]
+
+    def run(how: str) -> Callable[..., Tensor]:
+        return lambda x, b: subband_image(x, b, impl=how)
+
+    with torch.inference_mode():
+        _check("subband_image", run(impl), run("reference"), [x, bias])
+        _time(timed, ceilings, run(impl), [x, bias], x.nbytes + 4 * x.numel(), "subband_image 12 x 512", impl)
 
 
 def _time(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from deltafast.generators.base import SynthesisNetwork
 from deltafast.generators.epilogue import LayerConstants
 from deltafast.generators.styles import Affine, StyleBank
-from deltafast.ops import ImageLayer, SeparableLayer, wavelet_block
+from deltafast.ops import ImageLayer, SeparableLayer, activated_depthwise, subband_image, wavelet_block
 
 __all__ = ["MobileStyleGANSynthesis", "mobilestylegan_names"]
 
@@ -83,22 +83,62 @@ class MobileStyleGANSynthesis(SynthesisNetwork):
         style = styles["b4.conv1"].to(self.dtype)[:, :, None, None]  # [N, C, 1, 1]
         x: Tensor = (self.input * style).contiguous(memory_format=torch.channels_last)  # [N, C, 4, 4]
         x = F.conv2d(x, self.first, padding=1)  # [N, 4 C, 4, 4]
+        if self._goes_around_the_library(x):
+            return self._around_the_library(x, styles, noise_mode)
         x = self._layer_constants(0)(x, noise_mode)  # [N, 4 C, 4, 4]
-        for block, up in enumerate(self._ups):
-            # The transform keeps the channels apart, so the style behind it can be applied before it.
-            style = styles[up] * styles[self._convolutions[2 * block + 1]].repeat(1, 4)  # [N, 4 C]
-            first = self._layer(2 * block + 1, x, style, noise_mode)
-            second = self._layer(2 * block + 2, x, styles[self._convolutions[2 * block + 2]], noise_mode)
+        for block in range(len(self._ups)):
+            first = self._layer(2 * block + 1, styles, noise_mode, x.shape[0])
+            second = self._layer(2 * block + 2, styles, noise_mode, x.shape[0])
             is_last = block + 1 == len(self._ups)
             image = ImageLayer(self.image_weight, self.image_bias, styles[self._image]) if is_last else None
             x = wavelet_block(x, first, second, image)  # [N, 4 C, 2 H, 2 W], at last [N, channels, 4 H, 4 W]
         return x
 
-    def _layer(self, layer: int, x: Tensor, style: Tensor, noise_mode: str) -> SeparableLayer:
-        constants = self._layer_constants(layer)
-        noise, strength = constants.noise(noise_mode, x.shape[0])  # [N or 1, 1, H, W], []
-        scaled = None if noise is None or strength is None else noise * strength
-        return SeparableLayer(self.depthwise[layer - 1], self.pointwise[layer - 1], scaled, constants.bias, style)
+    def _layer(self, layer: int, styles: dict[str, Tensor], noise_mode: str, samples: int) -> SeparableLayer:
+        return SeparableLayer(
+            self.depthwise[layer - 1],
+            self.pointwise[layer - 1],
+            self._noise(layer, noise_mode, samples),
+            self._layer_constants(layer).bias,
+            self._style(styles, layer),
+        )
+
+    @staticmethod
+    def _goes_around_the_library(x: Tensor) -> bool:
+        return x.is_cuda
+
+    def _around_the_library(self, u: Tensor, styles: dict[str, Tensor], noise_mode: str) -> Tensor:
+        """Go on from the first convolution's result as CUDA does: one kernel between two of the library's."""
+        for layer in range(1, len(self._convolutions)):
+            z = activated_depthwise(
+                u,
+                self.depthwise[layer - 1],
+                self._noise(layer - 1, noise_mode, u.shape[0]),
+                self._layer_constants(layer - 1).bias,
+                style=self._style(styles, layer),
+                wavelet=self._has_wavelet(layer),
+            )  # [N, C, H, W]
+            u = F.conv2d(z, self.pointwise[layer - 1])  # [N, O, H, W]
+        last = self._layer_constants(len(self._convolutions) - 1)
+        x = last(u, noise_mode, next_style=styles[self._image])  # [N, C, H, W]
+        return subband_image(F.conv2d(x, self.image_weight), self.image_bias)  # [N, K, 2 H, 2 W]
+
+    def _style(self, styles: dict[str, Tensor], layer: int) -> Tensor:
+        """The scales of what enters a layer: `[N, C]`, before the wavelet transform `[N, 4 C]`."""
+        style = styles[self._convolutions[layer]]
+        if not self._has_wavelet(layer):
+            return style
+        # The transform keeps the channels apart, so the style behind it can be applied before it.
+        return styles[self._ups[layer // 2]] * style.repeat(1, 4)
+
+    @staticmethod
+    def _has_wavelet(layer: int) -> bool:
+        return layer % 2 == 1
+
+    def _noise(self, layer: int, noise_mode: str, samples: int) -> Tensor | None:
+        """What is added to a layer's result, `[N or 1, 1, H, W]`."""
+        noise, strength = self._layer_constants(layer).noise(noise_mode, samples)
+        return None if noise is None or strength is None else noise * strength
 
     def _layer_constants(self, layer: int) -> LayerConstants:
         constants = self.constants[layer]

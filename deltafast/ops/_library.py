@@ -49,8 +49,6 @@ _NATIVE_DTYPES = {
     "cuda": (torch.float32, torch.float16, torch.bfloat16),
 }
 
-_WITHOUT_CUDA = ("separable_conv", "wavelet_image")  # ops whose only native kernel is the CPU's
-
 
 def runs_natively(op: str, x: torch.Tensor, impl: Impl) -> bool:
     """Return whether `op` runs its native kernel for `x` under `impl`.
@@ -63,18 +61,14 @@ def runs_natively(op: str, x: torch.Tensor, impl: Impl) -> bool:
     if impl not in ("auto", "native"):
         raise InvalidInputError(f"{op}: impl must be 'auto', 'native' or 'reference', got {impl!r}")
     device = x.device.type
-    native = x.dtype in _NATIVE_DTYPES.get(device, ()) and (
-        device != "cuda" or (HAS_CUDA_KERNELS and op not in _WITHOUT_CUDA)
-    )
+    native = x.dtype in _NATIVE_DTYPES.get(device, ()) and (device != "cuda" or HAS_CUDA_KERNELS)
     if impl == "native" and not native:
-        raise NativeOpError(f"{op}: {_why_not_native(op, x)}. Use impl='auto' or impl='reference'.")
+        raise NativeOpError(f"{op}: {_why_not_native(x)}. Use impl='auto' or impl='reference'.")
     return native
 
 
-def _why_not_native(op: str, x: torch.Tensor) -> str:
+def _why_not_native(x: torch.Tensor) -> str:
     device = x.device.type
-    if device == "cuda" and op in _WITHOUT_CUDA:
-        return "there is no native CUDA kernel"
     if device == "cuda" and not HAS_CUDA_KERNELS:
         return "this build of deltafast has no CUDA kernels (it was built where no nvcc was found)"
     if device not in _NATIVE_DTYPES:

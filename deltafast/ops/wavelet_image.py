@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from deltafast.errors import InvalidInputError, NativeOpError
 from deltafast.ops._arguments import accumulation_dtype, check_image, check_small
 from deltafast.ops._library import Impl, runs_natively
+from deltafast.ops.modulated_epilogue import modulated_epilogue
+from deltafast.ops.subband_image import subband_image
 from deltafast.ops.wavelet import inverse_haar, inverse_haar_transposed
 
 __all__ = ["wavelet_image", "wavelet_image_reference"]
@@ -49,6 +51,8 @@ def wavelet_image(
     check_wavelet_image(_OP, x, x.shape, weight, bias, style)
     if not runs_natively(_OP, x, impl):
         return wavelet_image_reference(x, weight, bias, style=style)
+    if _goes_around_the_library(x):
+        return _around_the_library(x, weight, bias, style)
     accumulate = accumulation_dtype(x)
     result: torch.Tensor = torch.ops.deltafast.wavelet_image(
         x,
@@ -57,6 +61,19 @@ def wavelet_image(
         None if style is None else style.to(accumulate),
     )
     return result  # [N, K, 2 H, 2 W]
+
+
+def _goes_around_the_library(x: torch.Tensor) -> bool:
+    return x.is_cuda
+
+
+def _around_the_library(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, style: torch.Tensor | None
+) -> torch.Tensor:
+    """Run the layer as CUDA does: the library's 1x1 convolution between two kernels of ours."""
+    if style is not None:
+        x = modulated_epilogue(x, next_style=style, negative_slope=1.0, gain=1.0, impl="native")  # [N, C, H, W]
+    return subband_image(F.conv2d(x, weight.to(x.dtype)), bias, impl="native")  # [N, K, 2 H, 2 W]
 
 
 def wavelet_image_reference(

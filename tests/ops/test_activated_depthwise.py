@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from op_checks import DEVICES, LAYOUTS, NATIVE, check_against_float64, image
 
 from deltafast.errors import InvalidInputError, NativeOpError
-from deltafast.ops import activated_depthwise, activated_depthwise_reference
+from deltafast.ops import (
+    activated_depthwise,
+    activated_depthwise_reference,
+    separable_conv,
+    separable_conv_reference,
+    wavelet_image,
+    wavelet_image_reference,
+)
 
 # [N, C, h, w] of u without the wavelet: tiles that are full, cut off, and smaller than one; packs and single channels
 SHAPES = [(2, 16, 8, 16), (1, 72, 9, 17), (2, 5, 3, 2), (1, 3, 20, 33), (2, 8, 1, 1)]
@@ -80,6 +89,52 @@ def test_two_of_it_and_a_convolution_between_are_two_layers(device):
     layer = torch.nn.functional.leaky_relu(layer + noise + bias[:, None, None], 0.2)
     expected = torch.conv2d(layer, depthwise, padding=1, groups=8)
     assert (ended - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@pytest.fixture
+def as_on_cuda(monkeypatch):
+    """Let CPU tensors, too, go the way of CUDA: the library's 1x1 convolution between kernels of ours."""
+    for name in ("separable_conv", "wavelet_image"):
+        module = importlib.import_module(f"deltafast.ops.{name}")
+        monkeypatch.setattr(module, "_goes_around_the_library", lambda x: True)
+
+
+@pytest.mark.usefixtures("as_on_cuda")
+@pytest.mark.parametrize("wavelet", [False, True])
+@pytest.mark.parametrize(("device", "dtype"), NATIVE)
+def test_a_layer_around_the_librarys_convolution(device, dtype, wavelet):
+    (x, depthwise, noise, _), style = arguments((2, 16, 9, 10), wavelet, dtype=dtype, device=device)
+    g = torch.Generator().manual_seed(2)
+    pointwise = (torch.randn(12, 16, 1, 1, generator=g) / 4).to(device).requires_grad_()
+    bias = torch.randn(12, generator=g).to(device).requires_grad_()
+    if wavelet:
+        noise = torch.randn(2, 1, 18, 20, generator=g).to(device).requires_grad_()
+
+    def native(*inputs, style):
+        return separable_conv(*inputs, style=style, wavelet=wavelet, gain=1.2, impl="native")
+
+    def reference(*inputs, style):
+        return separable_conv_reference(*inputs, style=style, wavelet=wavelet, gain=1.2)
+
+    check_against_float64("separable_conv", native, reference, x, depthwise, pointwise, noise, bias, style=style)
+
+
+@pytest.mark.usefixtures("as_on_cuda")
+@pytest.mark.parametrize("with_style", [False, True])
+@pytest.mark.parametrize(("device", "dtype"), NATIVE)
+def test_an_image_layer_around_the_librarys_convolution(device, dtype, with_style):
+    x = image((2, 16, 5, 6), "channels_last", dtype, device).requires_grad_()
+    g = torch.Generator().manual_seed(3)
+    weight, bias, style = (torch.randn(s, generator=g).to(device) for s in ((12, 16, 1, 1), (12,), (2, 16)))
+    given = [x, weight.requires_grad_(), bias.requires_grad_(), *([style.requires_grad_()] if with_style else [])]
+
+    def native(x, weight, bias, style=None):
+        return wavelet_image(x, weight, bias, style=style, impl="native")
+
+    def reference(x, weight, bias, style=None):
+        return wavelet_image_reference(x, weight, bias, style=style)
+
+    check_against_float64("wavelet_image", native, reference, *given)
 
 
 @pytest.mark.parametrize("wavelet", [False, True])

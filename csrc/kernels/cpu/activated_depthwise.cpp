@@ -29,6 +29,10 @@ struct Plain {
 
   static void load(const void* base, int64_t index, A* out) { widen(fetch(base, index), out); }
 
+  static void coefficients(const A* base, int64_t index, A otherwise, A* out) {
+    for (int j = 0; j < Count; ++j) out[j] = base ? base[index + j] : otherwise;
+  }
+
   static void store(void* base, int64_t index, const A* values) {
     for (int j = 0; j < Count; ++j) static_cast<A*>(base)[index + j] = values[j];
   }

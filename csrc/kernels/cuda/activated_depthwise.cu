@@ -31,6 +31,18 @@ struct Packed {
     widen(fetch(base, index), out);
   }
 
+  static __device__ __forceinline__ void coefficients(const float* base, int64_t index,
+                                                      float otherwise, float* out) {
+    constexpr int kAtATime = Count % 4 == 0 ? 4 : 1;
+#pragma unroll
+    for (int j = 0; j < Count; j += kAtATime) {
+      Pack<float, kAtATime> part;
+      if (base) part = load_pack<float, kAtATime>(base, index + j);
+#pragma unroll
+      for (int i = 0; i < kAtATime; ++i) out[j + i] = base ? part.at[i] : otherwise;
+    }
+  }
+
   static __device__ __forceinline__ void store(void* base, int64_t index, const float* values) {
     Pack<T, Count> pack;
 #pragma unroll
@@ -140,7 +152,8 @@ cudaError_t run(const Params& p, bool backward, const CudaTarget& target) {
     using T = decltype(zero);
     constexpr int kPack = 16 / sizeof(T);
     const bool packed = p.channels % kPack == 0 && is_aligned(p.u, 16) && is_aligned(p.z, 16) &&
-                        is_aligned(p.grad, 16) && is_aligned(p.grad_u, 16);
+                        is_aligned(p.grad, 16) && is_aligned(p.grad_u, 16) &&
+                        is_aligned(p.bias, 16) && is_aligned(p.style, 16);
     return packed ? launch<Packed<T, kPack>>(p, backward, stream)
                   : launch<Packed<T, 1>>(p, backward, stream);
   });

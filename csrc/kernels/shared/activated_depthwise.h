@@ -6,8 +6,9 @@
 //
 // `E` says how elements are stored: E::Value in memory, E::Wide in arithmetic, E::kCount of them in
 // a pack, E::Raw a pack as it lies in memory; E::fetch(base, index) reads one, E::widen(raw, Wide*)
-// converts it, E::load does both, and E::store(base, index, const Wide*) writes a pack. Packs are
-// fetched several at a time before the first is used, so that enough bytes are under way.
+// converts it, E::load does both, and E::store(base, index, const Wide*) writes a pack;
+// E::coefficients(base, index, otherwise, Wide*) reads a pack of a small tensor that may be null.
+// Packs are fetched several at a time before the first is used, so that enough bytes are under way.
 #pragma once
 
 #include <cstdint>
@@ -97,13 +98,13 @@ DELTAFAST_HD void modulate(const ActivatedDepthwiseParams<A>& p, const typename 
                            int64_t sample, int64_t pixel, int64_t width_of_u, int64_t channel,
                            A* out) {
   const A noise = noise_of(p, sample, pixel);
+  A bias[E::kCount], style[E::kCount];
+  E::coefficients(p.bias, channel, A(0), bias);
+  E::coefficients(p.style, sample * width_of_u + channel, A(1), style);
   E::widen(raw, out);
   DELTAFAST_UNROLL
-  for (int j = 0; j < E::kCount; ++j) {
-    const A bias = p.bias ? p.bias[channel + j] : A(0);
-    const A style = p.style ? p.style[sample * width_of_u + channel + j] : A(1);
-    out[j] = activate(p.activation, out[j] + noise + bias) * style;
-  }
+  for (int j = 0; j < E::kCount; ++j)
+    out[j] = activate(p.activation, out[j] + noise + bias[j]) * style[j];
 }
 
 template <typename E, typename A>
@@ -279,16 +280,16 @@ DELTAFAST_HD void gradient_pack(const ActivatedDepthwiseParams<A>& p, int64_t sa
                                 A* sums) {
   const A noise = noise_of(p, sample, pixel);
   const int64_t at = (sample * pixels + pixel) * width_of_u + channel;
-  A values[E::kCount];
+  A values[E::kCount], bias[E::kCount], style[E::kCount];
   E::load(p.u, at, values);
+  E::coefficients(p.bias, channel, A(0), bias);
+  E::coefficients(p.style, sample * width_of_u + channel, A(1), style);
   DELTAFAST_UNROLL
   for (int j = 0; j < E::kCount; ++j) {
-    const A bias = p.bias ? p.bias[channel + j] : A(0);
-    const A style = p.style ? p.style[sample * width_of_u + channel + j] : A(1);
-    const A t = values[j] + noise + bias;
+    const A t = values[j] + noise + bias[j];
     const A v = activate_unclamped(p.activation, t);
     sums[j] += g[j] * clamp_symmetric(v, p.activation.clamp);
-    values[j] = g[j] * style * activation_slope(p.activation, t, v);
+    values[j] = g[j] * style[j] * activation_slope(p.activation, t, v);
   }
   E::store(p.grad_u, at, values);
 }

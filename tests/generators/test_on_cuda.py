@@ -1,0 +1,58 @@
+"""Generators on a GPU make the images that they make on a CPU; what differs there is checked on the CPU as well."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from benchmarks.contenders import torch_itself
+from deltafast.generators.mobilestylegan import MobileStyleGANSynthesis
+from deltafast.ops.tolerance import FLOOR, max_error
+
+MULTIPLES = (2.0, 3.0)  # of the error of plain torch in the same precision: for images, for gradients
+
+
+def _ws(generator, n=2):
+    z = torch.randn(n, generator.z_dim, generator=torch.Generator().manual_seed(5))
+    return generator.mapping(z).detach()
+
+
+@pytest.mark.parametrize("noise_mode", ["const", "none"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_both_ways_through_mobilestylegan_make_the_same_images_and_gradients(
+    tiny_mobilestylegan, monkeypatch, noise_mode, dtype
+):
+    generator = tiny_mobilestylegan().to(dtype)
+    results = []
+    for around in (False, True):
+        monkeypatch.setattr(MobileStyleGANSynthesis, "_goes_around_the_library", staticmethod(lambda x, a=around: a))
+        ws = _ws(generator).requires_grad_()
+        images = generator.synthesis(ws, noise_mode)
+        (gradient,) = torch.autograd.grad(images.square().mean(), ws)
+        results.append((images.detach(), gradient))
+    relative = FLOOR if dtype is torch.float32 else 1e-12
+    for layers, parts in zip(*results, strict=True):
+        assert max_error(parts, layers) <= relative * float(layers.abs().max())
+
+
+def _images_and_gradient(synthesis, ws):
+    leaf = ws.clone().requires_grad_()
+    images = synthesis(leaf)
+    weights = torch.linspace(-1, 1, images.numel()).reshape(images.shape)
+    return [images.detach(), *torch.autograd.grad(images, leaf, weights.to(images))]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_a_gpu_makes_the_images_and_gradients_of_float64_on_a_cpu(tiny, dtype):
+    generator = tiny().requires_grad_(False)
+    ws = _ws(generator)
+    exact = _images_and_gradient(copy.deepcopy(generator).double().synthesis, ws)
+    generator.to("cuda")
+    plain = _images_and_gradient(torch_itself(generator, dtype), ws.to("cuda"))
+    ours = _images_and_gradient(generator.to(dtype).synthesis, ws.to("cuda"))
+    for multiple, result, theirs, truth in zip(MULTIPLES, ours, plain, exact, strict=True):
+        allowed = max(multiple * max_error(theirs, truth), FLOOR * float(truth.abs().max()))
+        assert max_error(result, truth) <= allowed
