@@ -17,15 +17,30 @@ RANGE = "operation "  # the profiler's ranges are named "operation 0", "operatio
 
 
 def _separable(x: Tensor, depthwise: Tensor, pointwise: Tensor, *_: Any, out_val: Tensor) -> float:
+    outputs = pointwise.shape[0]
+    return _separable_at(out_val.numel() / outputs, depthwise, pointwise)
+
+
+def _separable_at(pixels: float, depthwise: Tensor, pointwise: Tensor) -> float:
     outputs, inputs = pointwise.shape[:2]
-    return 2.0 * out_val.numel() / outputs * inputs * (outputs + depthwise[0].numel())
+    return 2.0 * pixels * inputs * (outputs + depthwise[0].numel())
+
+
+def _block(x: Tensor, *rest: Any, out_val: Tensor) -> float:
+    pixels = 4.0 * x.numel() / x.shape[1]  # of both convolutions, behind the wavelet transform
+    image_weight = rest[10]
+    image = 0.0 if image_weight is None else 2.0 * pixels * image_weight.numel()
+    return _separable_at(pixels, *rest[:2]) + _separable_at(pixels, *rest[5:7]) + image
 
 
 # Operations of ours that multiply matrices or convolve: arguments, then the result -> operations.
 # Everything else that is not in torch's own table moves memory, and its few operations an element do not count.
 OUR_PRODUCTS: dict[str, Callable[..., float]] = {
     "deltafast::activated_depthwise": lambda u, taps, *_, out_val: 2.0 * out_val.numel() * taps[0].numel(),
+    "deltafast::modulated_conv3x3": lambda x, packed, outputs, *_, out_val: 18.0 * x.numel() * outputs,
     "deltafast::separable_conv": _separable,
+    "deltafast::to_rgb": lambda x, *_, out_val: 2.0 * x.numel() * out_val.shape[1],
+    "deltafast::wavelet_block": _block,
     "deltafast::wavelet_image": lambda x, weight, *_, out_val: 2.0 * x.numel() * weight.shape[0],
 }
 
