@@ -58,7 +58,7 @@ __device__ __forceinline__ void finish(const Params& p, const Coefficients<Count
 
 // `lanes` packs of channels of one pixel lie side by side; a tile is kTileThreads / lanes wide.
 template <typename T, int Count>
-__global__ void __launch_bounds__(kTileThreads) tile_kernel(const Params p, int lanes) {
+__global__ void __launch_bounds__(kTileThreads, 3) tile_kernel(const Params p, int lanes) {
   extern __shared__ __align__(16) unsigned char shared[];
   auto* tile = reinterpret_cast<Pack<T, Count>*>(shared);
   const EpilogueParams<float>& e = p.epilogue;
@@ -122,7 +122,7 @@ __global__ void __launch_bounds__(kTileThreads) tile_kernel(const Params p, int 
 
 // Any number of taps: one thread gathers one pack of channels of one output pixel.
 template <typename T, int Count>
-__global__ void __launch_bounds__(256) gather_kernel(const Params p) {
+__global__ void __launch_bounds__(256, 3) gather_kernel(const Params p) {
   const EpilogueParams<float>& e = p.epilogue;
   const int64_t packs = e.channels / Count;
   const int64_t columns = p.out_w * packs;

@@ -40,7 +40,7 @@ __device__ __forceinline__ float skip_at(const Params& p, const float* skip, int
 
 // Colours is the number of image channels that registers are kept for, at least p.colours.
 template <typename T, int Count, int Colours>
-__global__ void __launch_bounds__(kThreads) to_rgb_kernel(const Params p, int lanes) {
+__global__ void __launch_bounds__(kThreads, 2) to_rgb_kernel(const Params p, int lanes) {
   extern __shared__ float weights[];  // [Colours, Count, packs]
   const int packs = static_cast<int>(p.channels / Count);
   const int64_t pixels = p.height * p.width;
