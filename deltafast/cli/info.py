@@ -28,10 +28,14 @@ def info(
 
 def _facts() -> dict[str, Any]:
     from deltafast.build_info import build_info
-    from deltafast.delta.editor import list_editors
     from deltafast.files import cache_dir
 
-    return {**build_info(), "cache": str(cache_dir()), "bundled editors": list_editors()}
+    facts = {**build_info(), "cache": str(cache_dir())}
+    if "extension_error" not in facts:  # without the extension no editor runs
+        from deltafast.delta.editor import list_editors
+
+        facts["bundled editors"] = list_editors()
+    return facts
 
 
 def _print(facts: dict[str, Any], indent: str = "") -> None:

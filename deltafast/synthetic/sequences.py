@@ -203,8 +203,15 @@ def _run(jobs: Sequence[_Job], workers: int) -> Generator[FrameRecord, None, Non
     if workers == 1:
         yield from map(_render, jobs)
         return
-    with multiprocessing.get_context("spawn").Pool(workers, initializer=_quiet) as pool:
-        yield from pool.imap_unordered(_render, jobs)
+    pool = multiprocessing.get_context("spawn").Pool(workers, initializer=_quiet)
+    try:
+        with pool:
+            yield from pool.imap_unordered(_render, jobs)
+    finally:
+        pool.join()
+        for job in jobs[:1]:  # a worker that was ended in the middle of a file leaves its temporary behind
+            for leftover in job.out.rglob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
 
 
 def _quiet() -> None:
