@@ -175,7 +175,7 @@ def test_a_killed_projection_run_again_ends_with_the_same_files(
     def command(out: str) -> list[str]:
         program = [sys.executable, "-c", "from deltafast.cli import main; main()"]
         program += ["project", str(sequences), str(tmp_path / out), "--no-compile"]
-        options = ["--generator", str(tmp_path / "generator.safetensors"), "--steps", "60"]
+        options = ["--generator", str(tmp_path / "generator.safetensors"), "--steps", "15"]
         return [*program, *options, "--encoder", str(tmp_path / "encoder.safetensors")]
 
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
