@@ -49,17 +49,20 @@ int64_t shared_floats(const DeltaSizes& s, int rows) {
 }
 
 template <typename T>
-__device__ void copy_slot(const Params& p, int64_t first, int rows, int at) {
+__device__ __forceinline__ void copy_slot(const Params& p, int64_t first, int rows, int at) {
   const int64_t inputs = p.sizes.inputs;
-  for (int64_t i = threadIdx.x; i < rows * inputs; i += kThreads) {
-    const int64_t where = ((first + i / inputs) * p.num_ws + at) * inputs + i % inputs;
-    static_cast<T*>(p.y)[where] = static_cast<const T*>(p.ws)[where];
+  for (int r = 0; r < rows; ++r) {
+    const int64_t row = ((first + r) * p.num_ws + at) * inputs;
+    for (int64_t c = threadIdx.x; c < inputs; c += kThreads) {
+      static_cast<T*>(p.y)[row + c] = static_cast<const T*>(p.ws)[row + c];
+    }
   }
 }
 
 // One of D's other hidden layers, from `below` to `above`.
 template <int Rows>
-__device__ void next_layer(const Params& p, int layer, int slot, const float* below, float* above) {
+__device__ __forceinline__ void next_layer(const Params& p, int layer, int slot, const float* below,
+                                           float* above) {
   const int width = static_cast<int>(p.sizes.width), ld = padded(width);
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const int64_t at = layer * p.sizes.slots + slot;
@@ -78,7 +81,7 @@ __device__ void next_layer(const Params& p, int layer, int slot, const float* be
 }
 
 template <typename T, int Rows>
-__global__ void __launch_bounds__(kThreads) edit_kernel(const Params p) {
+__global__ void __launch_bounds__(kThreads, 2) edit_kernel(const Params p) {
   extern __shared__ __align__(16) float shared[];
   constexpr int kRows = kWarps * Rows;
   const int at = blockIdx.y;

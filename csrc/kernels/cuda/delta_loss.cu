@@ -14,7 +14,7 @@ constexpr int kEmbedColumns = 64;  // components in shared memory at a time
 constexpr int kEmbedTasks = kFrameTables + 1;
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) embed_kernel(const Params p) {
+__global__ void __launch_bounds__(kThreads, 2) embed_kernel(const Params p) {
   __shared__ float left[kEmbedRows][kEmbedColumns];
   __shared__ float right[kEmbedColumns][kWarp + 1];
   __shared__ float noise[(kEmbedRows / 2 + 2) * kEmbedColumns];

@@ -202,7 +202,7 @@ __device__ __forceinline__ float block_decoder(PairBlock& u, const Workspace& w,
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) pairs_kernel(const Params p) {
+__global__ void __launch_bounds__(kThreads, 2) pairs_kernel(const Params p, const Scales scales) {
   extern __shared__ float shared[];
   const Workspace w = workspace(p);
   const int64_t pair = blockIdx.x, slot = blockIdx.y;
@@ -255,7 +255,8 @@ __global__ void __launch_bounds__(kThreads) pairs_kernel(const Params p) {
     const float lambda = side == 0 ? p.lambda_a : p.lambda_b;
     loss += lambda * block_decoder(u, w, table_at(p, w, kLatentA + side, slot, frame0),
                                    table_at(p, w, kTargetA + side, slot, frame0), decoder, embedded,
-                                   frame_sums, grad_embedded, gradient_scale(p, lambda), side == 1);
+                                   frame_sums, grad_embedded, side == 0 ? scales.a : scales.b,
+                                   side == 1);
   }
 
   block_product(dim, width, rows, {code, 1, dim}, {grad_embedded, width, 1}, nullptr, 1.0f, false,
@@ -319,30 +320,24 @@ __device__ int64_t gradient_at(const Params& p, int64_t slot, int64_t i) {
                          : first + s.slots * matrix + slot * s.width + inside - matrix;
 }
 
-__global__ void __launch_bounds__(kThreads) collect_kernel(const Params p) {
+// A thread for each sum of a slot, blockIdx.y.
+__global__ void __launch_bounds__(kThreads, 1) collect_kernel(const Params p, const float share) {
   const Workspace w = workspace(p);
-  const int64_t count = pair_sums(p.sizes).count;
-  for (int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x; i < p.sizes.slots * count;
-       i += int64_t(gridDim.x) * kThreads) {
-    const int slot = static_cast<int>(i) / static_cast<int>(count);
-    const int64_t sum = i - slot * count;
+  const int64_t count = pair_sums(p.sizes).count, slot = blockIdx.y;
+  const int64_t sum = int64_t(blockIdx.x) * kThreads + threadIdx.x;
+  if (sum < count) {
     const float* from = w.sums + slot * p.pairs * count + sum;
     float total = 0.0f;
     for (int64_t pair = 0; pair < p.pairs; ++pair) total += from[pair * count];
-    w.totals[i] = total;
+    w.totals[slot * count + sum] = total;
     const int64_t to = gradient_at(p, slot, sum);
     if (to >= 0) p.gradients[to] = total;
   }
-  if (blockIdx.x != 0) return;
+  if (blockIdx.x != 0 || blockIdx.y != 0) return;
   float loss = 0.0f;
   for (int64_t i = threadIdx.x; i < p.sizes.slots * p.pairs; i += kThreads) loss += w.losses[i];
   loss = block_sum(loss);
-  if (threadIdx.x == 0) {
-    const double rows =
-        static_cast<double>(p.pairs) * static_cast<double>(p.frames * (p.frames - 1));
-    *p.loss =
-        static_cast<float>(loss / (rows * static_cast<double>(p.sizes.slots * p.sizes.inputs)));
-  }
+  if (threadIdx.x == 0) *p.loss = share * loss;
 }
 
 }  // namespace
@@ -352,15 +347,18 @@ cudaError_t delta_pairs(const DeltaLossParams<float>& p, const CudaTarget& targe
   const size_t shared = pairs_fit(p) ? sizeof(float) * pair_floats(p) : 0;
   return with_element(target.element, [&](auto zero) {
     pairs_kernel<decltype(zero)>
-        <<<grid, kThreads, shared, static_cast<cudaStream_t>(target.stream)>>>(p);
+        <<<grid, kThreads, shared, static_cast<cudaStream_t>(target.stream)>>>(p,
+                                                                               gradient_scales(p));
     return cudaGetLastError();
   });
 }
 
 cudaError_t delta_collect(const DeltaLossParams<float>& p, const CudaTarget& target) {
-  const int64_t sums = p.sizes.slots * pair_sums(p.sizes).count;
-  const auto blocks = static_cast<unsigned>((sums + kThreads - 1) / kThreads);
-  collect_kernel<<<blocks, kThreads, 0, static_cast<cudaStream_t>(target.stream)>>>(p);
+  const int64_t sums = pair_sums(p.sizes).count;
+  const dim3 blocks(static_cast<unsigned>((sums + kThreads - 1) / kThreads),
+                    static_cast<unsigned>(p.sizes.slots));
+  const auto share = static_cast<float>(1.0 / change_components(p));
+  collect_kernel<<<blocks, kThreads, 0, static_cast<cudaStream_t>(target.stream)>>>(p, share);
   return cudaGetLastError();
 }
 

@@ -73,11 +73,23 @@ __device__ __forceinline__ float* table_at(const Params& p, const Workspace& w, 
   return w.tables + ((which * p.sizes.slots + slot) * p.pairs * p.frames + frame) * p.sizes.width;
 }
 
-// 2 lambda over the number of components of all changes.
-__device__ __forceinline__ float gradient_scale(const Params& p, float lambda) {
-  const double rows = static_cast<double>(p.pairs) * static_cast<double>(p.frames * (p.frames - 1));
-  return static_cast<float>(2.0 * lambda /
-                            (rows * static_cast<double>(p.sizes.slots * p.sizes.inputs)));
+// The number of components of all changes; computed on the host, for a division in double costs a
+// kernel many registers.
+inline double change_components(const Params& p) {
+  return static_cast<double>(p.pairs) * static_cast<double>(p.frames * (p.frames - 1)) *
+         static_cast<double>(p.sizes.slots * p.sizes.inputs);
+}
+
+// The factors of a's and b's gradients.
+struct Scales {
+  float a;
+  float b;
+};
+
+inline Scales gradient_scales(const Params& p) {
+  const double components = change_components(p);
+  return {static_cast<float>(2.0 * p.lambda_a / components),
+          static_cast<float>(2.0 * p.lambda_b / components)};
 }
 
 // Component c of a frame; NaN where there is no such identity.

@@ -31,7 +31,8 @@ __device__ __forceinline__ void add_rows(float (&sums)[kLines], const float (&le
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads) weights_kernel(const Params p) {
+__global__ void __launch_bounds__(kThreads, 2)
+    weights_kernel(const Params p, const float bias_scale) {
   __shared__ float inputs_tile[kTile][kTile];  // [row, component]
   __shared__ float table_tile[kTile][kTile];   // [row, hidden unit]
   __shared__ float noise[(kTile / 2 + 2) * kTile];
@@ -41,7 +42,7 @@ __global__ void __launch_bounds__(kThreads) weights_kernel(const Params p) {
   const int64_t inputs = p.sizes.inputs, width = p.sizes.width;
   const int64_t slot = blockIdx.y / kWeightTasks;
   const int task = blockIdx.y % kWeightTasks;
-  const int64_t tiles = (inputs + kTile - 1) / kTile;
+  const unsigned tiles = (static_cast<unsigned>(inputs) + kTile - 1) / kTile;
   const int64_t c0 = blockIdx.x % tiles * kTile, h0 = blockIdx.x / tiles * kTile;
   const int columns = static_cast<int>(inputs - c0 < kTile ? inputs - c0 : kTile);
   const int units = static_cast<int>(width - h0 < kTile ? width - h0 : kTile);
@@ -131,10 +132,7 @@ __global__ void __launch_bounds__(kThreads) weights_kernel(const Params p) {
     if (h < width && lane < columns) to[h * inputs + c0 + lane] = sums[i];
   }
   if (h0 == 0 && warp == 0 && lane < columns) {
-    const float rows_of_all =
-        static_cast<float>(p.pairs) * static_cast<float>(p.frames * (p.frames - 1));
-    float sum = (gradient_scale(p, p.lambda_a) + gradient_scale(p, p.lambda_b)) * rows_of_all *
-                bias[c0 + lane];
+    float sum = bias_scale * bias[c0 + lane];
     for (int64_t h = 0; h < width; ++h) {
       sum += total[sums_at.features + h] * weight[h * inputs + c0 + lane];
     }
@@ -150,9 +148,12 @@ cudaError_t delta_weights(const DeltaLossParams<float>& p, const CudaTarget& tar
   };
   const dim3 grid(tiles(p.sizes.inputs) * tiles(p.sizes.width),
                   static_cast<unsigned>(p.sizes.slots * kWeightTasks));
+  const Scales scales = gradient_scales(p);
+  const float rows = static_cast<float>(p.pairs) * static_cast<float>(p.frames * (p.frames - 1));
+  const float bias_scale = (scales.a + scales.b) * rows;
   return with_element(target.element, [&](auto zero) {
     weights_kernel<decltype(zero)>
-        <<<grid, kThreads, 0, static_cast<cudaStream_t>(target.stream)>>>(p);
+        <<<grid, kThreads, 0, static_cast<cudaStream_t>(target.stream)>>>(p, bias_scale);
     return cudaGetLastError();
   });
 }
