@@ -12,6 +12,8 @@ namespace deltafast {
 
 // `first` is a layer with the wavelet, `second` one without that reads its result: first.y and
 // second.x are null. With an image, second.y and image.x are null too.
+// The backward pass reads them all, and the gradient of the last layer; the gradients between the
+// layers, first.grad and second.grad_x, with an image second.grad and image.grad_x, are null.
 template <typename A>
 struct WaveletBlockParams {
   SeparableConvParams<A> first;
@@ -31,6 +33,8 @@ inline int64_t wavelet_block_step(int64_t height, int64_t width) {
 namespace cpu {
 template <typename A>
 void wavelet_block(const WaveletBlockParams<A>& params, ParallelFor parallel_for);
+template <typename A>
+void wavelet_block_backward(const WaveletBlockParams<A>& params, ParallelFor parallel_for);
 }  // namespace cpu
 
 }  // namespace deltafast

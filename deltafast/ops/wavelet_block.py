@@ -15,6 +15,8 @@ from deltafast.ops.wavelet_image import check_wavelet_image, wavelet_image, wave
 __all__ = ["ImageLayer", "SeparableLayer", "wavelet_block", "wavelet_block_reference"]
 
 _OP = "wavelet_block"
+_LARGE = 256  # rows from which on a block's gradient is bound by memory, and one kernel is faster
+_DIFFERENTIABLE = (0, 5, 10, 13)  # x and the styles, among x and the tensors of the layers
 
 
 class SeparableLayer(NamedTuple):
@@ -63,25 +65,33 @@ def wavelet_block(
         y = separable_conv(y, *second[:4], style=second.style)
         y = y if image is None else wavelet_image(y, image.weight, image.bias, style=image.style)
 
-    Those very ops run where a gradient is wanted (they keep their results for it), and on CUDA.
+    Those very ops run on CUDA, and where a gradient is wanted for other tensors than x and the styles or for small
+    maps; on large ones, one kernel makes the gradients of x and the styles of the whole block. With gradients, each
+    layer's result is kept for them.
+    Differentiable once; differentiating a native gradient again raises `NativeOpError`, as it says.
     Raises `InvalidInputError` for wrong shapes, dtypes, devices or values, and `NativeOpError` where impl="native" has
     no kernel. Source: MobileStyleGAN (arXiv 2104.04767), section 3.
     """
     _check(x, first, second, image, negative_slope, gain)
-    tensors = (*first, *second, *(image or (None, None, None)))
     if impl == "reference":
         return wavelet_block_reference(x, first, second, image, negative_slope=negative_slope, gain=gain)
-    wants_gradient = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *tensors))
-    if wants_gradient or x.device.type == "cuda" or not runs_natively(_OP, x, impl):
+    tensors = (*first, *second, *(image or (None, None, None)))
+    wanted = [torch.is_grad_enabled() and t is not None and t.requires_grad for t in (x, *tensors)]
+    of_weights = any(needed for at, needed in enumerate(wanted) if at not in _DIFFERENTIABLE)
+    by_layers = of_weights or (any(wanted) and 2 * x.shape[2] < _LARGE)
+    if by_layers or x.device.type == "cuda" or not runs_natively(_OP, x, impl):
         constants: dict[str, Any] = {"negative_slope": negative_slope, "gain": gain, "impl": impl}
         y = separable_conv(x, *first[:4], style=first.style, wavelet=True, **constants)  # [N, O, 2 H, 2 W]
         y = separable_conv(y, *second[:4], style=second.style, **constants)  # [N, O', 2 H, 2 W]
         return y if image is None else wavelet_image(y, image.weight, image.bias, style=image.style, impl=impl)
     dtype = accumulation_dtype(x)
-    result: torch.Tensor = torch.ops.deltafast.wavelet_block(
-        x, *(None if t is None else t.to(dtype) for t in tensors), float(negative_slope), float(gain)
-    )
-    return result  # [N, O', 2 H, 2 W] or [N, K, 4 H, 4 W]
+    given = (x, *(None if t is None else t.to(dtype) for t in tensors), float(negative_slope), float(gain))
+    result: torch.Tensor  # [N, O', 2 H, 2 W] or [N, K, 4 H, 4 W]
+    if any(wanted):
+        result, _, _ = torch.ops.deltafast.wavelet_block_stored(*given)
+    else:
+        result = torch.ops.deltafast.wavelet_block(*given)
+    return result
 
 
 def wavelet_block_reference(
@@ -131,9 +141,86 @@ def _fake(x: torch.Tensor, *rest: Any) -> torch.Tensor:
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
+def _fake_stored(x: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    result = _fake(x, *rest)
+    n, _, h, w = x.shape
+    kept = [
+        torch.empty((n, pointwise.shape[0], 2 * h, 2 * w), dtype=x.dtype, device=x.device).contiguous(
+            memory_format=torch.channels_last
+        )
+        for pointwise in (rest[1], rest[6])
+    ]
+    return result, kept[0], kept[1] if rest[10] is not None else x.new_empty(0)
+
+
+def _fake_backward(
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    first: torch.Tensor,
+    second: torch.Tensor,
+    depthwise0: torch.Tensor,
+    pointwise0: torch.Tensor,
+    style0: torch.Tensor | None,
+    depthwise1: torch.Tensor,
+    pointwise1: torch.Tensor,
+    style1: torch.Tensor | None,
+    image_weight: torch.Tensor | None,
+    image_style: torch.Tensor | None,
+    negative_slope: float,
+    gain: float,
+) -> tuple[torch.Tensor, ...]:
+    widths = (x.shape[1], pointwise0.shape[0], pointwise1.shape[0])
+    styles = zip((style0, style1, image_style), widths, strict=True)
+    gradients = [x.new_empty((0 if style is None else x.shape[0], width)) for style, width in styles]
+    return (torch.empty_like(x, memory_format=torch.channels_last), *gradients)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+    x, depthwise0, pointwise0, _, _, style0, depthwise1, pointwise1, _, _, style1, weight, _, style2, *constants = (
+        inputs
+    )
+    result, first, second = output
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(first, second)
+    ctx.constants = constants
+    ctx.save_for_backward(
+        x,
+        first,
+        result if weight is None else second,
+        depthwise0,
+        pointwise0,
+        style0,
+        depthwise1,
+        pointwise1,
+        style1,
+        weight,
+        style2,
+    )
+
+
+def _backward(ctx: Any, grad: torch.Tensor | None, *_: Any) -> tuple[Any, ...]:
+    gradients: list[torch.Tensor | None] = [None] * 16
+    if grad is not None:
+        made = torch.ops.deltafast.wavelet_block_backward(grad, *ctx.saved_tensors, *ctx.constants)
+        for at, gradient in zip(_DIFFERENTIABLE, made, strict=True):
+            gradients[at] = gradient if ctx.needs_input_grad[at] else None
+    return tuple(gradients)
+
+
 def _refuse_gradients(ctx: Any, *_: Any) -> NoReturn:
     raise NativeOpError(f"{_OP}: the native kernel has no gradient. Call deltafast.ops.wavelet_block, which has one.")
 
 
+def _refuse_second_order(ctx: Any, *_: Any) -> NoReturn:
+    raise NativeOpError(
+        f"{_OP}: the native kernel can be differentiated once only. "
+        "Use impl='reference' where a second-order gradient is needed."
+    )
+
+
 torch.library.register_fake("deltafast::wavelet_block", _fake)
+torch.library.register_fake("deltafast::wavelet_block_stored", _fake_stored)
+torch.library.register_fake("deltafast::wavelet_block_backward", _fake_backward)
 torch.library.register_autograd("deltafast::wavelet_block", _refuse_gradients)
+torch.library.register_autograd("deltafast::wavelet_block_stored", _backward, setup_context=_setup_context)
+torch.library.register_autograd("deltafast::wavelet_block_backward", _refuse_second_order)

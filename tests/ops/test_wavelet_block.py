@@ -90,6 +90,79 @@ def test_every_instruction_set_gives_the_same(isa, instruction_set):
         check_values(*case(shape))
 
 
+def stored(*tensors):
+    """The block by the kernels that keep the layers' results and make the block's gradients at once."""
+    given = [*tensors, *[None] * (14 - len(tensors))]
+    return torch.ops.deltafast.wavelet_block_stored(*given, 0.2, 1.3)[0]
+
+
+def styled(shape, dtype=torch.float32, layout="channels_last"):
+    """The arguments of a block, gradients wanted for x and the styles alone."""
+    tensors = case(shape, dtype, layout)
+    for at in (0, 5, 10, 13):
+        if at < len(tensors):
+            tensors[at].requires_grad_()
+    return tensors
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_the_gradient_kernel_of_a_block_matches_float64(dtype, isa, instruction_set):
+    instruction_set(isa)
+    for shape in (*SHAPES, (1, 3, 17, 6, 3, 41, 5)):
+        for layout in ("contiguous", "channels_last"):
+            check_against_float64(NAME, stored, reference, *styled(shape, dtype, layout))
+
+
+@pytest.mark.parametrize("colours", [0, 3])
+def test_large_maps_take_the_gradient_kernel_of_the_block(colours, monkeypatch):
+    given = styled((2, 3, 5, 6, colours, 128, 3))
+    check_against_float64(NAME, native, reference, *given)
+    called = []
+    real = torch.ops.deltafast.wavelet_block_stored
+    monkeypatch.setattr(torch.ops.deltafast, "wavelet_block_stored", lambda *a: called.append(1) or real(*a))
+    native(*given)
+    native(*styled((2, 3, 5, 6, colours, 127, 3)))
+    given[1].requires_grad_()
+    native(*given)
+    assert called == [1]
+
+
+def test_gradients_of_a_block_without_styles_and_of_a_single_style():
+    x, *tensors = styled(SHAPES[0])
+    bare = [x, *tensors[:2], None, None, None, *tensors[5:7], None, None, None, tensors[10], None, None]
+    check_against_float64(NAME, stored, reference, *bare)
+    tensors = [t.detach() for t in (x, *tensors)]
+    tensors[10].requires_grad_()
+    check_against_float64(NAME, stored, reference, *tensors)
+
+
+def test_the_gradient_kernel_is_repeatable_to_the_bit_by_any_number_of_threads():
+    given = styled((2, 12, 24, 20, 3, 40, 18))
+    wanted = [t for t in given if t.requires_grad]
+    results, before = [], torch.get_num_threads()
+    for threads in (1, 1, 2):
+        torch.set_num_threads(threads)
+        results.append(torch.autograd.grad(stored(*given).square().sum(), wanted))
+    torch.set_num_threads(before)
+    for first, again, both in zip(*results, strict=True):
+        assert torch.equal(first, again)
+        assert (first - both).abs().max() <= 1e-6 * first.abs().max()
+
+
+def test_the_gradient_kernel_takes_an_empty_batch():
+    given = styled((0, 3, 5, 7, 3, 2, 2))
+    gradients = torch.autograd.grad(stored(*given).sum(), [t for t in given if t.requires_grad])
+    assert [g.shape for g in gradients] == [t.shape for t in given if t.requires_grad]
+
+
+def test_the_gradient_kernel_refuses_a_second_derivative_by_name():
+    given = styled(SHAPES[0])
+    (grad,) = torch.autograd.grad(stored(*given).square().sum(), given[0], create_graph=True)
+    with pytest.raises(NativeOpError, match="wavelet_block: the native kernel can be differentiated once only"):
+        grad.sum().backward()
+
+
 def test_large_maps_are_cut_into_bands():
     check_values(*case((1, 4, 8, 6, 3, 140, 70)))
 
@@ -115,6 +188,25 @@ def test_repeatable_to_the_bit_by_any_number_of_threads():
     torch.set_num_threads(before)
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
+
+
+def test_opcheck_of_the_gradient_kernel():
+    for shape in SHAPES[:2]:
+        tensors = styled(shape)
+        tensors += [None] * (14 - len(tensors))
+        torch.library.opcheck(torch.ops.deltafast.wavelet_block_stored.default, (*tensors, 0.2, 1.3))
+
+
+def test_the_gradient_kernel_compiles_without_graph_breaks():
+    given = styled((1, 2, 3, 4, 3, 128, 2))
+    wanted = [t for t in given if t.requires_grad]
+    compiled = torch.compile(native, fullgraph=True, backend="aot_eager")
+    expected, result = native(*given), compiled(*given)
+    torch.testing.assert_close(result, expected)
+    for ours, eager in zip(
+        torch.autograd.grad(result.sum(), wanted), torch.autograd.grad(expected.sum(), wanted), strict=True
+    ):
+        torch.testing.assert_close(ours, eager)
 
 
 def test_opcheck():

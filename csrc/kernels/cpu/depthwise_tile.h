@@ -40,6 +40,7 @@ DELTAFAST_HD void depthwise_vector(const ThreeRows<A>& in, int64_t first, int64_
 #pragma GCC unroll 16
     for (int i = 0; i < kPixels; ++i) {
       const Vector<A> v = at(row + i * in.stride);
+      if (r == 2) fetch_ahead(row + (i + kPixels) * in.stride);  // the row that is new
       sums[i] += w[1] * v;
       if (i + 1 < kPixels) sums[i + 1] += w[0] * v;
       if (i > 0) sums[i - 1] += w[2] * v;

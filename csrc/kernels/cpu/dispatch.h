@@ -62,6 +62,8 @@ struct KernelTable {
   void (*upfirdn2d_f64)(const Upfirdn2dCpuParams<double>&, int64_t begin, int64_t end);
   void (*wavelet_block_f32)(const WaveletBlockParams<float>&, int64_t begin, int64_t end);
   void (*wavelet_block_f64)(const WaveletBlockParams<double>&, int64_t begin, int64_t end);
+  void (*wavelet_block_backward_f32)(const WaveletBlockParams<float>&, int64_t begin, int64_t end);
+  void (*wavelet_block_backward_f64)(const WaveletBlockParams<double>&, int64_t begin, int64_t end);
   void (*wavelet_image_f32)(const WaveletImageParams<float>&, int64_t begin, int64_t end);
   void (*wavelet_image_f64)(const WaveletImageParams<double>&, int64_t begin, int64_t end);
   void (*wavelet_image_backward_f32)(const WaveletImageParams<float>&, int64_t begin, int64_t end);

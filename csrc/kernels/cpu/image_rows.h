@@ -79,6 +79,7 @@ class ImageRows {
     const A* in = source_.base + (y % source_.rows * p_.width + x) * p_.channels;
     for (int64_t i = 0; i < count; ++i, in += p_.channels) {
       for (int64_t c = 0; c < padded_; c += kLanes<A>) {
+        fetch_ahead(in + c + kPixelsAhead * p_.channels);
         store(left_ + c * kImageTile + i * kLanes<A>, load_some(in + c, p_.channels - c));
       }
     }

@@ -43,6 +43,8 @@ KernelTable kernel_table() {
           upfirdn2d<double>,
           wavelet_block<float>,
           wavelet_block<double>,
+          wavelet_block_backward<float>,
+          wavelet_block_backward<double>,
           wavelet_image<float>,
           wavelet_image<double>,
           wavelet_image_backward<float>,

@@ -48,6 +48,8 @@ void upfirdn2d(const Upfirdn2dCpuParams<A>& params, int64_t begin, int64_t end);
 template <typename A>
 void wavelet_block(const WaveletBlockParams<A>& params, int64_t begin, int64_t end);
 template <typename A>
+void wavelet_block_backward(const WaveletBlockParams<A>& params, int64_t begin, int64_t end);
+template <typename A>
 void wavelet_image(const WaveletImageParams<A>& params, int64_t begin, int64_t end);
 template <typename A>
 void wavelet_image_backward(const WaveletImageParams<A>& params, int64_t begin, int64_t end);

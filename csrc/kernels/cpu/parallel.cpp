@@ -124,9 +124,9 @@ void separable_conv(const SeparableConvParams<A>& p, ParallelFor parallel_for) {
       separable_conv_band_rows(p.height) * p.width * p.channels, parallel_for);
 }
 
+// The pointwise weights for the backward pass.
 template <typename A>
-void separable_conv_backward(const SeparableConvParams<A>& p, ParallelFor parallel_for) {
-  const KernelTable& table = kernels();
+void pack_transposed(const SeparableConvParams<A>& p, ParallelFor parallel_for) {
   PackParams<A> pack;
   pack.matrix = p.pointwise;
   pack.inner = p.outputs;
@@ -134,13 +134,42 @@ void separable_conv_backward(const SeparableConvParams<A>& p, ParallelFor parall
   pack.stride_outer = 1;
   pack.packed = p.packed;
   pack_panels(pack, parallel_for);
+}
+
+// The image layer's weights for the backward pass.
+template <typename A>
+void pack_transposed(const WaveletImageParams<A>& p, ParallelFor parallel_for) {
+  fold_wavelet(p);
+  PackParams<A> pack;
+  pack.matrix = p.folded;
+  pack.inner = 4 * p.colours;
+  pack.outer = pack.stride_inner = p.channels;
+  pack.stride_outer = 1;
+  pack.packed = p.packed;
+  pack_panels(pack, parallel_for);
+}
+
+template <typename A>
+void sum_styles(const SeparableConvParams<A>& p) {
+  if (!p.partials) return;
+  const int64_t width = p.channels * (p.wavelet ? 4 : 1);
+  sum_bands(p.partials, p.batch, separable_conv_bands(p.height), width, p.grad_style);
+}
+
+template <typename A>
+void sum_styles(const WaveletImageParams<A>& p) {
+  if (!p.partials) return;
+  sum_bands(p.partials, p.batch, separable_conv_bands(p.height), p.channels, p.grad_style);
+}
+
+template <typename A>
+void separable_conv_backward(const SeparableConvParams<A>& p, ParallelFor parallel_for) {
+  const KernelTable& table = kernels();
+  pack_transposed(p, parallel_for);
   const auto kernel = pick<A>(table.separable_conv_backward_f32, table.separable_conv_backward_f64);
-  const int64_t bands = separable_conv_bands(p.height);
-  run(kernel, p, p.batch * bands, separable_conv_band_rows(p.height) * p.width * p.channels,
-      parallel_for);
-  if (p.partials) {
-    sum_bands(p.partials, p.batch, bands, p.channels * (p.wavelet ? 4 : 1), p.grad_style);
-  }
+  run(kernel, p, p.batch * separable_conv_bands(p.height),
+      separable_conv_band_rows(p.height) * p.width * p.channels, parallel_for);
+  sum_styles(p);
 }
 
 template <typename A>
@@ -156,6 +185,21 @@ void wavelet_block(const WaveletBlockParams<A>& p, ParallelFor parallel_for) {
 }
 
 template <typename A>
+void wavelet_block_backward(const WaveletBlockParams<A>& p, ParallelFor parallel_for) {
+  const KernelTable& table = kernels();
+  pack_transposed(p.first, parallel_for);
+  pack_transposed(p.second, parallel_for);
+  if (p.with_image) pack_transposed(p.image, parallel_for);
+  const int64_t height = p.first.height;
+  run(pick<A>(table.wavelet_block_backward_f32, table.wavelet_block_backward_f64), p,
+      p.first.batch * separable_conv_bands(height),
+      separable_conv_band_rows(height) * p.first.width * p.first.channels, parallel_for);
+  sum_styles(p.first);
+  sum_styles(p.second);
+  if (p.with_image) sum_styles(p.image);
+}
+
+template <typename A>
 void wavelet_image(const WaveletImageParams<A>& p, ParallelFor parallel_for) {
   fold_wavelet(p);
   const KernelTable& table = kernels();
@@ -166,19 +210,12 @@ void wavelet_image(const WaveletImageParams<A>& p, ParallelFor parallel_for) {
 
 template <typename A>
 void wavelet_image_backward(const WaveletImageParams<A>& p, ParallelFor parallel_for) {
-  fold_wavelet(p);
   const KernelTable& table = kernels();
-  PackParams<A> pack;
-  pack.matrix = p.folded;
-  pack.inner = 4 * p.colours;
-  pack.outer = pack.stride_inner = p.channels;
-  pack.stride_outer = 1;
-  pack.packed = p.packed;
-  pack_panels(pack, parallel_for);
-  const int64_t bands = separable_conv_bands(p.height);
+  pack_transposed(p, parallel_for);
   run(pick<A>(table.wavelet_image_backward_f32, table.wavelet_image_backward_f64), p,
-      p.batch * bands, separable_conv_band_rows(p.height) * p.width * p.channels, parallel_for);
-  if (p.partials) sum_bands(p.partials, p.batch, bands, p.channels, p.grad_style);
+      p.batch * separable_conv_bands(p.height),
+      separable_conv_band_rows(p.height) * p.width * p.channels, parallel_for);
+  sum_styles(p);
 }
 
 template <typename A>
@@ -229,6 +266,8 @@ template void upfirdn2d<float>(const Upfirdn2dCpuParams<float>&, ParallelFor);
 template void upfirdn2d<double>(const Upfirdn2dCpuParams<double>&, ParallelFor);
 template void wavelet_block<float>(const WaveletBlockParams<float>&, ParallelFor);
 template void wavelet_block<double>(const WaveletBlockParams<double>&, ParallelFor);
+template void wavelet_block_backward<float>(const WaveletBlockParams<float>&, ParallelFor);
+template void wavelet_block_backward<double>(const WaveletBlockParams<double>&, ParallelFor);
 template void wavelet_image<float>(const WaveletImageParams<float>&, ParallelFor);
 template void wavelet_image<double>(const WaveletImageParams<double>&, ParallelFor);
 template void wavelet_image_backward<float>(const WaveletImageParams<float>&, ParallelFor);

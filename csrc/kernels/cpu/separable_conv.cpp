@@ -25,13 +25,11 @@ void pack_panels(const PackParams<A>& p, int64_t begin, int64_t end) {
 
 template <typename A>
 void separable_conv(const SeparableConvParams<A>& p, int64_t begin, int64_t end) {
-  const int64_t bands = separable_conv_bands(p.height), rows = separable_conv_band_rows(p.height);
   SeparableLayer<A> layer(p);
-  for (int64_t unit = begin; unit < end; ++unit) {
-    const int64_t first = unit % bands * rows;
-    layer.begin(unit / bands, first, {}, {});
-    layer.run(first, smaller(first + rows, p.height));
-  }
+  for_each_sample(p.height, begin, end, [&](int64_t sample, int64_t first, int64_t last) {
+    layer.begin(sample, first, {}, {});
+    layer.run(first, last);
+  });
 }
 
 template void pack_panels<float>(const PackParams<float>&, int64_t, int64_t);

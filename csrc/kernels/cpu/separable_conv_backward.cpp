@@ -1,235 +1,27 @@
-// The gradient of the separable convolution for its input and its styles; compiled once per
-// instruction set (see dispatch.h). One unit is a band of rows of one sample. The sign of y tells
-// which side of the activation an element was on, so nothing is recomputed. A few rows at a time,
-// the masked gradient goes through the transposed product into a ring of rows that stays in cache;
-// the flipped depthwise convolution, the transposed wavelet, the style and its sums read it from
-// there. The rows beside a band are worked off by both its neighbours.
+// The gradient of the separable convolution; compiled once per instruction set (see dispatch.h).
+// One unit is a band of rows of one sample.
 
-#include "kernels/cpu/depthwise_tile.h"
 #include "kernels/cpu/instruction_set.h"
-#include "kernels/cpu/scratch.h"
+#include "kernels/cpu/separable_gradient.h"
+#include "kernels/wavelet_block.h"
 
 namespace deltafast::cpu::DELTAFAST_ISA {
-namespace {
-
-constexpr int64_t kStepPixels =
-    128;  // worked off at once, at least: else the weights are read too often
-
-DELTAFAST_HD int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-// Stores the product's rows in a ring of `ring_pixels` pixels.
-template <typename A>
-struct RingEpilogue {
-  A* ring;  // at the panel's first channel
-  int64_t stride;
-  int64_t ring_pixels;
-  int64_t start;  // place of the tile's first pixel
-
-  template <int kPixels, int kVectors>
-  DELTAFAST_INLINE void take(int64_t first, Vector<A> (&sums)[kPixels][kVectors]) {
-#pragma GCC unroll 16
-    for (int i = 0; i < kPixels; ++i) {
-      int64_t at = start + first + i;
-      if (at >= ring_pixels) at -= ring_pixels;
-#pragma GCC unroll 2
-      for (int j = 0; j < kVectors; ++j) store(ring + at * stride + j * kLanes<A>, sums[i][j]);
-    }
-  }
-};
-
-template <typename A>
-class BackwardBand {
- public:
-  explicit BackwardBand(const SeparableConvParams<A>& params)
-      : p_(params),
-        outputs_(round_up(params.outputs, kLanes<A>)),
-        padded_(round_up(params.channels, kPanel<A>)),
-        bands_(params.wavelet ? 4 : 1),
-        step_(step_rows(params)),
-        ring_rows_(step_ + 2),
-        tile_(smaller(step_ * params.width, 8 * kTilePixels)),
-        scratch_(tile_ * outputs_ + (10 + 2 * bands_) * padded_ +
-                     (ring_rows_ + (params.wavelet ? 2 : 0)) * params.width * padded_,
-                 7),
-        left_(scratch_.take(tile_ * outputs_)),
-        weights_(scratch_.take(9 * padded_)),
-        style_(scratch_.take(bands_ * padded_)),
-        sums_(scratch_.take(bands_ * padded_)),
-        zeros_(scratch_.take(padded_)),
-        ring_(scratch_.take(ring_rows_ * params.width * padded_)),
-        rows_(params.wavelet ? scratch_.take(2 * params.width * padded_) : nullptr) {
-    for (int64_t channel = 0; channel < padded_; ++channel) {
-      zeros_[channel] = 0;
-      for (int tap = 0; tap < 9; ++tap) {
-        weights_[tap * padded_ + channel] =
-            channel < p_.channels ? p_.depthwise[channel * 9 + 8 - tap] : A(0);
-      }
-    }
-    for (int64_t i = 0; i < bands_ * padded_; ++i) sums_[i] = 0;
-  }
-
-  // `partials` receives the sums over the band of x * (gradient of style * x), or is null.
-  void run(int64_t sample, int64_t first_row, int64_t last_row, double* partials) {
-    sample_ = sample;
-    take_style();
-    const int64_t width = bands_ * p_.channels;
-    for (int64_t i = 0; partials && i < width; ++i) partials[i] = 0;
-    int64_t ready = first_row > 0 ? first_row - 1 : 0;  // rows below are in the ring
-    for (int64_t row = first_row; row < last_row; row += step_) {
-      const int64_t end = smaller(row + step_, last_row);
-      const int64_t needed = smaller(end + 1, p_.height);
-      product(ready * p_.width, needed * p_.width);
-      ready = needed;
-      for (int64_t y = row; y < end; y += p_.wavelet ? 2 : 1) {
-        p_.wavelet ? finish_wavelet_rows(y) : finish_row(y);
-        if (partials) flush(partials);
-      }
-    }
-  }
-
- private:
-  static int64_t step_rows(const SeparableConvParams<A>& p) {
-    const int64_t rows = (kStepPixels / p.width + 1) / 2 * 2;
-    return smaller(rows < 2 ? 2 : rows, separable_conv_band_rows(p.height));
-  }
-
-  void take_style() {
-    const A* style = p_.style ? p_.style + sample_ * bands_ * p_.channels : nullptr;
-    for (int64_t q = 0; q < bands_; ++q) {
-      for (int64_t channel = 0; channel < padded_; ++channel) {
-        const bool given = style && channel < p_.channels;
-        style_[q * padded_ + channel] = given ? style[q * p_.channels + channel] : A(1);
-      }
-    }
-  }
-
-  // The gradient of the depthwise result at pixels [begin, end) of the image, into the ring.
-  void product(int64_t begin, int64_t end) {
-    const int64_t ring_pixels = ring_rows_ * p_.width;
-    for (int64_t pixel = begin; pixel < end; pixel += tile_) {
-      const int64_t count = smaller(tile_, end - pixel);
-      fill(pixel, count);
-      const A* right = p_.packed;
-      for (int64_t c = 0; c < padded_; c += kPanel<A>, right += kPanel<A> * outputs_) {
-        RingEpilogue<A> epilogue{ring_ + c, padded_, ring_pixels, pixel % ring_pixels};
-        multiply_panel<A, kPanelVectors>(left_, tile_ * kLanes<A>, right, outputs_ / kLanes<A>,
-                                         count, epilogue);
-      }
-    }
-  }
-
-  // The gradient before the activation, in blocks of channels.
-  void fill(int64_t pixel, int64_t count) {
-    const int64_t first = (sample_ * p_.height * p_.width + pixel) * p_.outputs;
-    const Vector<A> positive = splat(p_.gain), negative = splat(p_.gain * p_.slope);
-    for (int64_t i = 0; i < count; ++i) {
-      const A* grad = p_.grad + first + i * p_.outputs;
-      const A* y = p_.y + first + i * p_.outputs;
-      for (int64_t o = 0; o < outputs_; o += kLanes<A>) {
-        const int64_t some = p_.outputs - o;
-        const Vector<A> slope = where_positive<A>(load_some(y + o, some), positive, negative);
-        store(left_ + o * tile_ + i * kLanes<A>, load_some(grad + o, some) * slope);
-      }
-    }
-  }
-
-  ThreeRows<A> rows_around(int64_t y) const {
-    ThreeRows<A> rows{{nullptr, nullptr, nullptr}, p_.width, padded_, padded_, zeros_};
-    for (int r = 0; r < 3; ++r) {
-      const int64_t at = y + r - 1;
-      if (at < 0 || at >= p_.height) continue;
-      rows.row[r] = ring_ + at % ring_rows_ * p_.width * padded_;
-    }
-    return rows;
-  }
-
-  // Applies the style to the gradients `g` of style * x at kPixels pixels, `stride` apart, and adds
-  // x * g to the sums.
-  template <int kPixels>
-  DELTAFAST_INLINE void finish(const A* x, A* grad_x, int64_t stride, int64_t at, int64_t count,
-                               const Vector<A> (&g)[kPixels]) {
-    const Vector<A> style = load(style_ + at);
-    Vector<A> sum = load(sums_ + at);
-#pragma GCC unroll 16
-    for (int i = 0; i < kPixels; ++i) {
-      sum += load_some(x + i * stride, count) * g[i];
-      store_some<A>(grad_x + i * stride, g[i] * style, count);
-    }
-    store<A>(sums_ + at, sum);
-  }
-
-  void finish_row(int64_t y) {
-    const int64_t c = p_.channels, first = (sample_ * p_.height + y) * p_.width * c;
-    auto use = [this, c, first](int64_t pixel, int64_t channel, const auto& g) {
-      if (channel >= c) return;
-      const int64_t at = first + pixel * c + channel;
-      finish(p_.x + at, p_.grad_x + at, c, channel, c - channel, g);
-    };
-    depthwise_run<A>(rows_around(y), 0, p_.width, weights_, padded_, use);
-  }
-
-  void finish_wavelet_rows(int64_t y) {
-    const int64_t c = p_.channels, row = p_.width * padded_;
-    for (int64_t r = 0; r < 2; ++r) {
-      A* out = rows_ + r * row;
-      const int64_t stride = padded_;
-      auto use = [out, stride](int64_t pixel, int64_t channel, const auto& g) {
-        A* to = out + pixel * stride + channel;
-        for (const Vector<A>& v : g) {
-          store(to, v);
-          to += stride;
-        }
-      };
-      depthwise_run<A>(rows_around(y + r), 0, p_.width, weights_, padded_, use);
-    }
-    const int64_t first = (sample_ * p_.height / 2 + y / 2) * (p_.width / 2) * 4 * c;
-    for (int64_t pixel = 0; pixel < p_.width / 2; ++pixel) {
-      const A* quad = rows_ + 2 * pixel * padded_;
-      for (int64_t channel = 0; channel < c; channel += kLanes<A>) {
-        const Vector<A> a = load(quad + channel), b = load(quad + padded_ + channel);
-        const Vector<A> d = load(quad + row + channel), e = load(quad + row + padded_ + channel);
-        const Vector<A> top = a + b, bottom = d + e, top_detail = a - b, bottom_detail = d - e;
-        const Vector<A> g[4] = {top + bottom, top - bottom, top_detail + bottom_detail,
-                                top_detail - bottom_detail};
-#pragma GCC unroll 4
-        for (int64_t q = 0; q < 4; ++q) {
-          const int64_t at = first + pixel * 4 * c + q * c + channel;
-          const Vector<A> one[1] = {g[q]};
-          finish(p_.x + at, p_.grad_x + at, 0, q * padded_ + channel, c - channel, one);
-        }
-      }
-    }
-  }
-
-  // Sums of at most two rows are added up in A, everything beyond in double.
-  void flush(double* partials) {
-    for (int64_t q = 0; q < bands_; ++q) {
-      for (int64_t channel = 0; channel < p_.channels; ++channel) {
-        partials[q * p_.channels + channel] += static_cast<double>(sums_[q * padded_ + channel]);
-        sums_[q * padded_ + channel] = 0;
-      }
-    }
-  }
-
-  const SeparableConvParams<A>& p_;
-  const int64_t outputs_, padded_, bands_, step_, ring_rows_, tile_;
-  ScratchBlock<A> scratch_;
-  A *left_, *weights_, *style_, *sums_, *zeros_, *ring_, *rows_;
-  int64_t sample_ = 0;
-};
-
-}  // namespace
 
 template <typename A>
 void separable_conv_backward(const SeparableConvParams<A>& p, int64_t begin, int64_t end) {
-  const int64_t bands = separable_conv_bands(p.height), rows = separable_conv_band_rows(p.height);
-  const int64_t width = p.channels * (p.wavelet ? 4 : 1);
-  BackwardBand<A> band(p);
-  for (int64_t unit = begin; unit < end; ++unit) {
-    const int64_t first = unit % bands * rows;
-    band.run(unit / bands, first, smaller(first + rows, p.height),
-             p.partials ? p.partials + unit * width : nullptr);
-  }
+  const int64_t step = wavelet_block_step(p.height, p.width);
+  SeparableGradient<A> layer(p, step);
+  for_each_sample(p.height, begin, end, [&](int64_t sample, int64_t first, int64_t last) {
+    layer.begin(sample, first, last, {}, {});
+    int64_t ready = first > 0 ? first - 1 : 0;
+    for (int64_t row = first; row < last; row += step) {
+      const int64_t row_end = smaller(row + step, last), needed = smaller(row_end + 1, p.height);
+      for (; ready < needed; ready = smaller(ready + step, needed)) {
+        layer.absorb(ready, smaller(ready + step, needed));
+      }
+      layer.finish(row, row_end);
+    }
+  });
 }
 
 template void separable_conv_backward<float>(const SeparableConvParams<float>&, int64_t, int64_t);

@@ -9,6 +9,7 @@
 
 namespace deltafast::cpu::DELTAFAST_ISA {
 
+constexpr int64_t kPixelsAhead = 8;       // fetched before they are needed
 constexpr int64_t kTileElements = 16384;  // of the depthwise result: a tile that stays in cache
 
 DELTAFAST_HD int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -19,6 +20,19 @@ struct Rows {
   A* base;
   int64_t rows;
 };
+
+// Calls `use(sample, first_row, last_row)` for the rows of each sample that units [begin, end)
+// hold, where a unit is a band of rows. Neighbouring bands are worked off as one, so that the rows
+// beside a band are computed twice only where two threads meet; sums are still made band by band.
+template <typename Use>
+DELTAFAST_HD void for_each_sample(int64_t height, int64_t begin, int64_t end, Use use) {
+  const int64_t bands = separable_conv_bands(height), rows = separable_conv_band_rows(height);
+  for (int64_t unit = begin; unit < end;) {
+    const int64_t sample = unit / bands, next = smaller(end, (sample + 1) * bands);
+    use(sample, unit % bands * rows, smaller((next - sample * bands) * rows, height));
+    unit = next;
+  }
+}
 
 // Pixels of a tile: whole register tiles, as many as fit.
 DELTAFAST_HD int64_t tile_pixels(int64_t padded_channels) {
@@ -49,6 +63,7 @@ struct ForwardEpilogue {
       int64_t at = start + first + i;
       if (at >= pixels) at -= pixels;
       A* out = y + at * stride;
+      fetch_ahead(out + kPixels * stride);
 #pragma GCC unroll 2
       for (int j = 0; j < kVectors; ++j) {
         const Vector<A> u = sums[i][j] + shift + b[j];
@@ -76,6 +91,7 @@ DELTAFAST_HD void wavelet_rows(const SeparableConvParams<A>& p, const A* image, 
       Vector<A> band[4];
 #pragma GCC unroll 4
       for (int q = 0; q < 4; ++q) {
+        fetch_ahead(in + (4 * kPixelsAhead + q) * c + channel);
         band[q] = load_some(in + q * c + channel, count) * load(style + q * padded + channel);
       }
       const Vector<A> top = band[0] + band[1], bottom = band[0] - band[1];

@@ -112,6 +112,16 @@ DELTAFAST_HD Vector<A> where_positive(const Vector<A>& condition, Vector<A> posi
 
 #endif
 
+// Asks for the cache line at `p`, which need not exist, before it is read or written. Large maps
+// come from memory in patterns that the processor does not foresee.
+DELTAFAST_HD void fetch_ahead(const void* p) {
+#if defined(__GNUC__)
+  __builtin_prefetch(p);
+#else
+  (void)p;
+#endif
+}
+
 // The first `count` lanes, in [0, kLanes]; the others are zero, and stay untouched in memory.
 template <typename A>
 DELTAFAST_HD Vector<A> load_some(const A* p, int64_t count) {
