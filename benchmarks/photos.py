@@ -25,8 +25,8 @@ from safetensors.torch import load_file
 import deltafast
 from deltafast.editing import edit_batch
 from deltafast.errors import DeltafastError
-from deltafast.evaluation.attributes import identity_distance
 from deltafast.evaluation.machine import describe_run
+from deltafast.faces.comparison import identity_distance
 from deltafast.faces.meter import FaceMeter
 from deltafast.files import list_images, read_json, write_json, write_png
 from deltafast.generators.base import Generator

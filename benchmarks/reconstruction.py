@@ -21,17 +21,10 @@ from PIL import Image
 
 import deltafast
 from deltafast.errors import DeltafastError, InvalidInputError
-from deltafast.evaluation.attributes import (
-    MEASURES,
-    TARGET_MEASURES,
-    identity_cosine,
-    identity_distance,
-    landmark_error,
-    measure_attributes,
-    psnr,
-)
+from deltafast.evaluation.attributes import MEASURES, TARGET_MEASURES, measure_attributes, psnr
 from deltafast.evaluation.machine import describe_run
 from deltafast.evaluation.readings import IMAGE_SIZE, to_pixels
+from deltafast.faces.comparison import identity_cosine, identity_distance, landmark_error
 from deltafast.faces.meter import FaceMeter
 from deltafast.files import atomic_write, read_image, sha256_file, write_json, write_png
 from deltafast.memory import keep_freed_memory

@@ -9,10 +9,13 @@ import pytest
 from small_generators import stylegan2_tensors
 
 from deltafast.errors import DownloadError
+from deltafast.face_networks.identity import load_identity_distance
+from deltafast.face_networks.landmarks import load_face_landmarks
 from deltafast.faces.meter import FaceMeter
 from deltafast.generators.base import Generator
 from deltafast.generators.build import build_generator
 from deltafast.generators.load import load_generator
+from deltafast.projection.backbone import load_imagenet_backbone
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,6 +50,17 @@ def mobilestylegan() -> Generator:
         return load_generator("mobilestylegan-ffhq")
     except DownloadError as error:
         pytest.skip(f"MobileStyleGAN-FFHQ cannot be fetched: {error}")
+
+
+@pytest.fixture(scope="session")
+def face_networks() -> None:
+    """The published networks of the losses are at hand."""
+    try:
+        load_imagenet_backbone()
+        load_face_landmarks()
+        load_identity_distance()
+    except DownloadError as error:
+        pytest.skip(f"the networks' weights cannot be fetched: {error}")
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ _FLOORS = (
     ("evaluation",),
     ("editing",),
     ("delta", "projection", "synthetic"),
-    ("faces", "generators"),
+    ("face_networks", "faces", "generators"),
     ("ops",),
     ("_C",),
     ("sequence_latents", "wheels"),

@@ -22,10 +22,6 @@ __all__ = [
     "attribute_table",
     "brow_height",
     "eye_openness",
-    "identity_cosine",
-    "identity_distance",
-    "inter_ocular",
-    "landmark_error",
     "measure_attributes",
     "mouth_opening",
     "mouth_width",
@@ -98,11 +94,6 @@ def attribute_table(images: Sequence[Pixels], faces: Sequence[Face | None]) -> d
     return {name: np.array([row[name] for row in rows], dtype=np.float64) for name in MEASURES}
 
 
-def inter_ocular(landmarks: Array) -> float:
-    """Return the distance in pixels between the two eyes' centres, of landmarks `[68, 2]`."""
-    return float(np.linalg.norm(landmarks[36:42].mean(axis=0) - landmarks[42:48].mean(axis=0)))
-
-
 def mouth_width(landmarks: Array) -> float:
     """Return the distance between the mouth's corners as a share of the face's width at the ears."""
     return _distance(landmarks, 48, 54) / _distance(landmarks, 0, 16)
@@ -173,22 +164,6 @@ def _brightness(image: Pixels, outline: Array) -> float:
 
 def _log_ratio(first: float, second: float) -> float:
     return float(np.log((first + 1e-4) / (second + 1e-4)))
-
-
-def identity_distance(first: Array, second: Array) -> Array:
-    """Return the Euclidean distance `[...]` of descriptors `[..., 128]`; dlib's same-person threshold is 0.6."""
-    return np.asarray(np.linalg.norm(first - second, axis=-1))
-
-
-def identity_cosine(first: Array, second: Array) -> Array:
-    """Return the cosine `[...]` between descriptors `[..., 128]`."""
-    norms = np.linalg.norm(first, axis=-1) * np.linalg.norm(second, axis=-1)
-    return np.asarray((first * second).sum(axis=-1) / norms)
-
-
-def landmark_error(reference: Array, other: Array) -> float:
-    """Return the mean distance of two sets of landmarks `[68, 2]` as a share of the reference's inter-ocular one."""
-    return float(np.linalg.norm(reference - other, axis=1).mean() / inter_ocular(reference))
 
 
 def psnr(first: Pixels, second: Pixels) -> float:

@@ -14,9 +14,9 @@ from torch import Tensor
 from deltafast.delta.linear import LinearEditor
 from deltafast.editing import edit_batch
 from deltafast.errors import ImageError, InvalidInputError
-from deltafast.evaluation.attributes import identity_cosine, identity_distance
 from deltafast.evaluation.readings import FaceReader
 from deltafast.evaluation.statistics import bootstrap_mean
+from deltafast.faces.comparison import identity_cosine, identity_distance
 from deltafast.faces.meter import FaceMeter
 from deltafast.files import list_images, read_image
 from deltafast.generators.base import Generator

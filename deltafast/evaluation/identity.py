@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deltafast.evaluation.attributes import identity_cosine, identity_distance
 from deltafast.evaluation.matched import IDENTITY_COSINE, IDENTITY_DISTANCE, Matched
 from deltafast.evaluation.statistics import bootstrap_mean, compare_paired
+from deltafast.faces.comparison import identity_cosine, identity_distance
 
 __all__ = ["between_faces", "group_identity", "identity_table"]
 

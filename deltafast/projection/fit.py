@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltafast.errors import DeltafastError
-from deltafast.faces.meter import Face, FaceMeter
+from deltafast.faces.comparison import identity_cosine, identity_distance, landmark_error
+from deltafast.faces.meter import FaceMeter
 
 __all__ = ["FitMeter", "FitReport"]
 
@@ -83,15 +84,13 @@ class FitMeter:
         if self._meter is None:
             return FitReport(w_distance)
         faces = self._meter.measure(picture), self._meter.measure(reconstruction)
-        if faces[0] is None or faces[1] is None:
+        a, b = faces
+        if a is None or b is None:
             return FitReport(w_distance, face_found=False)
-        return FitReport(w_distance, True, *_compare(faces[0], faces[1]))
-
-
-def _compare(a: Face, b: Face) -> tuple[float, float, float]:
-    """Descriptor distance, descriptor cosine, and landmark error in units of a's inter-ocular distance."""
-    eyes = a.landmarks[36:42].mean(0) - a.landmarks[42:48].mean(0)
-    error = np.linalg.norm(a.landmarks - b.landmarks, axis=1).mean() / np.linalg.norm(eyes)
-    lengths = np.linalg.norm(a.descriptor) * np.linalg.norm(b.descriptor)
-    cosine = float(a.descriptor @ b.descriptor / lengths)
-    return float(np.linalg.norm(a.descriptor - b.descriptor)), cosine, float(error)
+        return FitReport(
+            w_distance,
+            True,
+            float(identity_distance(a.descriptor, b.descriptor)),
+            float(identity_cosine(a.descriptor, b.descriptor)),
+            landmark_error(a.landmarks, b.landmarks),
+        )

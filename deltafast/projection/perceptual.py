@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deltafast.face_networks.identity import IdentityDistance
+from deltafast.face_networks.landmarks import FaceLandmarks, landmark_distance
 from deltafast.projection.backbone import MobileNetV2Features, normalise_images
-from deltafast.projection.identity import IdentityDistance
-from deltafast.projection.landmarks import FaceLandmarks, landmark_distance
 
 __all__ = ["FaceDescription", "FaceDistance", "face_crop", "face_window"]
 

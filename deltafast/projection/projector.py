@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deltafast.face_networks.identity import load_identity_distance
+from deltafast.face_networks.landmarks import load_face_landmarks
 from deltafast.generators.base import Generator
 from deltafast.projection.encoder import Encoder, load_encoder
 from deltafast.projection.fit import FitMeter, FitReport
-from deltafast.projection.identity import load_identity_distance
-from deltafast.projection.landmarks import load_face_landmarks
 from deltafast.projection.perceptual import FaceDistance
 from deltafast.projection.refine import RefineConfig, RefineResult, refine
 from deltafast.projection.report import to_uint8

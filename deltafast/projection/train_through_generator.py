@@ -19,14 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deltafast.errors import InvalidInputError, ResumeError
+from deltafast.face_networks.identity import load_identity_distance
+from deltafast.face_networks.landmarks import load_face_landmarks
 from deltafast.files import atomic_write
 from deltafast.generators.base import Generator
 from deltafast.progress import track
 from deltafast.projection.augmentation import degrade
 from deltafast.projection.backbone import load_imagenet_backbone
 from deltafast.projection.encoder import Encoder
-from deltafast.projection.identity import load_identity_distance
-from deltafast.projection.landmarks import load_face_landmarks
 from deltafast.projection.perceptual import FaceDistance
 from deltafast.projection.photos import read_face
 from deltafast.projection.sampling import expand_codes, read_pairs

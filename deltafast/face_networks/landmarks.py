@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from deltafast.errors import InvalidInputError
-from deltafast.projection.face_crop import crop_face
-from deltafast.projection.face_mesh import FACE_MESH_POINTS, FACE_MESH_SIZE, FaceMesh, load_face_mesh
+from deltafast.face_networks.face_crop import crop_face
+from deltafast.face_networks.face_mesh import FACE_MESH_POINTS, FACE_MESH_SIZE, FaceMesh, load_face_mesh
 
 __all__ = [
     "LANDMARK_PARTS",

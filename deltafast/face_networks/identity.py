@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deltafast.projection.face_crop import crop_face
-from deltafast.projection.sface import SFACE_SIZE, SFace, load_sface
+from deltafast.face_networks.face_crop import crop_face
+from deltafast.face_networks.sface import SFACE_SIZE, SFace, load_sface
 
 __all__ = ["IdentityDistance", "load_identity_distance"]
 

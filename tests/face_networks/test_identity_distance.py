@@ -12,8 +12,8 @@ from make_face_networks_golden import golden_crops
 from torch import Tensor
 
 from deltafast.errors import CheckpointError, DownloadError, InvalidInputError
-from deltafast.projection.identity import IdentityDistance, load_identity_distance
-from deltafast.projection.onnx_weights import read_onnx_weights
+from deltafast.face_networks.identity import IdentityDistance, load_identity_distance
+from deltafast.face_networks.onnx_weights import read_onnx_weights
 
 
 @pytest.fixture(scope="module")

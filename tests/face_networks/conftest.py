@@ -10,11 +10,7 @@ import pytest
 from make_face_networks_golden import SEEDS, golden_faces
 from torch import Tensor
 
-from deltafast.errors import DownloadError
 from deltafast.generators.base import Generator
-from deltafast.projection.backbone import load_imagenet_backbone
-from deltafast.projection.identity import load_identity_distance
-from deltafast.projection.landmarks import load_face_landmarks
 
 
 @pytest.fixture(scope="session")
@@ -29,14 +25,3 @@ def golden() -> dict[str, Any]:
 def faces(mobilestylegan: Generator) -> Tensor:
     """Two sampled faces, `[2, 3, 256, 256]` in [-1, 1]: one laughs, one looks to the side."""
     return golden_faces(mobilestylegan) * 2 - 1
-
-
-@pytest.fixture(scope="session")
-def face_networks() -> None:
-    """The published networks of the losses are at hand."""
-    try:
-        load_imagenet_backbone()
-        load_face_landmarks()
-        load_identity_distance()
-    except DownloadError as error:
-        pytest.skip(f"the networks' weights cannot be fetched: {error}")
