@@ -100,7 +100,7 @@ assets: $(BIN)/.installed ## make the bundled encoder, latents and editors anew 
 	$(BIN)/deltafast train-encoder $(GENERATOR) $(WORK)/encoder --seed $(SEED) --heads $(WORK)/sequences
 	cp $(WORK)/encoder/encoder.safetensors $(ASSETS)/encoder.safetensors
 	$(BIN)/deltafast render $(WORK)/two-heads $(foreach name,$(TWO_HEADS),--attribute $(name))
-	$(BIN)/deltafast project $(WORK)/two-heads $(WORK)/two-heads-latents --generator $(GENERATOR) --steps 30
+	$(BIN)/deltafast project $(WORK)/two-heads $(WORK)/two-heads-latents --generator $(GENERATOR) --steps 50
 	$(BIN)/python -c "from deltafast.sequence_latents import load_latents; \
 	  load_latents('$(WORK)/two-heads-latents/latents.safetensors').save('$(ASSETS)/latents/two-heads.safetensors', half=True)"
 	$(BIN)/deltafast project $(WORK)/sequences $(WORK)/sequences-latents --generator $(GENERATOR) --steps 0

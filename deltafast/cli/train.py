@@ -28,7 +28,17 @@ def train(
     reach: Annotated[
         float | None, typer.Option(help="Share of the way to the sequence's end that alpha 1 means.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights, pairs and noise.")] = 0,
+    loss: Annotated[
+        str | None, typer.Option(help="paper, or precise: train on by what edits do to images; minutes on a CPU.")
+    ] = None,
+    generator: Annotated[
+        str | None, typer.Option(help="For --loss precise: a name or a checkpoint; the latents' own by default.")
+    ] = None,
+    precise_steps: Annotated[int | None, typer.Option(help="Steps of the second stage of --loss precise.")] = None,
+    asked_gain: Annotated[
+        float | None, typer.Option(help="Factor on the change that --loss precise asks of the attribute.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights, pairs, noise and faces.")] = 0,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1 ...")] = "cpu",
     restart: Annotated[bool, typer.Option("--restart", help="Forget what an earlier run left.")] = False,
     report: Annotated[
@@ -39,11 +49,12 @@ def train(
 
     Beside the editor are left its losses, as CSV and as a picture.
     """
-    from deltafast.delta import DeltaConfig, train_editor
+    from deltafast.delta import DeltaConfig, PreciseConfig, train_editor
     from deltafast.delta.held_out import held_out_errors, write_table
     from deltafast.delta.slots import parse_slots
     from deltafast.delta.training import loss_files
     from deltafast.errors import InvalidInputError
+    from deltafast.generators.load import load_generator
     from deltafast.sequence_latents import load_latents
 
     if out.suffix != ".safetensors":
@@ -62,12 +73,20 @@ def train(
         "lambda_b": lambda_b,
         "negative": negative,
         "reach": reach,
+        "loss": loss,
     }
+    precise: dict[str, Any] = {"steps": precise_steps, "asked_gain": asked_gain}
+    precise = {name: value for name, value in precise.items() if value is not None}
+    if precise:
+        given["precise"] = PreciseConfig(**precise)
     config = DeltaConfig(seed=seed, **{name: value for name, value in given.items() if value is not None})
     held_out = None
     if report:
         latents, held_out = latents.split_identities(report, seed=seed)
-    editor = train_editor(latents, attribute, config, out=out, restart=restart, device=device)
+    loaded = None
+    if config.loss == "precise":
+        loaded = load_generator(generator or latents.generator.name, device=device)
+    editor = train_editor(latents, attribute, config, out=out, restart=restart, device=device, generator=loaded)
     table, picture = loss_files(out)
     print(f"{editor.attribute}: {editor.info.training['identities']} identities, slots {list(editor.slots)}")
     print(f"loss {editor.info.training['loss']:g}; {table} and {picture}")

@@ -1,6 +1,6 @@
 """E and D: what an attribute's change is (Δ), and how it moves a latent; their training and the editor file."""
 
-from deltafast.delta.config import DeltaConfig, recommended_slots
+from deltafast.delta.config import DeltaConfig, PreciseConfig, recommended_slots
 from deltafast.delta.editor import Editor, EditorInfo, LatentEditor, list_editors, load_editor
 from deltafast.delta.linear import LinearEditor, linear_editor
 from deltafast.delta.training import train_editor
@@ -11,6 +11,7 @@ __all__ = [
     "EditorInfo",
     "LatentEditor",
     "LinearEditor",
+    "PreciseConfig",
     "linear_editor",
     "list_editors",
     "load_editor",

@@ -8,9 +8,9 @@ from typing import Any
 
 from deltafast.errors import InvalidInputError
 
-__all__ = ["LOSSES", "NEGATIVE_MODES", "DeltaConfig", "recommended_slots"]
+__all__ = ["LOSSES", "NEGATIVE_MODES", "DeltaConfig", "PreciseConfig", "recommended_slots"]
 
-LOSSES = ("paper",)
+LOSSES = ("paper", "precise")
 NEGATIVE_MODES = ("symmetric", "other-end", "scale")
 
 _SLOTS = {
@@ -23,6 +23,42 @@ _SLOTS = {
     "brows-raised": range(3, 9),
     "light-elevation": range(6, 12),
 }
+
+
+@dataclass(frozen=True)
+class PreciseConfig:
+    """The second stage of `loss="precise"`: E and D are trained on by the images that their edits give.
+
+    - `steps`, `edits` (edited faces in a step), `lr` (peak of a cosine schedule).
+    - `faces`: sampled faces that are edited; `psi_low`, `psi_high`: between which their truncation psi is drawn.
+    - `asked_gain`: factor on the change that the synthetic sequence says an edit should make.
+    - Weights: `asked`, of the squared error of the attribute's own measure; `kept`, of the mean square change of all
+      others (both in standard deviations over the faces); `identity`, of 1 - cosine of the person's descriptors before
+      and after; `undo`, of what an edit with -Δ leaves, in squares of the edit; `latents`, of the first stage's loss.
+
+    Raises `InvalidInputError` for values out of range.
+    """
+
+    steps: int = 120
+    edits: int = 4
+    lr: float = 5e-4
+    faces: int = 96
+    psi_low: float = 0.5
+    psi_high: float = 1.0
+    asked_gain: float = 1.0
+    asked: float = 3.0
+    kept: float = 1.0
+    identity: float = 6.0
+    undo: float = 0.1
+    latents: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("edits", 1), ("faces", 2)):
+            _check_count(name, getattr(self, name), least)
+        for name in ("lr", "psi_low", "psi_high", "asked_gain", "asked", "kept", "identity", "undo", "latents"):
+            _check_not_negative(name, getattr(self, name))
+        if self.psi_low > self.psi_high:
+            raise InvalidInputError(f"psi_low must be at most psi_high, got {self.psi_low} and {self.psi_high}")
 
 
 @dataclass(frozen=True)
@@ -41,6 +77,7 @@ class DeltaConfig:
       cancels. "other-end": |α| times the Δ to the opposite end. "scale": α·Δ with the Δ to the last frame, as in the
       paper; always where the neutral face is the first frame. All are continuous at α = 0.
     - `reach`: which share of the way from the neutral face to the end of the sequence α = 1 means; it scales Δ.
+    - `loss`: "paper", or "precise", which trains on through the generator afterwards as `precise` says.
 
     Raises `InvalidInputError` for values out of range.
     """
@@ -61,6 +98,7 @@ class DeltaConfig:
     reach: float = 1.0
     identities: int | None = None
     seed: int = 0
+    precise: PreciseConfig | None = None
 
     def __post_init__(self) -> None:
         if self.slots is not None:
@@ -68,15 +106,11 @@ class DeltaConfig:
             if not self.slots or min(self.slots) < 0:
                 raise InvalidInputError("slots must name at least one W+ slot, numbered from 0")
         for name in ("dim", "width", "layers", "steps", "pairs"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InvalidInputError(f"{name} must be a whole number of at least 1, got {value!r}")
+            _check_count(name, getattr(self, name), 1)
         if self.layers > 8:
             raise InvalidInputError(f"layers must be at most 8, got {self.layers}")
         for name in ("lr", "noise_encoder", "noise_decoder", "lambda_a", "lambda_b"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-                raise InvalidInputError(f"{name} must be a finite number that is not negative, got {value!r}")
+            _check_not_negative(name, getattr(self, name))
         if not isinstance(self.reach, (int, float)) or not 0 < self.reach <= 4:
             raise InvalidInputError(f"reach must be in 0..4, got {self.reach!r}")
         if self.lambda_a + self.lambda_b <= 0:
@@ -85,6 +119,10 @@ class DeltaConfig:
             raise InvalidInputError(f"identities must be at least 2 (the paper's two heads), got {self.identities}")
         if self.loss not in LOSSES:
             raise InvalidInputError(f"loss must be one of {', '.join(LOSSES)}; got {self.loss!r}")
+        if self.loss == "precise" and self.precise is None:
+            object.__setattr__(self, "precise", PreciseConfig())
+        if self.loss != "precise" and self.precise is not None:
+            raise InvalidInputError('settings for loss="precise" are given, but loss is "paper"')
         if self.negative not in NEGATIVE_MODES:
             raise InvalidInputError(f"negative must be one of {', '.join(NEGATIVE_MODES)}; got {self.negative!r}")
 
@@ -92,18 +130,39 @@ class DeltaConfig:
         """Return the fields as JSON values."""
         values = asdict(self)
         values["slots"] = None if self.slots is None else list(self.slots)
+        if self.precise is None:
+            del values["precise"]
         return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> DeltaConfig:
         """Read what `as_json` gave; raises `InvalidInputError` for unknown or missing fields."""
-        names = {f.name for f in fields(cls)}
-        if set(values) != names:
-            raise InvalidInputError(f"config fields differ: {sorted(set(values) ^ names)}")
-        slots = values["slots"]
-        return cls(**{**values, "slots": None if slots is None else tuple(slots)})
+        given = {"precise": None, **values}
+        _check_fields(cls, given)
+        slots, precise = given["slots"], given["precise"]
+        given["slots"] = None if slots is None else tuple(slots)
+        if precise is not None:
+            _check_fields(PreciseConfig, precise)
+            given["precise"] = PreciseConfig(**precise)
+        return cls(**given)
 
 
 def recommended_slots(attribute: str, num_ws: int) -> tuple[int, ...]:
     """Return the W+ slots to move for an attribute; all of them for one that is not known."""
     return tuple(slot for slot in _SLOTS.get(attribute, range(num_ws)) if slot < num_ws)
+
+
+def _check_fields(kind: type[DeltaConfig] | type[PreciseConfig], values: dict[str, Any]) -> None:
+    names = {f.name for f in fields(kind)}
+    if set(values) != names:
+        raise InvalidInputError(f"config fields differ: {sorted(set(values) ^ names)}")
+
+
+def _check_count(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InvalidInputError(f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
+def _check_not_negative(name: str, value: Any) -> None:
+    if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        raise InvalidInputError(f"{name} must be a finite number that is not negative, got {value!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,18 @@ from torch import Tensor
 from deltafast.delta.config import DeltaConfig, recommended_slots
 from deltafast.delta.editor import Editor, EditorInfo, ends_of, load_editor
 from deltafast.delta.editor_file import round_weights
+from deltafast.delta.face_feedback import FaceFeedback
 from deltafast.delta.linear import both_directions, linear_editor
+from deltafast.delta.precise_step import PreciseStep
 from deltafast.delta.slots import check_slots
-from deltafast.delta.training_state import TrainingState, load_state, save_state, state_path
+from deltafast.delta.training_state import Stage, TrainingState, load_state, save_state, state_path
 from deltafast.delta.training_step import TrainingStep
 from deltafast.errors import InvalidInputError, ResumeError
 from deltafast.files import atomic_write
+from deltafast.generators.base import Generator
 from deltafast.ops import DeltaSizes, split_weights, weight_shapes
 from deltafast.progress import track
-from deltafast.sequence_latents import SequenceLatents
+from deltafast.sequence_latents import GeneratorId, SequenceLatents
 
 __all__ = ["loss_files", "train_editor"]
 
@@ -39,19 +42,26 @@ def train_editor(
     device: torch.device | str = "cpu",
     save_every: int = _SAVE_EVERY,
     plot: bool = True,
+    generator: Generator | None = None,
 ) -> Editor:
     """Train E and D for one attribute on `device` and return the editor, on the CPU; `out` is its file.
+
+    With `loss="precise"` a second stage follows, which looks at the images that edits give; it needs the `generator` of
+    the latents, on whose device it runs, and takes minutes on a CPU.
 
     With `out`, the state is kept beside it (`<out>.state`) while training lasts: a call that was interrupted goes on
     from there and ends with the same weights, to the bit, on the same machine and device. An
     `out` that is finished with the same settings is returned as it is. Left beside it: `<stem>-loss.csv` and, with
     `plot`, `<stem>-loss.png`. `restart` forgets what was there.
 
-    Raises `InvalidInputError` for an attribute or slots that are not there, `ResumeError` when `out` was begun with
+    Raises `InvalidInputError` for an attribute or slots that are not there and for a missing or another generator,
+    `DownloadError` where the networks of loss="precise" cannot be fetched, `ResumeError` when `out` was begun with
     other settings or latents, `DiskError` where files cannot be written.
     """
     config = config or DeltaConfig()
     chosen, config = _resolve(latents, attribute, config)
+    if config.precise is not None:
+        _check_generator(generator, latents)
     place = _device(device)
     settings: dict[str, Any] = {"config": config.as_json(), "latents": chosen.digest(attribute)}
     target = None if out is None else Path(out)
@@ -69,24 +79,29 @@ def train_editor(
     sizes = DeltaSizes(len(slots), latents.w_dim, config.width, config.layers, config.dim)
     parameters = dict(editor.named_parameters())
     flat = torch.cat([parameters[name].detach().flatten() for name in weight_shapes(sizes)])
-    training = TrainingStep(flat.to(place), x, config)
     state = load_state(state_path(target), settings) if target is not None else None
-    if state is not None:
-        state.restore(training)
-    for step in track(range(int(training.step), config.steps), f"training {attribute}"):
-        training.advance()
-        done = step + 1
-        if done % save_every == 0 or done == config.steps:
-            _check_losses(training.losses[:done])
-            if target is not None and done < config.steps:
-                save_state(state_path(target), settings, TrainingState.of(training))
-    losses = training.losses.tolist()
+
+    keeper = None if target is None else _Keeper(state_path(target), settings, save_every)
+    if state is None or state.stage == 0:
+        first = TrainingStep(flat.to(place), x, config)
+        _run(first, 0, f"training {attribute}", state, keeper)
+        weights, losses = first.weights, first.losses.cpu()
+    else:
+        weights, losses = state.tensors["weights"], state.earlier_losses
+    if config.precise is not None:
+        assert generator is not None
+        frames = chosen.stack(attribute)
+        feedback = FaceFeedback(generator, frames, _amounts(editor), config.precise, config.seed)
+        second = PreciseStep(weights, editor.to(generator.device), frames, config, feedback)
+        _run(second, 1, f"training {attribute} through the generator", state, keeper, losses)
+        weights, losses = second.weights, torch.cat([losses, second.losses])
+        editor.cpu()
     with torch.no_grad():
-        for name, trained in split_weights(training.weights.detach().cpu(), sizes).items():
+        for name, trained in split_weights(weights.detach().cpu(), sizes).items():
             parameters[name].copy_(trained)
-    _finish(editor, chosen, attribute, settings, losses)
+    _finish(editor, chosen, attribute, settings, losses[: config.steps].tolist())
     if target is not None:
-        _write_losses(target, losses, attribute, plot)
+        _write_losses(target, losses.tolist(), config.steps, attribute, plot)
         editor.save(target)
         state_path(target).unlink(missing_ok=True)
     return editor
@@ -95,6 +110,38 @@ def train_editor(
 def loss_files(out: Path) -> tuple[Path, Path]:
     """Return where training leaves its losses for an editor file: (CSV, PNG)."""
     return out.with_name(f"{out.stem}-loss.csv"), out.with_name(f"{out.stem}-loss.png")
+
+
+@dataclass(frozen=True)
+class _Keeper:
+    """Where and how often the state of an unfinished training is kept."""
+
+    path: Path
+    settings: dict[str, Any]
+    every: int  # steps of the first stage; one of the second takes at least ten times as long
+
+
+def _run(
+    stage: Stage,
+    number: int,
+    words: str,
+    state: TrainingState | None,
+    keeper: _Keeper | None,
+    earlier_losses: Tensor | None = None,
+) -> None:
+    """Make all steps of a stage, or those that `state`, where it is of this stage, leaves."""
+    if state is not None and state.stage == number:
+        state.restore(stage)
+    steps = len(stage.losses)
+    every = _SAVE_EVERY if keeper is None else keeper.every
+    every = max(1, every // 10) if number else every
+    for step in track(range(int(stage.step), steps), words):
+        stage.advance()
+        done = step + 1
+        if done % every == 0 or done == steps:
+            _check_losses(stage.losses[:done])
+            if keeper is not None and done < steps:
+                save_state(keeper.path, keeper.settings, TrainingState.of(stage, number, earlier_losses))
 
 
 def _resolve(latents: SequenceLatents, attribute: str, config: DeltaConfig) -> tuple[SequenceLatents, DeltaConfig]:
@@ -120,6 +167,26 @@ def _initial(latents: SequenceLatents, attribute: str, config: DeltaConfig, stac
     editor.encoder.initialise(generator)
     editor.decoder.initialise(generator)
     return editor
+
+
+def _check_generator(generator: Generator | None, latents: SequenceLatents) -> None:
+    if generator is None:
+        raise InvalidInputError('loss="precise" needs the generator of the latents: train_editor(..., generator=...)')
+    if (generator.num_ws, generator.w_dim) != (latents.num_ws, latents.w_dim):
+        raise InvalidInputError(
+            f"the latents are [{latents.num_ws}, {latents.w_dim}], the generator takes "
+            f"[{generator.num_ws}, {generator.w_dim}]"
+        )
+    own, other = latents.generator, GeneratorId.of(generator)
+    if own.w_space != other.w_space and own.fingerprint != other.fingerprint:
+        raise InvalidInputError(f"the latents are {own.name}'s (W space {own.w_space}), not {other.name}'s")
+
+
+def _amounts(editor: Editor) -> Tensor:
+    """The α of each training frame, `[n]`."""
+    values = torch.tensor(editor.values)
+    neutral, end, _ = ends_of(editor.values)
+    return (values - values[neutral]) / (values[end] - values[neutral]) / editor.info.config.reach
 
 
 def _check_losses(losses: Tensor) -> None:
@@ -177,7 +244,8 @@ def _finished(target: Path, settings: dict[str, Any]) -> Editor:
     return editor
 
 
-def _write_losses(target: Path, losses: list[float], attribute: str, plot: bool) -> None:
+def _write_losses(target: Path, losses: list[float], first: int, attribute: str, plot: bool) -> None:
+    """Write the losses of both stages, of which the first has `first` steps."""
     table, picture = loss_files(target)
     with atomic_write(table) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
@@ -188,11 +256,15 @@ def _write_losses(target: Path, losses: list[float], attribute: str, plot: bool)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
-    axes.semilogy(range(len(losses)), losses, linewidth=0.6, alpha=0.5)
-    window = max(1, len(losses) // 50)
-    means = [sum(losses[k : k + window]) / len(losses[k : k + window]) for k in range(0, len(losses), window)]
-    axes.semilogy([k + window / 2 for k in range(0, len(losses), window)], means)
-    axes.set(xlabel="step", ylabel="loss (in units of the latents' variance)", title=f"E and D: {attribute}")
+    stages = [(losses[:first], "loss (in units of the latents' variance)")]
+    if len(losses) > first:
+        stages.append((losses[first:], "loss on images"))
+    for axes, (values, unit) in zip(figure.subplots(1, len(stages), squeeze=False)[0], stages, strict=True):
+        axes.semilogy(range(len(values)), values, linewidth=0.6, alpha=0.5)
+        window = max(1, len(values) // 50)
+        means = [sum(values[k : k + window]) / len(values[k : k + window]) for k in range(0, len(values), window)]
+        axes.semilogy([k + window / 2 for k in range(0, len(values), window)], means)
+        axes.set(xlabel="step", ylabel=unit)
+    figure.suptitle(f"E and D: {attribute}")
     with atomic_write(picture) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": ""})

@@ -5,39 +5,62 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from deltafast.delta.training_step import TrainingStep
 from deltafast.errors import ResumeError
 from deltafast.files import atomic_write
 
-__all__ = ["TrainingState", "load_state", "save_state", "state_path"]
+__all__ = ["Stage", "TrainingState", "load_state", "save_state", "state_path"]
 
 _KEY = "deltafast-training"
+_STAGE = "deltafast-stage"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class Stage(Protocol):
+    """What both stages of a training have: `TrainingStep` and `PreciseStep`."""
+
+    weights: Tensor
+    step: Tensor
+    losses: Tensor
+    optimiser: torch.optim.Adam
+
+    def advance(self) -> None:
+        """Make one step."""
 
 
 @dataclass
 class TrainingState:
-    """Everything that the next step depends on: weights and Adam's moments, flat, and the losses of the steps done."""
+    """Everything that the next step depends on: weights and Adam's moments, flat, and the losses of the steps done.
+
+    `stage` says of which stage (0: the paper's loss, 1: loss="precise"); of earlier ones the losses are kept too.
+    """
 
     tensors: dict[str, Tensor]
+    stage: int = 0
+
+    @property
+    def earlier_losses(self) -> Tensor:
+        """The losses of the stages before this one, float32 `[steps]`."""
+        return self.tensors.get("earlier_losses", torch.empty(0))
 
     @classmethod
-    def of(cls, training: TrainingStep) -> TrainingState:
+    def of(cls, training: Stage, stage: int = 0, earlier_losses: Tensor | None = None) -> TrainingState:
         """Copy the state of a training."""
         moments = training.optimiser.state[training.weights]
         named = {"weights": training.weights, **{name: moments[name] for name in _MOMENTS}}
         named["losses"] = training.losses[: int(training.step)]
-        return cls({name: t.detach().cpu().clone() for name, t in named.items()})
+        if earlier_losses is not None:
+            named["earlier_losses"] = earlier_losses
+        return cls({name: t.detach().cpu().clone() for name, t in named.items()}, stage)
 
-    def restore(self, training: TrainingStep) -> None:
+    def restore(self, training: Stage) -> None:
         """Put the state into a training that has not begun. Raises `ResumeError` when it is not of this one."""
         weights, losses = training.weights, self.tensors.get("losses")
-        shapes = {name: tuple(t.shape) for name, t in self.tensors.items() if name != "losses"}
+        shapes = {name: tuple(t.shape) for name, t in self.tensors.items() if "losses" not in name}
         if losses is None or shapes != dict.fromkeys(("weights", *_MOMENTS), tuple(weights.shape)):
             raise ResumeError("the saved training state does not fit this network; use --restart")
         done = len(losses)
@@ -59,7 +82,8 @@ def save_state(path: Path, settings: dict[str, Any], state: TrainingState) -> No
     from safetensors.torch import save_file
 
     with atomic_write(path) as temporary:
-        save_file(state.tensors, temporary, metadata={_KEY: json.dumps(settings, sort_keys=True)})
+        metadata = {_KEY: json.dumps(settings, sort_keys=True), _STAGE: str(state.stage)}
+        save_file(state.tensors, temporary, metadata=metadata)
 
 
 def load_state(path: Path, settings: dict[str, Any]) -> TrainingState | None:
@@ -70,7 +94,8 @@ def load_state(path: Path, settings: dict[str, Any]) -> TrainingState | None:
         return None
     try:
         with safe_open(str(path), framework="pt") as stream:
-            saved = json.loads((stream.metadata() or {}).get(_KEY, "null"))
+            metadata = stream.metadata() or {}
+            saved, stage = json.loads(metadata.get(_KEY, "null")), int(metadata.get(_STAGE, "0"))
             tensors = {name: stream.get_tensor(name) for name in list(stream.keys())}
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise ResumeError(f"{path} is damaged ({error}); pass --restart to train anew") from error
@@ -79,4 +104,4 @@ def load_state(path: Path, settings: dict[str, Any]) -> TrainingState | None:
             f"{path} is the state of a training with other settings or latents; choose another --out, or pass "
             "--restart to train anew"
         )
-    return TrainingState(tensors)
+    return TrainingState(tensors, stage)

@@ -10,7 +10,7 @@ from torch import Tensor
 from deltafast.delta.config import DeltaConfig
 from deltafast.ops import delta_loss
 
-__all__ = ["TrainingStep"]
+__all__ = ["TrainingStep", "learning_rate"]
 
 
 class TrainingStep:
@@ -39,7 +39,8 @@ class TrainingStep:
         first = torch.randint(identities, shape, generator=generator)
         second = (first + torch.randint(1, identities, shape, generator=generator)) % identities
         self._pairs = torch.stack([first, second], 1).to(device)  # [steps, 2, P]
-        self._rates = torch.tensor([_learning_rate(config, k) for k in range(config.steps)], device=device)
+        rates = [learning_rate(config.lr, k, config.steps) for k in range(config.steps)]
+        self._rates = torch.tensor(rates, device=device)
         self._rate = torch.zeros((), device=device)
         self.optimiser = torch.optim.Adam(
             [self.weights], lr=self._rate, betas=(0.9, 0.99), fused=True, capturable=device.type == "cuda"
@@ -98,6 +99,7 @@ class TrainingStep:
         return graph
 
 
-def _learning_rate(config: DeltaConfig, step: int) -> float:
+def learning_rate(peak: float, step: int, steps: int) -> float:
+    """Return the rate of a step: twenty steps of warming up, then half a cosine to 0."""
     warm = min(1.0, (step + 1) / 20)
-    return config.lr * warm * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    return peak * warm * 0.5 * (1 + math.cos(math.pi * step / steps))

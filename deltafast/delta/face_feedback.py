@@ -1,0 +1,108 @@
+"""What an edit does to faces, through the generator: the loss on images of `loss="precise"`.
+
+Sampled faces are edited. The measure that the synthetic sequence moves most should change as the sequence says, every
+other measure and the person should not. The networks that look (MediaPipe's face mesh, SFace) are not those that judge
+results.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from deltafast.delta.config import PreciseConfig
+from deltafast.errors import InvalidInputError
+from deltafast.face_networks.identity import load_identity_distance
+from deltafast.face_networks.landmarks import load_face_landmarks
+from deltafast.face_networks.measures import FACE_MEASURES, FaceMeasures
+from deltafast.generators.base import Generator
+from deltafast.progress import track
+
+__all__ = ["FaceFeedback"]
+
+_SIZE = 256  # pixels at which images are looked at
+_IDENTITIES = 8  # whose synthetic sequences say what the attribute changes
+
+
+class FaceFeedback:
+    """The faces that are edited, what the synthetic sequences ask for, and the loss of an edited latent.
+
+    - `faces` `[faces, num_ws, w_dim]`: the latents that are edited.
+    - `measure`: name of the measure that the sequence moves most, in standard deviations over the faces.
+    - `asked`: how much α = 1 should move it, times the config's `asked_gain`.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        frames: Tensor,
+        amounts: Tensor,
+        config: PreciseConfig,
+        seed: int,
+    ) -> None:
+        """Look at the faces and at the synthetic sequences; takes a minute on a CPU.
+
+        `frames` `[K, n, num_ws, w_dim]`: latents of the sequences; `amounts` `[n]`: the α of each frame. Raises
+        `InvalidInputError` where the sequences move no measure.
+        """
+        self._generator = generator
+        self._config = config
+        self._measures = FaceMeasures(load_face_landmarks()).to(generator.device)
+        self._identity = load_identity_distance().to(generator.device)
+        random = torch.Generator().manual_seed(seed)
+        z = torch.randn(config.faces, generator.z_dim, generator=random)
+        psi = config.psi_low + (config.psi_high - config.psi_low) * torch.rand(config.faces, 1, 1, generator=random)
+        with torch.no_grad():
+            codes = generator.mapping(z.to(generator.device))  # [faces, num_ws, w_dim]
+            self.faces = torch.lerp(generator.w_avg.expand_as(codes), codes, psi.to(codes))
+        measures, persons = [], []
+        for row in track(range(config.faces), "looking at sampled faces"):
+            image = self._image(self.faces[row : row + 1])
+            measures.append(self._measures(image))
+            persons.append(self._identity.describe(image))
+        self._before = torch.cat(measures)  # [faces, measures]
+        self._persons = torch.cat(persons)  # [faces, 128]
+        self._spread = self._before.std(0).clamp_min(1e-6)  # [measures]
+        moved = self._moved_by_sequences(frames, amounts.to(self._before))  # [measures]
+        own = int((moved / self._spread).abs().argmax())
+        self.measure = FACE_MEASURES[own]
+        self.asked = config.asked_gain * float(moved[own])
+        if abs(self.asked) < 0.05 * float(self._spread[own]):
+            raise InvalidInputError(
+                'the sequences change nothing that can be measured on faces; loss="precise" cannot be used with them'
+            )
+        self._own = own
+        self._others = [k for k in range(len(FACE_MEASURES)) if k != own]
+
+    def loss(self, ws: Tensor, face: int, amount: float) -> Tensor:
+        """Return the loss, a scalar, of `ws` `[1, num_ws, w_dim]`: face number `face`, edited by α = `amount`."""
+        image = self._image(ws)
+        change = (self._measures(image)[0] - self._before[face]) / self._spread  # [measures]
+        asked = amount * self.asked / self._spread[self._own]
+        other_person = 1 - (self._identity.describe(image)[0] * self._persons[face]).sum()
+        config = self._config
+        total: Tensor = (
+            config.asked * (change[self._own] - asked).square()
+            + config.kept * change[self._others].square().mean()
+            + config.identity * other_person
+        )
+        return total
+
+    @torch.no_grad()
+    def _moved_by_sequences(self, frames: Tensor, amounts: Tensor) -> Tensor:
+        """How much α = 1 changes each measure, `[measures]`: slopes through the neutral frame, median over heads."""
+        count = min(_IDENTITIES, len(frames))
+        chosen = [k * len(frames) // count for k in range(count)]
+        neutral = int(amounts.abs().argmin())
+        slopes = []
+        for k in track(chosen, "looking at synthetic sequences"):
+            rows = [self._measures(self._image(ws[None].to(self.faces))) for ws in frames[k]]
+            change = torch.cat(rows) - rows[neutral]  # [n, measures]
+            slopes.append(amounts @ change / amounts.square().sum())
+        return torch.stack(slopes).median(0).values
+
+    def _image(self, ws: Tensor) -> Tensor:
+        image = self._generator.synthesis(ws).float()  # [N, 3, R, R]
+        factor = max(1, self._generator.img_resolution // _SIZE)
+        return F.avg_pool2d(image, factor) if factor > 1 else image

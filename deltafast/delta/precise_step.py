@@ -1,0 +1,127 @@
+"""One step of the second stage of training E and D: edits are made, looked at, and improved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from deltafast.delta.config import DeltaConfig, PreciseConfig
+from deltafast.delta.editor import Editor, ends_of
+from deltafast.delta.face_feedback import FaceFeedback
+from deltafast.delta.linear import both_directions
+from deltafast.delta.training_step import learning_rate
+from deltafast.ops import DeltaSizes, split_weights
+
+__all__ = ["PreciseStep"]
+
+_LEAST = 0.25  # of |α|: smaller edits say little
+
+
+class PreciseStep:
+    """The state of the second stage, and `advance()`, which makes one step; the same attributes as `TrainingStep`.
+
+    Everything random comes from (seed, step). `weights`: all weights of E and D, flat, a leaf that requires a
+    gradient; `optimiser`: Adam for them; `step`: int64 `[]`, steps done; `losses`: float32 `[steps]`.
+    """
+
+    def __init__(
+        self, weights: Tensor, editor: Editor, frames: Tensor, config: DeltaConfig, feedback: FaceFeedback
+    ) -> None:
+        """Begin with `weights` `[count]`; `frames` `[K, n, num_ws, w_dim]` are the training latents.
+
+        `editor` gives normalisation, slots and frame values; its own weights and Δ are not touched.
+        """
+        assert config.precise is not None
+        device = feedback.faces.device
+        self.weights = weights.detach().to(device, copy=True).requires_grad_()
+        self.step = torch.zeros((), dtype=torch.int64)
+        self.losses = torch.zeros(config.precise.steps)
+        self.optimiser = torch.optim.Adam([self.weights], lr=config.precise.lr, betas=(0.9, 0.99))
+        self._settings: PreciseConfig = config.precise
+        self._config = config
+        self._editor = editor
+        self._feedback = feedback
+        self._slots = list(editor.slots)
+        self._x = editor.normalisation(frames[:, :, self._slots].flatten(0, 1))  # [S, K n, w_dim]
+        self._x = self._x.reshape(len(self._slots), *frames.shape[:2], -1).to(device)  # [S, K, n, w_dim]
+        self._faces = feedback.faces[:, self._slots].float()  # [faces, S, w_dim]
+        self._scale = editor.normalisation.scale.to(device)
+        self._mean = editor.normalisation.mean.to(device)  # [S, 1, w_dim]
+        self._sizes = DeltaSizes(len(self._slots), frames.shape[-1], config.width, config.layers, config.dim)
+
+    def advance(self) -> None:
+        """Make one step."""
+        settings, step = self._settings, int(self.step)
+        random = torch.Generator().manual_seed((self._config.seed + 1) * 1_000_003 + step)
+        neutral, end, opposite = ends_of(self._editor.values)
+        named = split_weights(self.weights, self._sizes)
+        faces = torch.randint(len(self._faces), (settings.edits,), generator=random)
+        amounts = _LEAST + (1 - _LEAST) * torch.rand(settings.edits, generator=random)  # α
+        if opposite is not None:  # a one-sided sequence does not say what α < 0 should do; undoing, below, trains it
+            amounts = amounts * torch.where(torch.rand(settings.edits, generator=random) < 0.5, -1.0, 1.0)
+
+        forwards = self._encode(named, neutral, end)  # [S, 1, dim]
+        backwards = None if opposite is None else self._encode(named, neutral, opposite)
+        forwards, backwards = both_directions(forwards, backwards, self._config.negative)
+        alpha = amounts.to(self.weights)[None, :, None]  # [1, E, 1]
+        reach = self._config.reach
+        delta = reach * torch.where(alpha >= 0, alpha * forwards, -alpha * backwards)  # [S, E, dim]
+        start = self._faces[faces.to(self._faces.device)].transpose(0, 1)  # [S, E, w_dim]
+        w = (start - self._mean) / self._scale
+        change = self._change(named, w, delta)  # [S, E, w_dim], normalised
+        size = change.detach().square().sum((0, 2)).clamp_min(1e-12)  # [E]
+        undone = change + self._change(named, w + change, -delta)
+        loss = settings.undo * (undone.square().sum((0, 2)) / size).mean()
+        loss = loss + settings.latents * self._latent_loss(named, random)
+
+        gradient = torch.zeros_like(change)
+        seen = 0.0
+        for k in range(settings.edits):  # one by one: the generator's activations are what takes the memory
+            face = int(faces[k])
+            moved = (change[:, k] * self._scale).detach().requires_grad_()  # [S, w_dim]
+            ws = self._feedback.faces[face].index_add(0, torch.tensor(self._slots, device=moved.device), moved)
+            on_image = self._feedback.loss(ws[None], face, float(amounts[k])) / settings.edits
+            gradient[:, k] = torch.autograd.grad(on_image, moved)[0] * self._scale
+            seen += float(on_image.detach())
+        total = loss + (change * gradient).sum()  # its gradient is that of loss + the loss on images
+        (self.weights.grad,) = torch.autograd.grad(total, self.weights)
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(settings.lr, step, settings.steps)
+        self.optimiser.step()
+        self.losses[step] = float(loss.detach()) + seen
+        self.step += 1
+
+    def _encode(self, named: Mapping[str, Tensor], i: int, j: int) -> Tensor:
+        """Mean Δ `[S, 1, dim]` over the identities, from frame i to frame j."""
+        pair = self._x[:, :, i], self._x[:, :, j]  # [S, K, w_dim] each
+        encoded: Tensor = functional_call(self._editor.encoder, _of("encoder.", named), pair)
+        return encoded.mean(1, keepdim=True)
+
+    def _change(self, named: Mapping[str, Tensor], w: Tensor, delta: Tensor) -> Tensor:
+        """D(w, Δ) - D(w, 0), normalised, `[S, E, w_dim]`."""
+        decoder = _of("decoder.", named)
+        moved: Tensor = functional_call(self._editor.decoder, decoder, (w, delta))
+        rest: Tensor = functional_call(self._editor.decoder, decoder, (w, torch.zeros_like(delta)))
+        return moved - rest
+
+    def _latent_loss(self, named: Mapping[str, Tensor], random: torch.Generator) -> Tensor:
+        """What D leaves of the change of another identity, for random pairs, as a share of the change."""
+        _, identities, frames, _ = self._x.shape
+        count = self._settings.edits
+        a = torch.randint(identities, (count,), generator=random)
+        b = (a + torch.randint(1, identities, (count,), generator=random)) % identities
+        i = torch.randint(frames, (count,), generator=random)
+        j = (i + torch.randint(1, frames, (count,), generator=random)) % frames
+        a, b, i, j = (index.to(self._x.device) for index in (a, b, i, j))
+        delta = functional_call(self._editor.encoder, _of("encoder.", named), (self._x[:, a, i], self._x[:, a, j]))
+        predicted: Tensor = functional_call(self._editor.decoder, _of("decoder.", named), (self._x[:, b, i], delta))
+        true = self._x[:, b, j] - self._x[:, b, i]  # [S, E, w_dim]
+        error: Tensor = (predicted - true).square().sum() / true.square().sum()
+        return error
+
+
+def _of(prefix: str, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
