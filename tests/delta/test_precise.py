@@ -1,0 +1,136 @@
+"""loss="precise": edits become better on faces, a stopped training ends with the same bits, misuse is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from sequences import make_sequences
+
+from deltafast.delta import DeltaConfig, Editor, PreciseConfig, load_editor, train_editor
+from deltafast.delta import precise_step as step_module
+from deltafast.delta.face_feedback import FaceFeedback
+from deltafast.delta.training import loss_files
+from deltafast.delta.training_state import state_path
+from deltafast.errors import InvalidInputError
+from deltafast.generators.base import Generator
+from deltafast.sequence_latents import GeneratorId, SequenceLatents, load_latents
+
+SMALL = PreciseConfig(steps=6, edits=2, faces=4, lr=2e-3)
+
+
+@pytest.fixture
+def small_sequences(tiny_generator: Generator) -> SequenceLatents:
+    """Made-up sequences in the W+ of the small generator."""
+    return make_sequences(
+        num_ws=tiny_generator.num_ws, w_dim=tiny_generator.w_dim, generator=GeneratorId.of(tiny_generator)
+    )
+
+
+@pytest.fixture
+def precise(config: DeltaConfig) -> DeltaConfig:
+    return replace(config, steps=20, loss="precise", precise=SMALL)
+
+
+def _same(first: Editor, second: Editor) -> bool:
+    a, b = first.state_dict(), second.state_dict()
+    return set(a) == set(b) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.usefixtures("face_networks")
+def test_a_stopped_second_stage_goes_on_to_the_same_weights(
+    tmp_path: Path,
+    tiny_generator: Generator,
+    small_sequences: SequenceLatents,
+    precise: DeltaConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "stopped" / "yaw.safetensors"
+    advance = step_module.PreciseStep.advance
+
+    def stop(training: step_module.PreciseStep) -> None:
+        if int(training.step) == 4:
+            raise KeyboardInterrupt
+        advance(training)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step_module.PreciseStep, "advance", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_editor(small_sequences, "yaw", precise, out=out, generator=tiny_generator, save_every=10)
+    assert state_path(out).exists()
+    steps: list[int] = []
+
+    def count(training: step_module.PreciseStep) -> None:
+        steps.append(int(training.step))
+        advance(training)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step_module.PreciseStep, "advance", count)
+        resumed = train_editor(small_sequences, "yaw", precise, out=out, generator=tiny_generator, save_every=10)
+    assert steps == [4, 5]  # neither the first stage nor what was done of the second is done again
+    whole = train_editor(small_sequences, "yaw", precise, out=tmp_path / "whole.safetensors", generator=tiny_generator)
+    assert _same(resumed, whole)
+    assert out.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+    assert loss_files(out)[0].read_text() == loss_files(tmp_path / "whole.safetensors")[0].read_text()
+    assert len(loss_files(out)[0].read_text().splitlines()) == 1 + 20 + 6
+    assert load_editor(out).info.config == replace(precise, identities=len(small_sequences.identities))
+    assert not _same(whole, train_editor(small_sequences, "yaw", replace(precise, loss="paper", precise=None)))
+
+
+def test_the_generator_must_be_that_of_the_latents(
+    tiny_generator: Generator, small_sequences: SequenceLatents, sequences: SequenceLatents, precise: DeltaConfig
+) -> None:
+    with pytest.raises(InvalidInputError, match="needs the generator"):
+        train_editor(small_sequences, "yaw", precise)
+    with pytest.raises(InvalidInputError, match="the generator takes"):
+        train_editor(sequences, "yaw", precise, generator=tiny_generator)
+    other = replace(small_sequences, generator=GeneratorId("other", "1" * 64, "other-w"))
+    with pytest.raises(InvalidInputError, match="other"):
+        train_editor(other, "yaw", precise, generator=tiny_generator)
+
+
+def test_settings_out_of_range_are_refused_and_others_survive_json() -> None:
+    for wrong in ({"steps": 0}, {"faces": 1}, {"edits": True}, {"kept": -1.0}, {"lr": float("nan")}, {"psi_low": 2.0}):
+        with pytest.raises(InvalidInputError):
+            PreciseConfig(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="precise"):
+        DeltaConfig(precise=SMALL)
+    assert DeltaConfig(loss="precise").precise == PreciseConfig()
+    for config in (DeltaConfig(), DeltaConfig(loss="precise", precise=SMALL)):
+        assert DeltaConfig.from_json(config.as_json()) == config
+    with pytest.raises(InvalidInputError, match="fields differ"):
+        DeltaConfig.from_json(DeltaConfig(loss="precise").as_json() | {"precise": {"steps": 3}})
+    assert "precise" not in DeltaConfig().as_json()  # editors of the first version can be read
+
+
+@pytest.mark.usefixtures("face_networks")
+def test_sequences_that_change_no_face_are_refused(
+    tiny_generator: Generator, small_sequences: SequenceLatents, precise: DeltaConfig
+) -> None:
+    frames = small_sequences.stack("yaw")  # [K, n, num_ws, w_dim]
+    still = frames[:, 2:3].expand_as(frames)
+    with pytest.raises(InvalidInputError, match="change nothing"):
+        FaceFeedback(tiny_generator, still, torch.tensor([-1.0, -0.5, 0.0, 0.5, 1.0]), SMALL, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("face_networks")
+def test_real_edits_come_nearer_to_what_is_asked(mobilestylegan: Generator, repository_root: Path) -> None:
+    latents = load_latents(repository_root / "deltafast/assets/latents/two-heads.safetensors")
+    settings = PreciseConfig(steps=8, edits=2, faces=6, lr=2e-3)
+    config = DeltaConfig(steps=60, loss="precise", precise=settings)
+    editors = {
+        "precise": train_editor(latents, "smile", config, generator=mobilestylegan),
+        "paper": train_editor(latents, "smile", replace(config, loss="paper", precise=None)),
+    }
+    values = torch.tensor(latents.attributes["smile"])
+    feedback = FaceFeedback(mobilestylegan, latents.stack("smile"), values, settings, 0)
+    assert feedback.measure == "mouth_width"
+    assert feedback.asked > 0
+    loss = {
+        name: sum(float(feedback.loss(editor.edit(feedback.faces[k : k + 1], 0.7), k, 0.7).detach()) for k in range(6))
+        for name, editor in editors.items()
+    }
+    assert loss["precise"] < 0.9 * loss["paper"]
