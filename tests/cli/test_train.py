@@ -68,6 +68,11 @@ def test_other_settings_end_in_one_line(latents: Path, tmp_path: Path) -> None:
         (["--negative", "sometimes"], "negative"),
         (["--identities", "9"], "identities"),
         (["--report", "5"], "hold out"),
+        (["--loss", "loud"], "paper, precise"),
+        (["--asked-gain", "2"], "loss"),
+        (["--loss", "precise", "--precise-steps", "0"], "steps"),
+        (["--loss", "precise"], "g"),  # no such generator
+        (["--loss", "precise", "--generator", "mobilestylegan-ffhq"], "the generator takes"),
     ],
 )
 def test_mistakes_end_in_one_line(latents: Path, tmp_path: Path, arguments: list[str], words: str) -> None:

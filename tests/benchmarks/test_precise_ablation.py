@@ -1,0 +1,55 @@
+"""The ablation of loss="precise" compares with LINEAR, goes on where it stopped, and mixes no two tasks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import precise_ablation
+from deltafast.errors import ResumeError
+from deltafast.evaluation.readings import FaceReader
+from deltafast.generators.base import Generator
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("meter", "face_networks")
+def test_rows_are_measured_once_and_kept(
+    tmp_path: Path, repository_root: Path, mobilestylegan: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(precise_ablation.VARIATIONS, "short", {"steps": 1, "edits": 1, "faces": 2})
+    monkeypatch.setattr(precise_ablation, "load_generator", lambda name: mobilestylegan)
+    options = argparse.Namespace(
+        latents=repository_root / "deltafast/assets/latents/two-heads.safetensors",
+        attribute="smile",
+        out=tmp_path / "rows.json",
+        work=tmp_path / "work",
+        faces=2,
+        reach=1.0,
+        asked_gain=1.0,
+        vary=["short"],
+    )
+    result = precise_ablation.run(options)
+    assert list(result["rows"]) == ["paper", "short"]
+    for row in result["rows"].values():
+        assert row["change"]["mean"] > 0  # mouths become wider
+        assert 0.3 < row["identity_distance"]["share_of_linear"] < 3
+    assert "of LINEAR's" in precise_ablation.as_table(result)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(FaceReader, "read", fail)
+    assert precise_ablation.run(options) == json.loads((tmp_path / "rows.json").read_text())
+    options.reach = 0.5
+    with pytest.raises(ResumeError, match="other settings"):
+        precise_ablation.run(options)
+
+
+def test_a_table_without_linear_says_so() -> None:
+    interval = {"mean": 0.05, "low": 0.04, "high": 0.06, "n": 2}
+    table = precise_ablation.as_table({"rows": {"paper": {"change": interval}}})
+    assert table.splitlines()[-1] == "| paper | 0.05 | - | - |"
