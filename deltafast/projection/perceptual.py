@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -61,7 +62,8 @@ class FaceDistance(nn.Module):
         identity: IdentityDistance | None = None,
     ) -> None:
         super().__init__()
-        self.backbone = backbone.eval().requires_grad_(False)
+        # a copy: an encoder whose backbone changed its layout would round otherwise from then on
+        self.backbone = copy.deepcopy(backbone).eval().requires_grad_(False)
         self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
         self.landmarks = landmarks
         self.identity = identity

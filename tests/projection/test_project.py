@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import subprocess
@@ -161,6 +162,19 @@ def test_photos_are_aligned_and_keep_where_their_faces_lie(
         project_images(
             tiny_generator, tmp_path / "aligned.png", tmp_path / "out2", settings, encoder=encoder, align=True
         )
+
+
+def test_a_projection_does_not_depend_on_those_before_it(
+    tiny_generator: Generator, encoder: Encoder, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(1)
+    for name in ("a", "b"):
+        write_png(tmp_path / "photos" / f"{name}.png", random.integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    both, second = tmp_path / "both", tmp_path / "second"
+    for out, photos in ((both, tmp_path / "photos"), (second, tmp_path / "photos" / "b.png")):
+        # as in a new process: an encoder that has refined nothing yet
+        project_images(tiny_generator, photos, out, SETTINGS, encoder=copy.deepcopy(encoder), align=False)
+    assert sha256_file(both / "b.safetensors") == sha256_file(second / "b.safetensors")
 
 
 @pytest.mark.slow
