@@ -3,6 +3,7 @@
 #include "kernels/to_rgb.h"
 
 #include "kernels/cpu/instruction_set.h"
+#include "kernels/cpu/scratch.h"
 #include "kernels/shared/fir.h"
 
 namespace deltafast::cpu::DELTAFAST_ISA {
@@ -42,26 +43,37 @@ void any_colours(const A* __restrict__ x, const A* __restrict__ w, int64_t chann
   }
 }
 
-// Adds one row of the up-sampled skip image of one colour to `row`.
+// Adds one row of the up-sampled skip image of one colour to `row`: its input rows are summed up
+// first, into `line`, which has kMaxSkipTaps zeros on each side; even and odd pixels then see one
+// half of the taps each.
 template <typename A>
-void add_skip(const ToRgbParams<A>& p, const A* __restrict__ skip, int64_t oy,
+void add_skip(const ToRgbParams<A>& p, const A* __restrict__ skip, int64_t oy, A* __restrict__ line,
               A* __restrict__ row) {
   const int64_t height = p.height / 2, width = p.width / 2, pad = upsampling_pad(p.taps);
   const int64_t iy0 = fir_first_input<int64_t>(oy, 2, 1, pad);
-  const int64_t ty0 = fir_first_tap<int64_t>(oy, 2, 1, pad, iy0);
-  for (int64_t ox = 0; ox < p.width; ++ox) {
-    const int64_t ix0 = fir_first_input<int64_t>(ox, 2, 1, pad);
-    const int64_t tx0 = fir_first_tap<int64_t>(ox, 2, 1, pad, ix0);
-    A sum = 0;
-    for (int64_t ty = ty0, iy = iy0; ty < p.taps; ty += 2, ++iy) {
-      if (iy < 0 || iy >= height) continue;
-      A line = 0;
-      for (int64_t tx = tx0, ix = ix0; tx < p.taps; tx += 2, ++ix) {
-        if (ix >= 0 && ix < width) line += p.filter[tx] * skip[iy * width + ix];
-      }
-      sum += p.filter[ty] * line;
+  A* __restrict__ inner = line + kMaxSkipTaps;
+  for (int64_t ix = 0; ix < width; ++ix) inner[ix] = 0;
+  int64_t iy = iy0;
+  for (int64_t ty = fir_first_tap<int64_t>(oy, 2, 1, pad, iy0); ty < p.taps; ty += 2, ++iy) {
+    if (iy < 0 || iy >= height) continue;
+    const A tap = p.filter[ty] * p.gain;
+    const A* __restrict__ in = skip + iy * width;
+    for (int64_t ix = 0; ix < width; ++ix) inner[ix] += tap * in[ix];
+  }
+  for (int64_t parity = 0; parity < 2; ++parity) {
+    const int64_t ix0 = fir_first_input<int64_t>(parity, 2, 1, pad);
+    const int64_t first = fir_first_tap<int64_t>(parity, 2, 1, pad, ix0);
+    const A* __restrict__ in = inner + ix0;
+    A* __restrict__ out = row + parity;
+    if (p.taps - first <= 4 &&
+        p.taps - first > 2) {  // the filter that StyleGAN2 uses has four taps
+      const A a = p.filter[first], b = p.filter[first + 2];
+      for (int64_t ix = 0; ix < width; ++ix) out[2 * ix] += a * in[ix] + b * in[ix + 1];
+      continue;
     }
-    row[ox] += p.gain * sum;
+    for (int64_t tap = first, k = 0; tap < p.taps; tap += 2, ++k) {
+      for (int64_t ix = 0; ix < width; ++ix) out[2 * ix] += p.filter[tap] * in[ix + k];
+    }
   }
 }
 
@@ -70,7 +82,10 @@ void add_skip(const ToRgbParams<A>& p, const A* __restrict__ skip, int64_t oy,
 // A unit is one row of one sample.
 template <typename A>
 void to_rgb(const ToRgbParams<A>& p, int64_t begin, int64_t end) {
-  const int64_t plane = p.height * p.width;
+  const int64_t plane = p.height * p.width, padded = p.width / 2 + 2 * kMaxSkipTaps;
+  ScratchBlock<A> scratch(p.skip ? padded : 0, 1);
+  A* line = scratch.take(p.skip ? padded : 0);
+  for (int64_t i = 0; p.skip && i < padded; ++i) line[i] = 0;
   for (int64_t unit = begin; unit < end; ++unit) {
     const int64_t sample = unit / p.height, oy = unit % p.height;
     const A* x = static_cast<const A*>(p.x) + unit * p.width * p.channels;
@@ -86,7 +101,7 @@ void to_rgb(const ToRgbParams<A>& p, int64_t begin, int64_t end) {
     }
     if (!p.skip) continue;
     for (int k = 0; k < p.colours; ++k) {
-      add_skip(p, p.skip + (sample * p.colours + k) * (plane / 4), oy, y + k * plane);
+      add_skip(p, p.skip + (sample * p.colours + k) * (plane / 4), oy, line, y + k * plane);
     }
   }
 }
