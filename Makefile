@@ -88,9 +88,9 @@ GENERATOR  ?= mobilestylegan-ffhq
 IDENTITIES ?= 48# random bald identities beside the two heads
 SEED       ?= 0
 TWO_HEADS  := yaw pitch smile eyes-closed light# what the demo shows of the two heads
-# attribute:reach, chosen on seeds from 1000 on
-EDITORS    := yaw:0.42 pitch:0.43 smile:1.0 eyes-closed:1.0 light:1.25 mouth-open:1.25 brows-raised:1.5 \
-              light-elevation:1.25
+# attribute:reach:asked-gain, chosen on seeds from 1000 on
+EDITORS    := yaw:0.3:1.7 pitch:0.45:1.6 smile:1.0:1.0 eyes-closed:0.7:1.0 light:1.25:1.0 mouth-open:1.25:1.0 \
+              brows-raised:1.5:1.0 light-elevation:1.25:2.0
 ASSETS     := deltafast/assets
 WORK       ?= $(OUT)/assets
 
@@ -105,9 +105,10 @@ assets: $(BIN)/.installed ## make the bundled encoder, latents and editors anew 
 	  load_latents('$(WORK)/two-heads-latents/latents.safetensors').save('$(ASSETS)/latents/two-heads.safetensors', half=True)"
 	$(BIN)/deltafast project $(WORK)/sequences $(WORK)/sequences-latents --generator $(GENERATOR) --steps 0
 	for editor in $(EDITORS); do \
-	  $(BIN)/deltafast train $(WORK)/sequences-latents --attribute $${editor%:*} --reach $${editor#*:} --seed $(SEED) \
-	    --out $(WORK)/editors/$${editor%:*}.safetensors; \
-	  cp $(WORK)/editors/$${editor%:*}.safetensors $(ASSETS)/editors/; \
+	  set -- $$(echo $$editor | tr : ' '); \
+	  $(BIN)/deltafast train $(WORK)/sequences-latents --attribute $$1 --loss precise --reach $$2 --asked-gain $$3 \
+	    --seed $(SEED) --out $(WORK)/editors/$$1.safetensors && cp $(WORK)/editors/$$1.safetensors $(ASSETS)/editors/ \
+	    || exit 1; \
 	done
 	$(BIN)/python benchmarks/asset_ledger.py
 

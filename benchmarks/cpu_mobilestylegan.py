@@ -5,7 +5,7 @@
 Every contender synthesises the same latent by the same weights, and its result is held against plain torch in float64
 before it is timed. All take turns in one process, `--rounds` times; reported are medians of the clock's time and of
 the processor time, the latter summed over threads. Freed memory is kept for all alike. What is not installed is said
-and left out. Writes JSON and a picture beside it.
+and left out. Writes JSON; `benchmarks.cpu_picture` draws it.
 """
 
 from __future__ import annotations
@@ -88,7 +88,6 @@ def main(arguments: list[str] | None = None) -> int:
         result = compare(generator, contenders, others, options.threads, options.rounds)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(options.out, result)
-    draw(result, options.out.with_suffix(".png"))
     print(as_text(result))
     return 0
 
@@ -202,34 +201,6 @@ def as_text(result: dict[str, Any]) -> str:
             lines.append(f"  {row['contender']:34} {times}, {row['median_s'] / own:5.2f} x deltafast's")
     lines += [f"left out: {name}: {reason}" for name, reason in result["skipped"].items()]
     return "\n".join(lines)
-
-
-def draw(result: dict[str, Any], path: Path) -> None:
-    """Write the medians as bars, quartiles as whiskers, and the floor as a line."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 5.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    heights = [len(result[direction]) for direction in ("forward", "backward")]
-    for axes, direction in zip(figure.subplots(2, 1, height_ratios=heights), ("forward", "backward"), strict=True):
-        rows = result[direction]
-        colours = ["#31688e" if row["contender"].startswith("deltafast") else "#c9d3e0" for row in rows]
-        low = [1e3 * (row["median_s"] - row["q1_s"]) for row in rows]
-        high = [1e3 * (row["q3_s"] - row["median_s"]) for row in rows]
-        values = [1e3 * row["median_s"] for row in rows]
-        axes.barh(range(len(rows)), values, xerr=[low, high], color=colours)
-        for place, value in enumerate(values):
-            axes.text(value, place + 0.32, f" {value:.0f} ms", va="center", fontsize=7)
-        axes.set_yticks(range(len(rows)), [row["contender"] for row in rows], fontsize=8)
-        axes.invert_yaxis()
-        axes.set_title(direction, fontsize=9, loc="left")
-        if direction == "forward":
-            axes.axvline(1e3 * result["floor_s"], color="black", linewidth=0.8, linestyle=":")
-    axes.set_xlabel(f"milliseconds, median and quartiles of {result['rounds']}; dotted: all arithmetic at sgemm's rate")
-    size = f"{result['resolution']} x {result['resolution']}"
-    figure.suptitle(f"{result['generator']}, {size}, fp32, {result['threads']} threads", fontsize=10)
-    figure.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,8 @@ class PreciseConfig:
 
 @dataclass(frozen=True)
 class DeltaConfig:
-    """Architecture and training of E and D; the same config, latents and thread count give the same weights.
+    """Architecture and training of E and D; the same config and latents give the same weights, to the
+    bit on the same machine.
 
     - `slots`: the W+ slots that the editor moves; None takes `recommended_slots(attribute)`.
     - `dim`: components of Δ in each slot; `width`: hidden units in each slot; `layers`: hidden layers of E and of D.

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from PIL import Image
 from small_generators import mobilestylegan_tensors
 
 from benchmarks.cpu_contenders import torch_contenders
 from benchmarks.cpu_counters import Case
-from benchmarks.cpu_mobilestylegan import as_text, compare, draw
+from benchmarks.cpu_mobilestylegan import as_text, compare
+from benchmarks.cpu_picture import main, stylegan2
+from deltafast.files import read_json, write_json
 from deltafast.generators.build import build_generator
 
 
@@ -18,7 +21,7 @@ def generator():
     return build_generator(mobilestylegan_tensors(), {"architecture": "mobilestylegan", "img_resolution": 32}, "small")
 
 
-def test_all_contenders_are_checked_timed_and_drawn(generator, tmp_path):
+def test_all_contenders_are_checked_and_timed(generator):
     others = [("absent", "the package absent is not installed"), ("twin", lambda w: generator.synthesis(spread(w)))]
 
     def spread(w):
@@ -38,14 +41,29 @@ def test_all_contenders_are_checked_timed_and_drawn(generator, tmp_path):
     times = [row["median_s"] for row in result["forward"]]
     assert times == sorted(times)
     assert "left out: absent: the package absent is not installed" in as_text(result)
-    draw(result, tmp_path / "picture.png")
-    assert (tmp_path / "picture.png").stat().st_size > 1000
 
 
 def test_a_wrong_image_is_not_timed(generator):
     wrong = [("wrong", lambda w: torch.zeros(1, 3, 32, 32))]
     with pytest.raises(SystemExit, match="wrong: its image errs by"):
         compare(generator, {}, wrong, threads=1, rounds=2)
+
+
+def test_the_picture_shows_every_contender_and_needs_a_result(tmp_path, capsys):
+    row = {"contender": "deltafast", "median_s": 0.1}
+    mobile = {"generator": "g", "resolution": 32, "floor_s": 0.05, "forward": [row], "backward": [row]}
+    write_json(tmp_path / "cpu_mobilestylegan.json", mobile)
+    seconds = {"slow": {"median": 0.3}, "deltafast": {"median": 0.1}}
+    write_json(tmp_path / "cpu_stylegan2.json", {"network": "n", "batches": {"1": {"seconds": seconds}}})
+    taken = {"deltafast": {"median_s": 0.001}, "plain torch": {"median_s": 0.002}}
+    write_json(tmp_path / "cpu_delta.json", {"results": {"training step": taken}})
+    panels = stylegan2(read_json(tmp_path / "cpu_stylegan2.json"))
+    assert list(panels[0].milliseconds) == ["deltafast", "slow"]
+    assert main(["--results", str(tmp_path), "--out", str(tmp_path / "p.png")]) == 0
+    with Image.open(tmp_path / "p.png") as picture:
+        assert picture.width > 500
+    assert main(["--results", str(tmp_path / "none"), "--out", str(tmp_path / "p.png")]) == 1
+    assert "holds no result" in capsys.readouterr().err
 
 
 def test_counters_know_what_a_layer_must_do():
