@@ -3,29 +3,10 @@
 
 #include "kernels/cpu/delta_loss.h"
 #include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/run_units.h"
 
 namespace deltafast::cpu {
 namespace {
-
-template <typename Params>
-struct Work {
-  void (*kernel)(const Params&, int64_t, int64_t);
-  const Params* params;
-};
-
-template <typename Params>
-void run(void (*kernel)(const Params&, int64_t, int64_t), const Params& params, int64_t units,
-         int64_t grain, ParallelFor parallel_for) {
-  if (units <= 0) return;
-  Work<Params> work{kernel, &params};
-  parallel_for(
-      units, grain < 1 ? 1 : grain,
-      [](int64_t begin, int64_t end, void* context) {
-        const auto* work = static_cast<const Work<Params>*>(context);
-        work->kernel(*work->params, begin, end);
-      },
-      &work);
-}
 
 const DeltaKernels<float>& delta_kernels(float) { return kernels().delta_f32; }
 const DeltaKernels<double>& delta_kernels(double) { return kernels().delta_f64; }
@@ -33,11 +14,11 @@ const DeltaKernels<double>& delta_kernels(double) { return kernels().delta_f64; 
 }  // namespace
 
 void philox4x32(const PhiloxParams& p, ParallelFor parallel_for) {
-  run(kernels().philox4x32, p, p.count, 1024, parallel_for);
+  run_units(kernels().philox4x32, p, p.count, 1024, parallel_for);
 }
 
 void philox_normal(const NormalParams& p, ParallelFor parallel_for) {
-  run(kernels().philox_normal, p, p.samples, 4096 / (p.elements + 1), parallel_for);
+  run_units(kernels().philox_normal, p, p.samples, 4096 / (p.elements + 1), parallel_for);
 }
 
 template <typename A>
@@ -50,11 +31,12 @@ void delta_loss(const DeltaLossParams<A>& p, ParallelFor parallel_for) {
   const DeltaKernels<A>& table = delta_kernels(A{});
   const DeltaSizes& s = p.sizes;
   const int64_t runs = delta_runs(p.pairs);
-  run(table.prepare, p, s.slots, 1, parallel_for);
-  run(table.embed, p, s.slots * p.pairs, 1, parallel_for);
-  run(table.pairs, p, s.slots * runs, 1, parallel_for);
-  run(table.collect, p, s.slots, 1, parallel_for);
-  run(table.weights, p, s.slots * ((s.inputs + kInputBlock - 1) / kInputBlock), 1, parallel_for);
+  run_units(table.prepare, p, s.slots, 1, parallel_for);
+  run_units(table.embed, p, s.slots * p.pairs, 1, parallel_for);
+  run_units(table.pairs, p, s.slots * runs, 1, parallel_for);
+  run_units(table.collect, p, s.slots, 1, parallel_for);
+  run_units(table.weights, p, s.slots * ((s.inputs + kInputBlock - 1) / kInputBlock), 1,
+            parallel_for);
   const StepWorkspace<A> space = step_workspace(p);
   double total = 0;
   for (int64_t unit = 0; unit < s.slots * runs; ++unit) total += space.losses[unit];
@@ -64,7 +46,7 @@ void delta_loss(const DeltaLossParams<A>& p, ParallelFor parallel_for) {
 
 template <typename A>
 void delta_edit(const DeltaEditParams<A>& p, ParallelFor parallel_for) {
-  run(delta_kernels(A{}).edit, p, (p.samples + kEditRows - 1) / kEditRows, 1, parallel_for);
+  run_units(delta_kernels(A{}).edit, p, (p.samples + kEditRows - 1) / kEditRows, 1, parallel_for);
 }
 
 template int64_t delta_loss_workspace<float>(const DeltaLossParams<float>&);

@@ -2,6 +2,7 @@
 // caller's threads.
 
 #include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/run_units.h"
 
 namespace deltafast::cpu {
 namespace {
@@ -14,23 +15,9 @@ int64_t grain_of(int64_t elements_per_unit) {
 }
 
 template <typename Params>
-struct Work {
-  void (*kernel)(const Params&, int64_t, int64_t);
-  const Params* params;
-};
-
-template <typename Params>
 void run(void (*kernel)(const Params&, int64_t, int64_t), const Params& params, int64_t units,
          int64_t elements_per_unit, ParallelFor parallel_for) {
-  if (units <= 0) return;
-  Work<Params> work{kernel, &params};
-  parallel_for(
-      units, grain_of(elements_per_unit),
-      [](int64_t begin, int64_t end, void* context) {
-        const auto* work = static_cast<const Work<Params>*>(context);
-        work->kernel(*work->params, begin, end);
-      },
-      &work);
+  run_units(kernel, params, units, grain_of(elements_per_unit), parallel_for);
 }
 
 template <typename A, typename F32, typename F64>
