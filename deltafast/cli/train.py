@@ -84,12 +84,16 @@ def train(
     if report:
         latents, held_out = latents.split_identities(report, seed=seed)
     loaded = None
+    if generator is not None and config.loss != "precise":
+        raise InvalidInputError("--generator is for --loss precise")
     if config.loss == "precise":
         loaded = load_generator(generator or latents.generator.name, device=device)
     editor = train_editor(latents, attribute, config, out=out, restart=restart, device=device, generator=loaded)
     table, picture = loss_files(out)
     print(f"{editor.attribute}: {editor.info.training['identities']} identities, slots {list(editor.slots)}")
-    print(f"loss {editor.info.training['loss']:g}; {table} and {picture}")
+    second = editor.info.training.get("precise")
+    through = "" if second is None else f", through the generator {second['loss']:g}"
+    print(f"loss {editor.info.training['loss']:g}{through}; {table} and {picture}")
     if held_out is not None:
         write_table(held_out_errors(editor, latents, held_out))
     print(f"editor: {out} ({out.stat().st_size / 1e6:.2f} MB)")

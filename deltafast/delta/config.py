@@ -34,7 +34,8 @@ class PreciseConfig:
     - `asked_gain`: factor on the change that the synthetic sequence says an edit should make.
     - Weights: `asked`, of the squared error of the attribute's own measure; `kept`, of the mean square change of all
       others (both in standard deviations over the faces); `identity`, of 1 - cosine of the person's descriptors before
-      and after; `undo`, of what an edit with -Δ leaves, in squares of the edit; `latents`, of the first stage's loss.
+      and after; `undo`, of what an edit with -Δ leaves, as a share of the squared edit; `latents`, of what D leaves of
+      another identity's change in the sequences, as a share of the squared change.
 
     Raises `InvalidInputError` for values out of range.
     """
@@ -57,6 +58,8 @@ class PreciseConfig:
             _check_count(name, getattr(self, name), least)
         for name in ("lr", "psi_low", "psi_high", "asked_gain", "asked", "kept", "identity", "undo", "latents"):
             _check_not_negative(name, getattr(self, name))
+        if self.asked_gain == 0:
+            raise InvalidInputError("asked_gain must be above 0")
         if self.psi_low > self.psi_high:
             raise InvalidInputError(f"psi_low must be at most psi_high, got {self.psi_low} and {self.psi_high}")
 

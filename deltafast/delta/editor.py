@@ -48,7 +48,7 @@ class EditorInfo:
 
     `values` are those of the training frames (degrees, or fractions 0..1): α = 1 means from the neutral one towards
     the last, as far as the config's `reach` says: to `value_range[1]`. `training` holds identities, steps and the
-    final loss, as JSON values.
+    final loss, those of the second stage of loss="precise" under "precise", as JSON values.
     """
 
     attribute: str

@@ -54,13 +54,13 @@ class FaceFeedback:
         z = torch.randn(config.faces, generator.z_dim, generator=random)
         psi = config.psi_low + (config.psi_high - config.psi_low) * torch.rand(config.faces, 1, 1, generator=random)
         with torch.no_grad():
-            codes = generator.mapping(z.to(generator.device))  # [faces, num_ws, w_dim]
-            self.faces = torch.lerp(generator.w_avg.expand_as(codes), codes, psi.to(codes))
-        measures, persons = [], []
-        for row in track(range(config.faces), "looking at sampled faces"):
-            image = self._image(self.faces[row : row + 1])
-            measures.append(self._measures(image))
-            persons.append(self._identity.describe(image))
+            codes = generator.mapping(z.to(generator.device)).float()  # [faces, num_ws, w_dim]
+            self.faces = torch.lerp(generator.w_avg.float().expand_as(codes), codes, psi.to(codes))
+            measures, persons = [], []
+            for row in track(range(config.faces), "looking at sampled faces"):
+                image = self._image(self.faces[row : row + 1])
+                measures.append(self._measures(image))
+                persons.append(self._identity.describe(image))
         self._before = torch.cat(measures)  # [faces, measures]
         self._persons = torch.cat(persons)  # [faces, 128]
         self._spread = self._before.std(0).clamp_min(1e-6)  # [measures]
@@ -68,7 +68,7 @@ class FaceFeedback:
         own = int((moved / self._spread).abs().argmax())
         self.measure = FACE_MEASURES[own]
         self.asked = config.asked_gain * float(moved[own])
-        if abs(self.asked) < 0.05 * float(self._spread[own]):
+        if abs(float(moved[own])) < 0.05 * float(self._spread[own]):
             raise InvalidInputError(
                 'the sequences change nothing that can be measured on faces; loss="precise" cannot be used with them'
             )

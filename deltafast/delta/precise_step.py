@@ -45,7 +45,8 @@ class PreciseStep:
         self._editor = editor
         self._feedback = feedback
         self._slots = list(editor.slots)
-        self._x = editor.normalisation(frames[:, :, self._slots].flatten(0, 1))  # [S, K n, w_dim]
+        inside = frames[:, :, self._slots].flatten(0, 1).to(editor.normalisation.mean.device)  # [K n, S, w_dim]
+        self._x = editor.normalisation(inside)  # [S, K n, w_dim]
         self._x = self._x.reshape(len(self._slots), *frames.shape[:2], -1).to(device)  # [S, K, n, w_dim]
         self._faces = feedback.faces[:, self._slots].float()  # [faces, S, w_dim]
         self._scale = editor.normalisation.scale.to(device)

@@ -60,10 +60,10 @@ def train_editor(
     """
     config = config or DeltaConfig()
     chosen, config = _resolve(latents, attribute, config)
-    if config.precise is not None:
-        _check_generator(generator, latents)
     place = _device(device)
     settings: dict[str, Any] = {"config": config.as_json(), "latents": chosen.digest(attribute)}
+    if config.precise is not None:
+        settings["generator"] = _checked_generator(generator, latents).fingerprint
     target = None if out is None else Path(out)
     if target is not None and restart:
         for path in (target, state_path(target), *loss_files(target)):
@@ -99,7 +99,7 @@ def train_editor(
     with torch.no_grad():
         for name, trained in split_weights(weights.detach().cpu(), sizes).items():
             parameters[name].copy_(trained)
-    _finish(editor, chosen, attribute, settings, losses[: config.steps].tolist())
+    _finish(editor, chosen, attribute, settings, losses.tolist())
     if target is not None:
         _write_losses(target, losses.tolist(), config.steps, attribute, plot)
         editor.save(target)
@@ -169,7 +169,7 @@ def _initial(latents: SequenceLatents, attribute: str, config: DeltaConfig, stac
     return editor
 
 
-def _check_generator(generator: Generator | None, latents: SequenceLatents) -> None:
+def _checked_generator(generator: Generator | None, latents: SequenceLatents) -> Generator:
     if generator is None:
         raise InvalidInputError('loss="precise" needs the generator of the latents: train_editor(..., generator=...)')
     if (generator.num_ws, generator.w_dim) != (latents.num_ws, latents.w_dim):
@@ -180,6 +180,7 @@ def _check_generator(generator: Generator | None, latents: SequenceLatents) -> N
     own, other = latents.generator, GeneratorId.of(generator)
     if own.w_space != other.w_space and own.fingerprint != other.fingerprint:
         raise InvalidInputError(f"the latents are {own.name}'s (W space {own.w_space}), not {other.name}'s")
+    return generator
 
 
 def _amounts(editor: Editor) -> Tensor:
@@ -222,16 +223,22 @@ def _finish(
     linear = linear_editor(latents, attribute, editor.slots, negative=config.negative)
     both = torch.stack([linear.direction, linear.negative], 1)[list(editor.slots)]  # [S, 2, w_dim]
     editor.linear_directions.copy_((config.reach * both).half())
-    tail = losses[-max(1, len(losses) // 20) :]
     training = {
         "identities": len(latents.identities),
-        "steps": len(losses),
-        "loss": round(sum(tail) / len(tail), 6),
+        **_final(losses[: config.steps]),
         "sequences": latents.source,
         "settings": settings,
         "torch": torch.__version__,
     }
+    if config.precise is not None:
+        training["precise"] = _final(losses[config.steps :])
     editor.info = replace(editor.info, training=training)
+
+
+def _final(losses: list[float]) -> dict[str, Any]:
+    """Number of steps of a stage, and the loss at its end: the mean of its last twentieth."""
+    tail = losses[-max(1, len(losses) // 20) :]
+    return {"steps": len(losses), "loss": round(sum(tail) / len(tail), 6)}
 
 
 def _finished(target: Path, settings: dict[str, Any]) -> Editor:
@@ -258,7 +265,7 @@ def _write_losses(target: Path, losses: list[float], first: int, attribute: str,
     figure = Figure(figsize=(6, 4), dpi=120, layout="constrained")
     stages = [(losses[:first], "loss (in units of the latents' variance)")]
     if len(losses) > first:
-        stages.append((losses[first:], "loss on images"))
+        stages.append((losses[first:], "loss on faces and latents"))
     for axes, (values, unit) in zip(figure.subplots(1, len(stages), squeeze=False)[0], stages, strict=True):
         axes.semilogy(range(len(values)), values, linewidth=0.6, alpha=0.5)
         window = max(1, len(values) // 50)

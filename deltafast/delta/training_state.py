@@ -99,6 +99,8 @@ def load_state(path: Path, settings: dict[str, Any]) -> TrainingState | None:
             tensors = {name: stream.get_tensor(name) for name in list(stream.keys())}
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise ResumeError(f"{path} is damaged ({error}); pass --restart to train anew") from error
+    if stage not in (0, 1) or (stage and not {"weights", "earlier_losses"} <= set(tensors)):
+        raise ResumeError(f"{path} is damaged (of stage {stage}); pass --restart to train anew")
     if saved != settings:
         raise ResumeError(
             f"{path} is the state of a training with other settings or latents; choose another --out, or pass "

@@ -71,7 +71,8 @@ def test_other_settings_end_in_one_line(latents: Path, tmp_path: Path) -> None:
         (["--loss", "loud"], "paper, precise"),
         (["--asked-gain", "2"], "loss"),
         (["--loss", "precise", "--precise-steps", "0"], "steps"),
-        (["--loss", "precise"], "g"),  # no such generator
+        (["--loss", "precise"], "no such file"),
+        (["--generator", "g"], "--loss precise"),
         (["--loss", "precise", "--generator", "mobilestylegan-ffhq"], "the generator takes"),
     ],
 )

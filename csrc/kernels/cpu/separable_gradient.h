@@ -198,7 +198,8 @@ class SeparableGradient {
         for (int64_t q = 0; q < 4; ++q) {
           const int64_t at = first + pixel * 4 * c + q * c + channel;
           const Vector<A> one[1] = {g[q]};
-          complete(p_.x + at, p_.grad_x + at, 0, q * padded_ + channel, c - channel, one);
+          complete(p_.x + at, p_.grad_x + at, kPixelsAhead * 4 * c, q * padded_ + channel,
+                   c - channel, one);
         }
       }
     }

@@ -139,10 +139,13 @@ class SeparableLayer {
     take_style();
   }
 
+  // Tiles end at multiples of their size, so that how pixels are grouped, and with it the rounding,
+  // depends on the shape alone.
   void run(int64_t first_row, int64_t last_row) {
     const int64_t last = last_row * p_.width;
     for (int64_t pixel = first_row * p_.width; pixel < last;) {
-      const int64_t end = smaller(smaller(pixel + tile_, last), pixel + target_.rows * p_.width);
+      const int64_t tile_end = (pixel / tile_ + 1) * tile_;
+      const int64_t end = smaller(smaller(tile_end, last), pixel + target_.rows * p_.width);
       fill(pixel, end);
       product(pixel, end);
       pixel = end;
