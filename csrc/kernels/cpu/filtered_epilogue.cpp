@@ -8,13 +8,18 @@
 
 #include "kernels/cpu/instruction_set.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/vector.h"
 #include "kernels/shared/activation.h"
 
 namespace deltafast::cpu::DELTAFAST_ISA {
 namespace {
 
-constexpr int64_t kBlock = 64;    // channels that are worked on together
-constexpr int64_t kSegment = 32;  // output pixels of a segment
+constexpr int64_t kBlock = 64;       // channels that are worked on together
+constexpr int64_t kSegment = 32;     // output pixels of a segment
+constexpr int64_t kPixelsAhead = 6;  // fetched before they are needed
+
+template <typename A>
+constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(A));  // of the cache
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -65,6 +70,9 @@ void filter_four_rows(const FilteredEpilogueParams<A>& p, const A* top, int64_t 
     const A* __restrict__ b = a + row;
     const A* __restrict__ c = b + row;
     const A* __restrict__ d = c + row;
+    for (int64_t j = 0; j < kBlock; j += kLine<A>) {
+      fetch_ahead(d + kPixelsAhead * p.epilogue.channels + j);  // the row that is new
+    }
     for (int64_t j = 0; j < kBlock; ++j) to[j] = t0 * a[j] + t1 * b[j] + t2 * c[j] + t3 * d[j];
   }
 }
@@ -81,6 +89,9 @@ void filter_columns(const FilteredEpilogueParams<A>& p, const Coefficients<A>& k
     const A shift = noise ? strength * noise[px] : A(0);
     const A* __restrict__ from = buffer + px * kBlock;
     A* __restrict__ to = y + px * p.epilogue.channels;
+    for (int64_t j = 0; j < count; j += kLine<A>) {
+      fetch_ahead(to + kPixelsAhead * p.epilogue.channels + j);
+    }
     for (int64_t j = 0; j < count; ++j) {
       A v = 0;
       for (int t = 0; t < taps; ++t) v += f[t] * from[t * kBlock + j];

@@ -16,6 +16,7 @@ namespace {
 using V = Vector<float>;
 constexpr int kL = kLanes<float>;
 constexpr int kP = kPanel<float>;
+constexpr int64_t kTilesAhead = 4;  // whose pixels are fetched before they are needed
 constexpr int64_t kApart = 16;  // between planes of a buffer, so that they do not share cache sets
 
 // Stores the sums of one register tile as rows of a panel.
@@ -130,7 +131,11 @@ class Chunk {
     const V style = load(style_ + block * kL);
     V d[kIn * kIn], rows[kIn * kTransformed], v[kPlanes];
 #pragma GCC unroll 16
-    for (int i = 0; i < kIn * kIn; ++i) d[i] = load_block(pixels[i] + block * kL) * style;
+    for (int i = 0; i < kIn * kIn; ++i) {
+      const float* from = pixels[i] + block * kL;
+      if (i % kIn >= kIn - 2) fetch_ahead(from + kTilesAhead * 2 * p_.inputs);  // new to its tile
+      d[i] = load_block(from) * style;
+    }
 #pragma GCC unroll 4
     for (int r = 0; r < kIn; ++r) transform_input<kUp>(d + r * kIn, 1, rows + r * kTransformed, 1);
 #pragma GCC unroll 4
@@ -203,6 +208,7 @@ class Chunk {
       v = where_positive<float>(low - v, low, v) * k.style;
     }
     float* y = static_cast<float*>(e.y) + (at.sample * e.pixels + pixel) * e.channels + channel;
+    fetch_ahead(y + kTilesAhead * kOut * e.channels);
     store_some<float>(y, v, e.channels - channel);
   }
 

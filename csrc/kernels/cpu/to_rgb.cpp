@@ -4,10 +4,13 @@
 
 #include "kernels/cpu/instruction_set.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/vector.h"
 #include "kernels/shared/fir.h"
 
 namespace deltafast::cpu::DELTAFAST_ISA {
 namespace {
+
+constexpr int64_t kPixelsAhead = 8;  // fetched before they are needed
 
 template <typename A>
 A limit(A v, A clamp) {
@@ -92,6 +95,9 @@ void to_rgb(const ToRgbParams<A>& p, int64_t begin, int64_t end) {
     const A* w = p.weight + sample * p.colours * p.channels;
     A* y = p.y + sample * p.colours * plane + oy * p.width;
     for (int64_t ox = 0; ox < p.width; ++ox) {
+      for (int64_t c = 0; c < p.channels; c += 64 / static_cast<int64_t>(sizeof(A))) {
+        fetch_ahead(x + (ox + kPixelsAhead) * p.channels + c);
+      }
       A sums[kMaxImageChannels];
       p.colours == 3 ? three_colours(x + ox * p.channels, w, p.channels, sums)
                      : any_colours(x + ox * p.channels, w, p.channels, p.colours, sums);
