@@ -90,7 +90,7 @@ def draw(panels: list[Panel], path: Path) -> None:
         names, values = list(panel.milliseconds), list(panel.milliseconds.values())
         axes.barh(names, values, color=["#31688e" if name == _OURS else "#c9d3e0" for name in names])
         for place, value in enumerate(values):
-            axes.text(value, place, f" {value:.3g} ms", va="center", fontsize=7)
+            axes.text(value, place, f" {value:.0f} ms" if value >= 100 else f" {value:.3g} ms", va="center", fontsize=7)
         axes.invert_yaxis()
         axes.margins(x=0.12)
         axes.set_xlim(left=0)

@@ -38,9 +38,13 @@ def describe_run() -> dict[str, Any]:
 
 
 def _command() -> str:
-    """The command as it is typed: a script behind "python", an installed program by its name alone."""
+    """The command as it is typed: a script or `-m` and a module behind "python", a program by its name alone."""
     program = sys.argv[0]
-    typed = ["python", program] if program.endswith(".py") else [Path(program).name]
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is not None and spec.name:
+        typed = ["python", "-m", spec.name.removesuffix(".__main__")]
+    else:
+        typed = ["python", program] if program.endswith(".py") else [Path(program).name]
     return shlex.join([*typed, *sys.argv[1:]])
 
 
