@@ -30,6 +30,9 @@ def evaluate(
     latents: Annotated[
         list[Path] | None, typer.Option(help="Folder or file of projected faces (.safetensors, .pt, .npy, .npz).")
     ] = None,
+    hide_photos: Annotated[
+        bool, typer.Option("--hide-photos", help="No pictures of the photos' or projected faces: figures only.")
+    ] = False,
     psi: Annotated[float, typer.Option(help="Truncation of sampled faces.")] = 0.7,
     quick: Annotated[
         bool, typer.Option("--quick", help="Eight faces, three editors, few samples: every table within minutes.")
@@ -106,7 +109,7 @@ def evaluate(
             reader=reader,
             meter=meter,
             network=network,
-            faces=_faces(G, sampled, psi, photos or [], latents or []),
+            faces=_faces(G, sampled, psi, photos or [], latents or [], shown=not hide_photos),
             editors=editors,
             linear_of=linear_of or [],
             slots=None if slots is None else parse_slots(slots),
@@ -133,8 +136,10 @@ def _number_list(seeds: str | None, quick: bool, others: bool, parse: Any) -> tu
     return found
 
 
-def _faces(G: Generator, seeds: tuple[int, ...], psi: float, photos: list[Path], latents: list[Path]) -> list[FaceSet]:
-    """Return the sets of faces: sampled, then photos, then projected ones."""
+def _faces(
+    G: Generator, seeds: tuple[int, ...], psi: float, photos: list[Path], latents: list[Path], *, shown: bool
+) -> list[FaceSet]:
+    """Return the sets of faces: sampled, then photos, then projected ones; of the latter two `shown` decides."""
     from dataclasses import replace
 
     from deltafast.cli._latent_files import LATENT_SUFFIXES, read_latent_file
@@ -148,6 +153,7 @@ def _faces(G: Generator, seeds: tuple[int, ...], psi: float, photos: list[Path],
         if not files:
             raise InvalidInputError(f"{place} holds no latents ({', '.join(LATENT_SUFFIXES)})")
         found.append(face_set_of_latents(G, [(path.stem, read_latent_file(path)) for path in files]))
+    found = [one if "seeds" in one.facts else replace(one, shown=shown) for one in found]
     names = [one.name for one in found]
     return [
         one if names.count(one.name) == 1 else replace(one, name=f"{one.name}-{k + 1}") for k, one in enumerate(found)

@@ -40,7 +40,10 @@ def evaluate(out: Path, inputs: EvaluationInputs) -> dict[str, Any]:
     begun = time.perf_counter()
     runs = _runs(inputs)
     shown = inputs.settings.sheet_faces
-    read = [read_set(inputs.reader, faces, runs, shown=shown, thumbnails=CELL) for faces in inputs.faces]
+    read = [
+        read_set(inputs.reader, faces, runs, shown=shown if faces.shown else 0, thumbnails=CELL)
+        for faces in inputs.faces
+    ]
     report: dict[str, Any] = {
         "run": describe_run(),
         "generator": {"name": inputs.generator.name, "fingerprint": inputs.generator.fingerprint},

@@ -31,7 +31,8 @@ __all__ = ["FaceSet", "face_set_of_latents", "face_set_of_photos", "face_set_of_
 class FaceSet:
     """N faces: `latents` `[N, num_ws, w_dim]` and their `labels`; `facts`: where they come from, as JSON values.
 
-    `photos`: the pictures that were projected, empty where the faces never were pictures.
+    `photos`: the pictures that were projected, empty where the faces never were pictures; `shown`: whether a report
+    has pictures of them.
     """
 
     name: str
@@ -40,6 +41,7 @@ class FaceSet:
     latents: Tensor
     facts: dict[str, Any] = field(default_factory=dict)
     photos: tuple[Path, ...] = ()
+    shown: bool = True
 
 
 def face_set_of_seeds(generator: Generator, seeds: Sequence[int], psi: float) -> FaceSet:

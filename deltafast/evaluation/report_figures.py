@@ -44,7 +44,7 @@ def draw_figures(
         figures[f"{name}-alpha.png"] = (
             f"What α does, {one.faces.title}: the target measure's change, thin lines for single faces of ours."
         )
-        for run in runs:
+        for run in runs if one.faces.shown else ():
             file = f"{name}-{run.attribute}.jpg"
             methods = [m for m in run.methods if m.name in (run.ours, LINEAR)]
             count = inputs.settings.sheet_faces

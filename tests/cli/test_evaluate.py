@@ -12,6 +12,7 @@ from deltafast.cli import app
 from deltafast.faces.meter import FaceMeter
 from deltafast.files import read_image, read_json
 from deltafast.generators.base import Generator
+from deltafast.generators.seeds import latents_from_seeds
 
 
 @pytest.mark.slow
@@ -21,6 +22,8 @@ def test_the_quick_report_has_every_table_and_figure(
     np.save(tmp_path / "brought.npy", np.random.default_rng(0).normal(size=(1, 512)).astype(np.float32))
     command = ["evaluate", str(tmp_path / "report"), "--quick", "--seeds", "0-1", "--ridge-samples", "6"]
     command += ["--editor", "yaw", "--direction", f"yaw={tmp_path / 'brought.npy'}"]
+    np.save(tmp_path / "private.npy", latents_from_seeds(mobilestylegan, [5], 0.7).numpy())
+    command += ["--latents", str(tmp_path / "private.npy"), "--hide-photos"]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     assert "yaw: asked-for angle reached within 3°" in done.output
@@ -38,6 +41,9 @@ def test_the_quick_report_has_every_table_and_figure(
     assert report["network"]["name"].startswith(("MobileNetV2", "Inception"))
     assert report["consistency"]["latents"]["yaw"]["linear"]["undo"]["mean"] < 1e-5
     assert {"paths.png", "scatter.png", "spectrum.png", "components.jpg", "sampled-yaw.jpg"} <= set(report["figures"])
+    assert report["sets"]["latents"]["faces"]["count"] == 1
+    assert not [file for file in report["figures"] if file.startswith("latents") and file.endswith(".jpg")]  # hidden
+    assert not list((tmp_path / "report").glob("latents*.jpg"))
     for file in report["figures"]:
         assert read_image(tmp_path / "report" / file).ndim == 3
 

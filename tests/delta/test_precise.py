@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from deltafast.delta import precise_step as step_module
 from deltafast.delta.face_feedback import FaceFeedback
 from deltafast.delta.training import loss_files
 from deltafast.delta.training_state import state_path
-from deltafast.errors import InvalidInputError
+from deltafast.errors import InvalidInputError, ResumeError
 from deltafast.generators.base import Generator
 from deltafast.sequence_latents import GeneratorId, SequenceLatents, load_latents
 
@@ -77,6 +78,29 @@ def test_a_stopped_second_stage_goes_on_to_the_same_weights(
     assert len(loss_files(out)[0].read_text().splitlines()) == 1 + 20 + 6
     assert load_editor(out).info.config == replace(precise, identities=len(small_sequences.identities))
     assert not _same(whole, train_editor(small_sequences, "yaw", replace(precise, loss="paper", precise=None)))
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("face_networks")
+def test_it_trains_on_a_gpu_too(
+    tiny_generator: Generator, small_sequences: SequenceLatents, precise: DeltaConfig
+) -> None:
+    generator = copy.deepcopy(tiny_generator).to("cuda")
+    editor = train_editor(small_sequences, "yaw", precise, device="cuda", generator=generator)
+    assert editor.delta.device.type == "cpu"
+    assert editor.info.training["precise"]["steps"] == SMALL.steps
+
+
+@pytest.mark.usefixtures("face_networks")
+def test_another_generator_is_another_training(
+    tmp_path: Path, tiny_generator: Generator, small_sequences: SequenceLatents, precise: DeltaConfig
+) -> None:
+    out = tmp_path / "yaw.safetensors"
+    train_editor(small_sequences, "yaw", precise, out=out, generator=tiny_generator)
+    tuned = copy.deepcopy(tiny_generator)
+    tuned.fingerprint = "2" * 64
+    with pytest.raises(ResumeError, match="other settings"):
+        train_editor(small_sequences, "yaw", precise, out=out, generator=tuned)
 
 
 def test_the_generator_must_be_that_of_the_latents(
