@@ -40,6 +40,7 @@ VARIATIONS: dict[str, dict[str, float]] = {
     "default": {},
     "identity=0": {"identity": 0.0},
     "kept=0": {"kept": 0.0},
+    "kept=3": {"kept": 3.0},
     "undo=0": {"undo": 0.0},
     "latents=0": {"latents": 0.0},
     "psi=0.7": {"psi_low": 0.7, "psi_high": 0.7},

@@ -38,6 +38,9 @@ def train(
     asked_gain: Annotated[
         float | None, typer.Option(help="Factor on the change that --loss precise asks of the attribute.")
     ] = None,
+    kept: Annotated[
+        float | None, typer.Option(help="Weight that --loss precise gives to whatever was not asked for.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, pairs, noise and faces.")] = 0,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1 ...")] = "cpu",
     restart: Annotated[bool, typer.Option("--restart", help="Forget what an earlier run left.")] = False,
@@ -75,7 +78,7 @@ def train(
         "reach": reach,
         "loss": loss,
     }
-    precise: dict[str, Any] = {"steps": precise_steps, "asked_gain": asked_gain}
+    precise: dict[str, Any] = {"steps": precise_steps, "asked_gain": asked_gain, "kept": kept}
     precise = {name: value for name, value in precise.items() if value is not None}
     if precise:
         given["precise"] = PreciseConfig(**precise)
