@@ -18,10 +18,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
 from deltafast.delta import DeltaConfig, Editor, LatentEditor, LinearEditor, PreciseConfig, train_editor
-from deltafast.errors import DeltafastError, InvalidInputError, ResumeError
+from deltafast.errors import DeltafastError, ResumeError
 from deltafast.evaluation.attributes import TARGET_MEASURES
 from deltafast.evaluation.edit_curves import EditCurves, extend_weaker, read_edits
 from deltafast.evaluation.machine import describe_run
@@ -33,7 +33,7 @@ from deltafast.files import read_json, write_json
 from deltafast.generators.load import load_generator
 from deltafast.generators.seeds import latents_from_seeds
 from deltafast.memory import keep_freed_memory
-from deltafast.sequence_latents import SequenceLatents, load_latents
+from deltafast.sequence_latents import load_latents
 
 FIRST_SEED = 1000
 VARIATIONS: dict[str, dict[str, float]] = {
@@ -110,18 +110,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         if name in result["rows"]:
             continue
         began = time.perf_counter()
-        editor = _train(latents, config, options, generator)
+        editor = train_editor(latents, options.attribute, config, generator=generator, plot=False)
         seconds = time.perf_counter() - began
         result["rows"][name] = _compare(read, editor) | {"training_s": round(seconds, 1)}
         options.out.parent.mkdir(parents=True, exist_ok=True)
         write_json(options.out, result)
     return result
-
-
-def _train(latents: SequenceLatents, config: DeltaConfig, options: argparse.Namespace, generator: Any) -> Editor:
-    if len(latents.identities) < 2:
-        raise InvalidInputError("training needs two identities")
-    return train_editor(latents, options.attribute, config, generator=generator, plot=False)
 
 
 def _compare(read: Any, editor: Editor) -> dict[str, Any]:
@@ -143,7 +137,7 @@ def _compare(read: Any, editor: Editor) -> dict[str, Any]:
             costs = [matched.costs[name][cost] for name in ("ours", "linear")]
             difference, verdict = compare_paired(*costs)
             row[cost] = {
-                "share_of_linear": float(torch.tensor(costs[0]).nanmean() / torch.tensor(costs[1]).nanmean()),
+                "share_of_linear": float(np.nanmean(costs[0]) / np.nanmean(costs[1])),
                 "ours_minus_linear": difference.as_json(),
                 "ours_is": verdict,
             }

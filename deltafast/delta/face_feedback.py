@@ -80,7 +80,7 @@ class FaceFeedback:
         image = self._image(ws)
         change = (self._measures(image)[0] - self._before[face]) / self._spread  # [measures]
         asked = amount * self.asked / self._spread[self._own]
-        other_person = 1 - (self._identity.describe(image)[0] * self._persons[face]).sum()
+        other_person = self._identity(image, self._persons[face : face + 1])[0]
         config = self._config
         total: Tensor = (
             config.asked * (change[self._own] - asked).square()

@@ -27,10 +27,8 @@ class PreciseStep:
     gradient; `optimiser`: Adam for them; `step`: int64 `[]`, steps done; `losses`: float32 `[steps]`.
     """
 
-    def __init__(
-        self, weights: Tensor, editor: Editor, frames: Tensor, config: DeltaConfig, feedback: FaceFeedback
-    ) -> None:
-        """Begin with `weights` `[count]`; `frames` `[K, n, num_ws, w_dim]` are the training latents.
+    def __init__(self, weights: Tensor, editor: Editor, x: Tensor, config: DeltaConfig, feedback: FaceFeedback) -> None:
+        """Begin with `weights` `[count]` on the normalised latents `x` `[S, K, n, w_dim]`, as `TrainingStep` has them.
 
         `editor` gives normalisation, slots and frame values; its own weights and Δ are not touched.
         """
@@ -45,13 +43,11 @@ class PreciseStep:
         self._editor = editor
         self._feedback = feedback
         self._slots = list(editor.slots)
-        inside = frames[:, :, self._slots].flatten(0, 1).to(editor.normalisation.mean.device)  # [K n, S, w_dim]
-        self._x = editor.normalisation(inside)  # [S, K n, w_dim]
-        self._x = self._x.reshape(len(self._slots), *frames.shape[:2], -1).to(device)  # [S, K, n, w_dim]
+        self._x = x.to(device)  # [S, K, n, w_dim]
         self._faces = feedback.faces[:, self._slots].float()  # [faces, S, w_dim]
         self._scale = editor.normalisation.scale.to(device)
         self._mean = editor.normalisation.mean.to(device)  # [S, 1, w_dim]
-        self._sizes = DeltaSizes(len(self._slots), frames.shape[-1], config.width, config.layers, config.dim)
+        self._sizes = DeltaSizes(len(self._slots), x.shape[-1], config.width, config.layers, config.dim)
 
     def advance(self) -> None:
         """Make one step."""

@@ -90,9 +90,9 @@ def train_editor(
         weights, losses = state.tensors["weights"], state.earlier_losses
     if config.precise is not None:
         assert generator is not None
-        frames = chosen.stack(attribute)
-        feedback = FaceFeedback(generator, frames, _amounts(editor), config.precise, config.seed)
-        second = PreciseStep(weights, editor.to(generator.device), frames, config, feedback)
+        amounts = _amounts(editor)
+        feedback = FaceFeedback(generator, chosen.stack(attribute), amounts, config.precise, config.seed)
+        second = PreciseStep(weights, editor.to(generator.device), x, config, feedback)
         _run(second, 1, f"training {attribute} through the generator", state, keeper, losses)
         weights, losses = second.weights, torch.cat([losses, second.losses])
         editor.cpu()
