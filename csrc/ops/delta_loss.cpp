@@ -24,7 +24,7 @@ void check_identities(const Tensor& index, int64_t identities, const char* name)
 
 template <typename A>
 void run(DeltaLossParams<A>& params, const Tensor& x) {
-  if (!x.is_cuda()) {
+  if (!runs_on_cuda(x)) {
     const int64_t doubles = cpu::delta_loss_workspace(params);
     const Tensor workspace = new_dense(x, {doubles}, ScalarType::Double);
     params.workspace = workspace.mutable_data_ptr();
@@ -63,7 +63,7 @@ std::tuple<Tensor, Tensor> step(const Tensor& x, const Tensor& first, const Tens
   const Tensor dense_weights = dense_argument(weights, x, kType, {count}, kName, "weights");
   Tensor loss = new_dense(x, {}, kType);
   Tensor gradients = new_dense(x, {count}, kType);
-  if (!x.is_cuda()) {
+  if (!runs_on_cuda(x)) {
     check_identities(from, params.identities, "first");
     check_identities(to, params.identities, "second");
   }

@@ -27,6 +27,15 @@ bool stream_lookup_works();
 // Throws, naming the op and the remedy, unless `error` is cudaSuccess.
 void check_cuda(int error, const char* op);
 
+// Whether the CUDA kernels are those that run on `x`: in the emulation (csrc/emulation), always.
+inline bool runs_on_cuda([[maybe_unused]] const Tensor& x) {
+#if defined(DELTAFAST_EMULATE_CUDA)
+  return true;
+#else
+  return x.is_cuda();
+#endif
+}
+
 template <typename A>
 int cuda_filtered_epilogue(const FilteredEpilogueParams<A>& params, const CudaTarget& target) {
   if constexpr (sizeof(A) == sizeof(float)) {
@@ -65,17 +74,21 @@ int cuda_to_rgb(const ToRgbParams<A>& params, const CudaTarget& target) {
 
 template <typename Cpu, typename Cuda>
 void run_kernel(const Tensor& x, const char* op, Cpu on_cpu, Cuda on_cuda) {
-  if (!x.is_cuda()) {
+  if (!runs_on_cuda(x)) {
     on_cpu();
     return;
   }
+#if !defined(DELTAFAST_EMULATE_CUDA)
   const torch::stable::accelerator::DeviceGuard guard(x.get_device_index());
+#endif
   check_cuda(on_cuda(cuda_target(x, op)), op);
 }
 
 #else
 
 struct CudaTarget {};
+
+inline bool runs_on_cuda(const Tensor&) { return false; }
 
 template <typename A>
 int cuda_filtered_epilogue(const FilteredEpilogueParams<A>&, const CudaTarget&) {

@@ -78,7 +78,7 @@ std::tuple<Tensor, Tensor, Tensor> backward(
       torch::stable::zero_(grad_noise);
       return std::make_tuple(grad_x, sums, grad_noise);
     }
-    const ScalarType partial_type = x.is_cuda() ? ScalarType::Float : ScalarType::Double;
+    const ScalarType partial_type = runs_on_cuda(x) ? ScalarType::Float : ScalarType::Double;
     const Tensor partials =
         new_dense(x, {n, c, params.splits, int64_t{kEpilogueSums}}, partial_type);
     const Tensor dense_grad = to_layout(grad, arguments.x.layout);

@@ -12,6 +12,7 @@ from deltafast.generators.base import SynthesisNetwork
 from deltafast.generators.epilogue import LayerConstants
 from deltafast.generators.styles import Affine, StyleBank
 from deltafast.ops import ImageLayer, SeparableLayer, activated_depthwise, subband_image, wavelet_block
+from deltafast.ops.devices import takes_cuda_kernels
 
 __all__ = ["MobileStyleGANSynthesis", "mobilestylegan_names"]
 
@@ -83,7 +84,7 @@ class MobileStyleGANSynthesis(SynthesisNetwork):
         style = styles["b4.conv1"].to(self.dtype)[:, :, None, None]  # [N, C, 1, 1]
         x: Tensor = (self.input * style).contiguous(memory_format=torch.channels_last)  # [N, C, 4, 4]
         x = F.conv2d(x, self.first, padding=1)  # [N, 4 C, 4, 4]
-        if self._goes_around_the_library(x):
+        if takes_cuda_kernels(x):
             return self._around_the_library(x, styles, noise_mode)
         x = self._layer_constants(0)(x, noise_mode)  # [N, 4 C, 4, 4]
         for block in range(len(self._ups)):
@@ -102,10 +103,6 @@ class MobileStyleGANSynthesis(SynthesisNetwork):
             self._layer_constants(layer).bias,
             self._style(styles, layer),
         )
-
-    @staticmethod
-    def _goes_around_the_library(x: Tensor) -> bool:
-        return x.is_cuda
 
     def _around_the_library(self, u: Tensor, styles: dict[str, Tensor], noise_mode: str) -> Tensor:
         """Go on from the first convolution's result as CUDA does: one kernel between two of the library's."""

@@ -13,6 +13,7 @@ from deltafast.generators.epilogue import LayerConstants
 from deltafast.generators.precision import LOW_PRECISION, FullPrecisionModule
 from deltafast.generators.styles import Affine, StyleBank
 from deltafast.ops import modulated_conv2d, pack_conv3x3, to_rgb
+from deltafast.ops.devices import takes_cuda_kernels
 
 __all__ = ["StyleGAN2Synthesis", "stylegan2_slots"]
 
@@ -106,7 +107,9 @@ class _PackedWeight:
 
     def get(self, weight: Tensor) -> Tensor | None:
         """Return the packed `weight`; None where the library's convolution is to run."""
-        if weight.device.type != "cpu" or weight.dtype != torch.float32 or weight.requires_grad:
+        if takes_cuda_kernels(weight) or weight.device.type != "cpu":
+            return None
+        if weight.dtype != torch.float32 or weight.requires_grad:
             return None
         if not torch.compiler.is_compiling():
             state = _state(weight)

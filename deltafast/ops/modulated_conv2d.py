@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from deltafast.errors import InvalidInputError, NativeOpError
 from deltafast.ops._arguments import check_image, check_small
 from deltafast.ops._library import Impl, runs_natively
+from deltafast.ops.devices import takes_cuda_kernels
 from deltafast.ops.filtered_epilogue import filtered_epilogue
 from deltafast.ops.modulated_epilogue import check_epilogue, in_accumulation_dtype, modulated_epilogue
 from deltafast.ops.upfirdn2d import upfirdn2d
@@ -193,7 +194,7 @@ def _convolve_in_tiles(
 
 def _in_tiles(x: torch.Tensor, *others: torch.Tensor | None) -> bool:
     """Whether the CPU kernel serves: float32, nothing that needs a gradient."""
-    if x.device.type != "cpu" or x.dtype != torch.float32:
+    if takes_cuda_kernels(x) or x.device.type != "cpu" or x.dtype != torch.float32:
         return False
     if not torch.is_grad_enabled():
         return True

@@ -13,6 +13,7 @@ from deltafast.errors import InvalidInputError, NativeOpError
 from deltafast.ops._arguments import accumulation_dtype, check_image, check_small
 from deltafast.ops._library import Impl, runs_natively
 from deltafast.ops.activated_depthwise import activated_depthwise
+from deltafast.ops.devices import takes_cuda_kernels
 from deltafast.ops.modulated_epilogue import modulated_epilogue
 from deltafast.ops.wavelet import inverse_haar
 
@@ -77,7 +78,7 @@ def separable_conv(
             negative_slope=negative_slope,
             gain=gain,
         )
-    if _goes_around_the_library(x):
+    if takes_cuda_kernels(x):
         return _around_the_library(x, depthwise, pointwise, noise, bias, style, wavelet, negative_slope, gain)
     accumulate = accumulation_dtype(x)
     result: torch.Tensor = torch.ops.deltafast.separable_conv(
@@ -92,10 +93,6 @@ def separable_conv(
         float(gain),
     )
     return result  # [N, O, H, W]
-
-
-def _goes_around_the_library(x: torch.Tensor) -> bool:
-    return x.is_cuda
 
 
 def _around_the_library(

@@ -9,6 +9,7 @@ import torch
 from deltafast.errors import InvalidInputError, NativeOpError
 from deltafast.ops._arguments import accumulation_dtype, check_image
 from deltafast.ops._library import Impl, runs_natively
+from deltafast.ops.devices import takes_cuda_kernels
 from deltafast.ops.separable_conv import check_separable_conv, separable_conv, separable_conv_reference
 from deltafast.ops.wavelet_image import check_wavelet_image, wavelet_image, wavelet_image_reference
 
@@ -79,7 +80,7 @@ def wavelet_block(
     wanted = [torch.is_grad_enabled() and t is not None and t.requires_grad for t in (x, *tensors)]
     of_weights = any(needed for at, needed in enumerate(wanted) if at not in _DIFFERENTIABLE)
     by_layers = of_weights or (any(wanted) and 2 * x.shape[2] < _LARGE)
-    if by_layers or x.device.type == "cuda" or not runs_natively(_OP, x, impl):
+    if by_layers or takes_cuda_kernels(x) or not runs_natively(_OP, x, impl):
         constants: dict[str, Any] = {"negative_slope": negative_slope, "gain": gain, "impl": impl}
         y = separable_conv(x, *first[:4], style=first.style, wavelet=True, **constants)  # [N, O, 2 H, 2 W]
         y = separable_conv(y, *second[:4], style=second.style, **constants)  # [N, O', 2 H, 2 W]

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from deltafast.errors import InvalidInputError, NativeOpError
 from deltafast.ops._arguments import accumulation_dtype, check_image, check_small
 from deltafast.ops._library import Impl, runs_natively
+from deltafast.ops.devices import takes_cuda_kernels
 from deltafast.ops.modulated_epilogue import modulated_epilogue
 from deltafast.ops.subband_image import subband_image
 from deltafast.ops.wavelet import inverse_haar, inverse_haar_transposed
@@ -51,7 +52,7 @@ def wavelet_image(
     check_wavelet_image(_OP, x, x.shape, weight, bias, style)
     if not runs_natively(_OP, x, impl):
         return wavelet_image_reference(x, weight, bias, style=style)
-    if _goes_around_the_library(x):
+    if takes_cuda_kernels(x):
         return _around_the_library(x, weight, bias, style)
     accumulate = accumulation_dtype(x)
     result: torch.Tensor = torch.ops.deltafast.wavelet_image(
@@ -61,10 +62,6 @@ def wavelet_image(
         None if style is None else style.to(accumulate),
     )
     return result  # [N, K, 2 H, 2 W]
-
-
-def _goes_around_the_library(x: torch.Tensor) -> bool:
-    return x.is_cuda
 
 
 def _around_the_library(

@@ -1,0 +1,62 @@
+// What the CUDA kernels use of <cuda_runtime.h>, for a C++ compiler: the emulation of grid.h.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "emulation/grid.h"
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline __attribute__((always_inline))
+#define __launch_bounds__(...)
+#define __align__(bytes) __attribute__((aligned(bytes)))
+
+enum cudaError_t : int {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorInvalidConfiguration = 9,
+  cudaErrorLaunchFailure = 719
+};
+using cudaStream_t = struct EmulatedStream*;
+
+inline cudaError_t cudaGetLastError() {
+  return static_cast<cudaError_t>(deltafast::emulation::take_error());
+}
+
+using deltafast::emulation::blockDim;
+using deltafast::emulation::blockIdx;
+using deltafast::emulation::dim3;
+using deltafast::emulation::gridDim;
+using deltafast::emulation::threadIdx;
+
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+
+template <typename T>
+__forceinline__ T __ldg(const T* at) {
+  return *at;
+}
+
+inline float __int_as_float(int bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
+#define __syncthreads() ::deltafast::emulation::block_barrier(__LINE__)
+
+template <typename T>
+T __shfl_down_sync(unsigned mask, T value, int offset) {
+  const int lane = deltafast::emulation::lane();
+  return deltafast::emulation::from_lane(mask, value, lane + offset < 32 ? lane + offset : lane);
+}
+
+template <typename T>
+T __shfl_xor_sync(unsigned mask, T value, int offset) {
+  return deltafast::emulation::from_lane(mask, value, deltafast::emulation::lane() ^ offset);
+}

@@ -1,0 +1,78 @@
+// Runs CUDA kernels on a CPU, to see that they are right where there is no GPU: block after block,
+// the threads of a block as fibers that take turns at barriers and shuffles. Threads run in an
+// order that changes from barrier to barrier, shared memory begins as NaN and has guards behind
+// every array, so that a missing barrier, a value that was never written and an index that is too
+// large show up as wrong results or as an error. Slow, and for tests alone.
+#pragma once
+
+#include <cstddef>
+#include <cstring>
+#include <string>
+
+namespace deltafast::emulation {
+
+struct dim3 {
+  unsigned x = 1, y = 1, z = 1;
+  dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+
+struct Index {
+  unsigned x = 0, y = 0, z = 0;
+};
+
+// Of the thread that is running.
+extern Index threadIdx, blockIdx;
+extern dim3 blockDim, gridDim;
+
+// What stands between <<< and >>>.
+struct Configuration {
+  dim3 grid, block;
+  size_t shared = 0;
+  Configuration(dim3 grid_, dim3 block_, size_t shared_ = 0, const void* stream = nullptr)
+      : grid(grid_), block(block_), shared(shared_) {
+    (void)stream;
+  }
+};
+
+// Runs `kernel(closure)` once for every thread of the grid; errors wait for take_error.
+void launch(const Configuration& configuration, void (*kernel)(const void*), const void* closure);
+
+template <typename Kernel>
+void launch(const Configuration& configuration, const Kernel& kernel) {
+  launch(
+      configuration, [](const void* closure) { (*static_cast<const Kernel*>(closure))(); },
+      &kernel);
+}
+
+// The code of the last launch's error, 0 for none, and forgets it.
+int take_error();
+// What was wrong with the last launch that failed.
+const std::string& error_text();
+
+// __syncthreads, `line` being where it is called.
+void block_barrier(int line);
+
+int lane();
+// Gives 8 bytes to the lanes of this warp and returns what lane `source` gave.
+unsigned long long exchange(unsigned mask, unsigned long long given, int source);
+
+template <typename T>
+T from_lane(unsigned mask, T value, int source) {
+  static_assert(sizeof(T) <= sizeof(unsigned long long));
+  unsigned long long bits = 0;
+  std::memcpy(&bits, &value, sizeof(T));
+  bits = exchange(mask, bits, source);
+  std::memcpy(&value, &bits, sizeof(T));
+  return value;
+}
+
+// The block's memory for the array that is declared at `line` of `file`, and the dynamic one.
+void* block_memory(const char* file, int line, size_t bytes);
+void* dynamic_memory();
+
+template <typename T>
+T& block_array(const char* file, int line) {
+  return *static_cast<T*>(block_memory(file, line, sizeof(T)));
+}
+
+}  // namespace deltafast::emulation

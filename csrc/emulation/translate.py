@@ -1,0 +1,39 @@
+"""Turns the CUDA kernels into C++ for the emulation in grid.h: launches and shared memory are written as calls.
+
+python translate.py CUDA_FOLDER OUT_FOLDER
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+_LAUNCH = re.compile(r"(\w+(?:<[\w\s,:()]+>)?)\s*<<<(.*?)>>>\s*\(([^;]*)\);", re.DOTALL)
+_DYNAMIC = re.compile(r"extern __shared__ (?:__align__\(\d+\) )?([\w ]+?) (\w+)\[\];")
+_SHARED = re.compile(r"__shared__ ([\w<>:, ]+?) (\w+)((?:\[[^;]*\])*);")
+_SPACE = "::deltafast::emulation::"
+
+
+def translated(text: str, path: str) -> str:
+    """Return C++ for the CUDA source `text` of the file `path`, line by line where it was."""
+    text = _LAUNCH.sub(rf"{_SPACE}launch({_SPACE}Configuration(\2), [&] {{ \1(\3); }});", text)
+    text = _DYNAMIC.sub(rf"\1* \2 = static_cast<\1*>({_SPACE}dynamic_memory());", text)
+    text = _SHARED.sub(rf"auto& \2 = {_SPACE}block_array<\1\3>(__FILE__, __LINE__);", text)
+    for left in ("<<<", "__shared__", "asm "):
+        if left in text:
+            raise SystemExit(f"{path}: there is still {left!r} in it, which the emulation does not know")
+    return f'#line 1 "{path}"\n{text}'
+
+
+def main() -> None:
+    """Translate all files of a folder."""
+    source, out = Path(sys.argv[1]), Path(sys.argv[2])
+    out.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir()):
+        name = f"{path.stem}.cpp" if path.suffix == ".cu" else path.name
+        (out / name).write_text(translated(path.read_text(encoding="utf-8"), path.as_posix()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""A pytest plugin: tests for "cuda" run on CPU tensors, on the emulated CUDA kernels of csrc/emulation.
+
+    DELTAFAST_EMULATED=_C.so python -m pytest -p cuda_emulation tests/ops
+
+Runs the tests that have "cuda" as their device, and no others; what needs more of CUDA than the kernels is left out.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def _load() -> None:
+    """Let the emulated module be `deltafast._C`, and let ops hand it what CUDA kernels take."""
+    spec = importlib.util.spec_from_file_location("deltafast._C", Path(os.environ["DELTAFAST_EMULATED"]))
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules["deltafast._C"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["deltafast._C"])
+    from deltafast.ops import _library, devices
+
+    assert _library._C.build_info()["cuda_toolkit"] == "emulated"
+    _library._NATIVE_DTYPES["cpu"] = _library._NATIVE_DTYPES["cuda"]
+    devices.CUDA_KERNEL_DEVICES = frozenset({"cpu", "cuda"})
+
+
+_load()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests whose device is "cuda", and give them the CPU as their device."""
+    kept, others = [], []
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        if parameters.get("device") != "cuda":
+            others.append(item)
+            continue
+        parameters["device"] = "cpu"
+        item.own_markers = [mark for mark in item.own_markers if mark.name != "gpu"]
+        kept.append(item)
+    config.hook.pytest_deselected(items=others)
+    items[:] = kept
