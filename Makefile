@@ -89,8 +89,8 @@ IDENTITIES ?= 48# random bald identities beside the two heads
 SEED       ?= 0
 TWO_HEADS  := yaw pitch smile eyes-closed light# what the demo shows of the two heads
 # attribute:reach:asked-gain, chosen on seeds from 1000 on
-EDITORS    := yaw:0.3:1.7 pitch:0.45:1.6 smile:1.0:1.0 eyes-closed:0.7:1.0 light:1.25:1.0 mouth-open:1.25:1.0 \
-              brows-raised:1.5:1.0 light-elevation:1.25:1.0
+EDITORS    := yaw:0.3:1.7 pitch:0.45:1.6 smile:1.0:1.0 eyes-closed:1.0:1.0 light:1.25:1.0 mouth-open:1.25:1.0 \
+              brows-raised:1.5:2.0 light-elevation:1.25:3.5
 ASSETS     := deltafast/assets
 WORK       ?= $(OUT)/assets
 

@@ -3,10 +3,10 @@
     python -m benchmarks.precise_ablation LATENTS.safetensors --attribute smile \
       --out benchmarks/results/precise_ablation_smile.json
 
-Trains an editor with the paper's loss, with the default of loss="precise", and with one of its weights set otherwise,
-and compares each with LINEAR of the same latents at matched change of the attribute: the person's descriptor distance
-and the leak into other measures, both read by dlib, which no loss sees. Faces are seeds from 1000 on. A finished
-setting and every reading are kept, so the same command continues after a stop.
+Trains an editor with the paper's loss, with the default of loss="precise" (or what `--set` makes of it), and with one
+of its weights set otherwise, and compares each with LINEAR of the same latents at matched change of the attribute: the
+person's descriptor distance and the leak into other measures, both read by dlib, which no loss sees. Faces are seeds
+from 1000 on. A finished setting and every reading are kept, so the same command continues after a stop.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,9 @@ VARIATIONS: dict[str, dict[str, float]] = {
     "default": {},
     "identity=0": {"identity": 0.0},
     "kept=0": {"kept": 0.0},
+    "kept=1": {"kept": 1.0},
     "kept=3": {"kept": 3.0},
+    "steps=120": {"steps": 120},
     "undo=0": {"undo": 0.0},
     "latents=0": {"latents": 0.0},
     "psi=0.7": {"psi_low": 0.7, "psi_high": 0.7},
@@ -69,13 +71,26 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--faces", type=int, default=16)
     parser.add_argument("--reach", type=float, default=1.0)
     parser.add_argument("--asked-gain", type=float, default=1.0)
+    parser.add_argument("--set", action="append", default=[], help="NAME=VALUE: another default; repeat")
     parser.add_argument("--vary", default=",".join(VARIATIONS), help=f"of {', '.join(VARIATIONS)}")
     options = parser.parse_args(arguments)
     options.vary = [name for name in options.vary.split(",") if name]
     unknown = [name for name in options.vary if name not in VARIATIONS]
     if unknown:
         parser.error(f"no variation {unknown[0]!r}; there are {', '.join(VARIATIONS)}")
+    options.precise = PreciseConfig(asked_gain=options.asked_gain, **_settings(options.set, parser))
     return options
+
+
+def _settings(given: list[str], parser: argparse.ArgumentParser) -> dict[str, Any]:
+    defaults, found = asdict(PreciseConfig()), {}
+    for text in given:
+        name, _, value = text.partition("=")
+        try:
+            found[name] = type(defaults[name])(value)
+        except (KeyError, ValueError):
+            parser.error(f"--set takes NAME=VALUE of {', '.join(defaults)}; got {text!r}")
+    return found
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -88,7 +103,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "latents": latents.digest(options.attribute),
         "faces": options.faces,
         "reach": options.reach,
-        "asked_gain": options.asked_gain,
+        "precise": asdict(options.precise),
     }
     result: dict[str, Any] = {"run": describe_run(), "settings": settings, "rows": {}}
     if options.out.exists():
@@ -104,8 +119,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     paper = DeltaConfig(reach=options.reach)
     rows = {"paper": paper}
     for name in options.vary:
-        precise = PreciseConfig(asked_gain=options.asked_gain)
-        rows[name] = replace(paper, loss="precise", precise=replace(precise, **VARIATIONS[name]))
+        rows[name] = replace(paper, loss="precise", precise=replace(options.precise, **VARIATIONS[name]))
     for name, config in rows.items():
         if name in result["rows"]:
             continue

@@ -40,7 +40,7 @@ class PreciseConfig:
     Raises `InvalidInputError` for values out of range.
     """
 
-    steps: int = 120
+    steps: int = 240
     edits: int = 4
     lr: float = 5e-4
     faces: int = 96
@@ -48,7 +48,7 @@ class PreciseConfig:
     psi_high: float = 1.0
     asked_gain: float = 1.0
     asked: float = 3.0
-    kept: float = 1.0
+    kept: float = 2.0
     identity: float = 6.0
     undo: float = 0.1
     latents: float = 0.3

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks import precise_ablation
+from deltafast.delta import PreciseConfig
 from deltafast.errors import ResumeError
 from deltafast.evaluation.readings import FaceReader
 from deltafast.generators.base import Generator
@@ -29,7 +30,7 @@ def test_rows_are_measured_once_and_kept(
         work=tmp_path / "work",
         faces=2,
         reach=1.0,
-        asked_gain=1.0,
+        precise=PreciseConfig(),
         vary=["short"],
     )
     result = precise_ablation.run(options)
@@ -47,6 +48,16 @@ def test_rows_are_measured_once_and_kept(
     options.reach = 0.5
     with pytest.raises(ResumeError, match="other settings"):
         precise_ablation.run(options)
+
+
+def test_defaults_can_be_set_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["latents.safetensors", "--attribute", "yaw", "--out", "rows.json", "--asked-gain", "1.7"]
+    options = precise_ablation._parse([*given, "--set", "steps=120", "--set", "kept=1"])
+    assert options.precise == PreciseConfig(asked_gain=1.7, steps=120, kept=1.0)
+    for wrong in ("step=120", "steps=many", "steps"):
+        with pytest.raises(SystemExit):
+            precise_ablation._parse([*given, "--set", wrong])
+        assert f"got '{wrong}'" in capsys.readouterr().err
 
 
 def test_a_table_without_linear_says_so() -> None:
