@@ -23,7 +23,7 @@ def evaluate(
     out: Annotated[Path, typer.Argument(help="Folder for report.json, report.md and the pictures.")],
     editor: Annotated[
         list[str] | None,
-        typer.Option(help="Bundled editor or editor file; repeat. Default: yaw, pitch, smile, eyes-closed, light."),
+        typer.Option(help="Bundled editor or editor file; repeat. Default: all bundled ones."),
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="Sampled faces: 0-199 or 1,5,9. Default: 0-199.")] = None,
     photos: Annotated[list[Path] | None, typer.Option(help="Folder of photos; they are projected first.")] = None,
@@ -124,7 +124,16 @@ def evaluate(
     print(f"{report['images_synthesised']} images synthesised, {report['seconds']:.0f} s; look at {out / 'report.md'}")
 
 
-_DEFAULT_EDITORS = ["yaw", "pitch", "smile", "eyes-closed", "light"]
+_DEFAULT_EDITORS = [
+    "yaw",
+    "pitch",
+    "smile",
+    "eyes-closed",
+    "mouth-open",
+    "brows-raised",
+    "light",
+    "light-elevation",
+]
 
 
 def _number_list(seeds: str | None, quick: bool, others: bool, parse: Any) -> tuple[int, ...]:

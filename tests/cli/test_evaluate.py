@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from deltafast.cli import app
+from deltafast.cli.evaluate import _DEFAULT_EDITORS
+from deltafast.delta import list_editors
 from deltafast.faces.meter import FaceMeter
 from deltafast.files import read_image, read_json
 from deltafast.generators.base import Generator
@@ -46,6 +48,10 @@ def test_the_quick_report_has_every_table_and_figure(
     assert not list((tmp_path / "report").glob("latents*.jpg"))
     for file in report["figures"]:
         assert read_image(tmp_path / "report" / file).ndim == 3
+
+
+def test_all_bundled_editors_are_judged_where_none_is_named() -> None:
+    assert sorted(_DEFAULT_EDITORS) == list_editors()
 
 
 @pytest.mark.parametrize(
