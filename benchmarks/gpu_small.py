@@ -20,6 +20,7 @@ from deltafast.ops import (
     activated_depthwise,
     delta_edit,
     delta_loss,
+    epilogue_to_rgb,
     filtered_epilogue,
     modulated_conv2d,
     modulated_epilogue,
@@ -81,6 +82,16 @@ def _convolution(up: int) -> Callable[..., Tensor]:
 
 def _to_rgb(impl: str, x: Tensor, weight: Tensor, style: Tensor, bias: Tensor, skip: Tensor) -> Tensor:
     return to_rgb(x, weight, style, bias, skip=skip, f=setup_filter([1, 3, 3, 1]).to(x.device), impl=impl)
+
+
+def _block_end(impl: str, *tensors: Tensor) -> Tensor:
+    """Both results of the fused kernel, which has no gradient: that of what is returned here is 0."""
+    x, demod, bias, weight, style, skip = (t.detach() for t in tensors)
+    rgb = {"rgb_weight": weight, "rgb_style": style, "skip": skip, "f": setup_filter([1, 3, 3, 1]).to(x.device)}
+    y, image = epilogue_to_rgb(x, demod, bias=bias, **rgb, next_style=style, clamp=4.0, impl=impl)
+    assert y is not None
+    made = torch.cat([y.to(image.dtype), image], 1)  # [N, C + 3, H, W]
+    return made + sum(0 * t.sum() for t in tensors).to(made.dtype)
 
 
 def _training_step(x: Tensor, sizes: DeltaSizes) -> Callable[..., Tensor]:
@@ -149,6 +160,8 @@ def cases(dtype: torch.dtype) -> Iterator[Case]:
         yield Case(
             "to_rgb", "", _to_rgb, [x, weight.to(dtype), style, torch.randn(3), torch.randn(2, 3, h // 2, w // 2)]
         )
+        end = [torch.rand(2, c) + 0.5, torch.randn(c), weight.to(dtype), style, torch.randn(2, 3, h // 2, w // 2)]
+        yield Case("epilogue_to_rgb", "", _block_end, [x, *end])
         kernel = (torch.randn(16, c, 3, 3) / (3 * c**0.5)).to(dtype)
         for up in (1, 2):
             inputs = [x, kernel, style, torch.rand(2, 16) + 0.5, torch.randn(16)]

@@ -37,6 +37,7 @@ def _block(x: Tensor, *rest: Any, out_val: Tensor) -> float:
 # Everything else that is not in torch's own table moves memory, and its few operations an element do not count.
 OUR_PRODUCTS: dict[str, Callable[..., float]] = {
     "deltafast::activated_depthwise": lambda u, taps, *_, out_val: 2.0 * out_val.numel() * taps[0].numel(),
+    "deltafast::epilogue_to_rgb": lambda x, *_, out_val: 2.0 * x.numel() * out_val[1].shape[1],
     "deltafast::modulated_conv3x3": lambda x, packed, outputs, *_, out_val: 18.0 * x.numel() * outputs,
     "deltafast::separable_conv": _separable,
     "deltafast::to_rgb": lambda x, *_, out_val: 2.0 * x.numel() * out_val.shape[1],

@@ -11,6 +11,7 @@ from torch import Tensor
 from benchmarks.ceilings import Ceilings
 from deltafast.ops import (
     activated_depthwise,
+    epilogue_to_rgb,
     filtered_epilogue,
     modulated_epilogue,
     setup_filter,
@@ -157,6 +158,45 @@ def test_to_rgb(
         _check("to_rgb", run(impl), run("reference"), [x, weight, style, skip])
         moved = x.nbytes + 5 * skip.nbytes
         _time(timed, ceilings, run(impl), [x, weight, style, skip], moved, f"to_rgb {channels} x {size}", impl)
+
+
+@pytest.mark.parametrize("impl", [*_IMPLS, "modulated_epilogue, to_rgb and the style"])
+@pytest.mark.parametrize("dtype", _DTYPES, ids=str)
+@pytest.mark.parametrize(("channels", "size"), _LAYERS)
+def test_epilogue_to_rgb(
+    channels: int,
+    size: int,
+    dtype: torch.dtype,
+    impl: str,
+    image: Callable[..., Tensor],
+    ceilings: CeilingsOf,
+    timed: Callable[..., None],
+) -> None:
+    x = image(channels, size, dtype).contiguous(memory_format=torch.channels_last)  # [N, C, H, W]
+    n = x.shape[0]
+    weight = (torch.randn(3, channels, 1, 1, device=x.device) / channels**0.5).to(dtype)  # [3, C, 1, 1]
+    demod, style = (torch.rand(n, channels, device=x.device) + 0.5 for _ in range(2))  # [N, C]
+    skip = torch.randn(n, 3, x.shape[2] // 2, x.shape[3] // 2, device=x.device)  # [N, 3, H / 2, W / 2]
+    taps = setup_filter([1, 3, 3, 1]).to(x.device)  # [4]
+
+    def run(how: str) -> Callable[..., Tensor]:
+        def fused(x: Tensor, d: Tensor, w: Tensor, s: Tensor, image: Tensor) -> Tensor:
+            rgb = {"rgb_weight": w, "rgb_style": s, "skip": image, "f": taps, "next_style": s}
+            return epilogue_to_rgb(x, d, **rgb, impl=how)[1]
+
+        def one_by_one(x: Tensor, d: Tensor, w: Tensor, s: Tensor, image: Tensor) -> Tensor:
+            y = modulated_epilogue(x, d, impl="native")
+            made = to_rgb(y, w, s, skip=image, f=taps, impl="native")
+            y.mul_(s.to(y.dtype)[:, :, None, None])
+            return made
+
+        return fused if how in _IMPLS else one_by_one
+
+    inputs = [x, demod, weight, style, skip]
+    with torch.inference_mode():
+        _check("epilogue_to_rgb", run(impl), run("reference"), inputs)
+        moved = 2 * x.nbytes + 5 * skip.nbytes
+        _time(timed, ceilings, run(impl), inputs, moved, f"epilogue_to_rgb {channels} x {size}", impl)
 
 
 @pytest.mark.parametrize("impl", _IMPLS)

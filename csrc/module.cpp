@@ -22,6 +22,8 @@ void define_delta_edit(torch::stable::detail::StableLibrary& library);
 void implement_delta_edit(torch::stable::detail::StableLibrary& library);
 void define_delta_loss(torch::stable::detail::StableLibrary& library);
 void implement_delta_loss(torch::stable::detail::StableLibrary& library);
+void define_epilogue_to_rgb(torch::stable::detail::StableLibrary& library);
+void implement_epilogue_to_rgb(torch::stable::detail::StableLibrary& library);
 void define_filtered_epilogue(torch::stable::detail::StableLibrary& library);
 void implement_filtered_epilogue(torch::stable::detail::StableLibrary& library);
 void define_modulated_conv3x3(torch::stable::detail::StableLibrary& library);
@@ -48,6 +50,7 @@ STABLE_TORCH_LIBRARY(deltafast, library) {
   deltafast::ops::define_activated_depthwise(library);
   deltafast::ops::define_delta_edit(library);
   deltafast::ops::define_delta_loss(library);
+  deltafast::ops::define_epilogue_to_rgb(library);
   deltafast::ops::define_filtered_epilogue(library);
   deltafast::ops::define_modulated_conv3x3(library);
   deltafast::ops::define_modulated_epilogue(library);
@@ -64,6 +67,7 @@ STABLE_TORCH_LIBRARY_IMPL(deltafast, CPU, library) {
   deltafast::ops::implement_activated_depthwise(library);
   deltafast::ops::implement_delta_edit(library);
   deltafast::ops::implement_delta_loss(library);
+  deltafast::ops::implement_epilogue_to_rgb(library);
   deltafast::ops::implement_filtered_epilogue(library);
   deltafast::ops::implement_modulated_conv3x3(library);
   deltafast::ops::implement_modulated_epilogue(library);
@@ -81,6 +85,7 @@ STABLE_TORCH_LIBRARY_IMPL(deltafast, CUDA, library) {
   deltafast::ops::implement_activated_depthwise(library);
   deltafast::ops::implement_delta_edit(library);
   deltafast::ops::implement_delta_loss(library);
+  deltafast::ops::implement_epilogue_to_rgb(library);
   deltafast::ops::implement_filtered_epilogue(library);
   deltafast::ops::implement_modulated_epilogue(library);
   deltafast::ops::implement_philox(library);

@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltafast.generators.base import SynthesisNetwork
 from deltafast.generators.epilogue import LayerConstants
 from deltafast.generators.precision import LOW_PRECISION, FullPrecisionModule
 from deltafast.generators.styles import Affine, StyleBank
-from deltafast.ops import modulated_conv2d, pack_conv3x3, to_rgb
+from deltafast.ops import epilogue_to_rgb, modulated_conv2d, pack_conv3x3, to_rgb
 from deltafast.ops.devices import takes_cuda_kernels
 
 __all__ = ["StyleGAN2Synthesis", "stylegan2_slots"]
@@ -75,6 +76,40 @@ class ModulatedConv3x3(nn.Module):
             f=taps if self.up else None,
             packed=None if needs_gradient else self._packed.get(self.weight),
             next_style=next_style,
+            gain=constants.gain,
+            clamp=constants.clamp,
+        )
+
+    def with_image(
+        self,
+        x: Tensor,
+        demod: Tensor,
+        constants: LayerConstants,
+        noise_mode: str,
+        torgb: ToRGB,
+        rgb_style: Tensor,
+        image: Tensor | None,
+        taps: Tensor,
+        next_style: Tensor | None,
+    ) -> tuple[Tensor | None, Tensor]:
+        """Convolve `x` `[N, C, H, W]`, which has its style already, and convert the result to an image by `torgb`.
+
+        Returns the activations `[N, O, H, W]`, `next_style` multiplied in, or None where that is None, and the image.
+        """
+        u = F.conv2d(x, self.weight, padding=1)  # [N, O, H, W]
+        return epilogue_to_rgb(
+            u,
+            demod,
+            *constants.noise(noise_mode, x.shape[0]),
+            constants.bias,
+            rgb_weight=torgb.weight,
+            rgb_style=rgb_style,
+            rgb_bias=torgb.constants.bias,
+            rgb_clamp=torgb.clamp,
+            skip=image,
+            f=None if image is None else taps,
+            next_style=next_style,
+            keep=next_style is not None,
             gain=constants.gain,
             clamp=constants.clamp,
         )
@@ -234,15 +269,26 @@ class StyleGAN2Synthesis(SynthesisNetwork):
         image: Tensor | None = None
         taps = self.upsampling.taps
         x = self.const * modulations[0][0].to(self.const.dtype)[:, :, None, None]  # [N, C, 4, 4], its style applied
+        by_kernel = takes_cuda_kernels(ws)  # one for the end of a block: activations, the next style, and the image
         for layer, name in enumerate(self._names):
             convolution, constants, demod = self.convolutions[layer], self.constants[layer], modulations[layer][1]
+            next_style = modulations[layer + 1][0] if layer + 1 < len(self._names) else None  # [N, O]
             if name.endswith("conv0"):  # conv1 alone reads it: its style is multiplied in by the epilogue
-                next_style = modulations[layer + 1][0]  # [N, O]
-                x = convolution(x, modulations[layer][0], demod, constants, noise_mode, taps, next_style)
+                style = None if by_kernel else modulations[layer][0]
+                x = convolution(x, style, demod, constants, noise_mode, taps, next_style)
                 continue
-            x = convolution(x, None, demod, constants, noise_mode, taps)  # [N, O, H, W]
-            block = layer // 2
-            image = self.torgbs[block](x, styles[f"{self._blocks[block]}.torgb"], image, taps)  # [N, channels, H, W]
+            torgb, rgb_style = self.torgbs[layer // 2], styles[f"{self._blocks[layer // 2]}.torgb"]
+            if by_kernel:
+                assert isinstance(convolution, ModulatedConv3x3)
+                assert isinstance(constants, LayerConstants)
+                assert isinstance(torgb, ToRGB)
+                kept, image = convolution.with_image(
+                    x, demod, constants, noise_mode, torgb, rgb_style, image, taps, next_style
+                )
+                x = x if kept is None else kept  # None behind the last block
+            else:
+                x = convolution(x, None, demod, constants, noise_mode, taps)  # [N, O, H, W]
+                image = torgb(x, rgb_style, image, taps)  # [N, channels, H, W]
         assert image is not None
         return image
 

@@ -8,6 +8,7 @@ from deltafast.ops.activated_depthwise import activated_depthwise, activated_dep
 from deltafast.ops.delta_edit import delta_edit, delta_edit_reference
 from deltafast.ops.delta_loss import delta_loss, delta_loss_reference
 from deltafast.ops.delta_weights import DeltaSizes, split_weights, weight_count, weight_shapes
+from deltafast.ops.epilogue_to_rgb import epilogue_to_rgb, epilogue_to_rgb_reference
 from deltafast.ops.filtered_epilogue import filtered_epilogue, filtered_epilogue_reference
 from deltafast.ops.modulated_conv2d import modulated_conv2d, modulated_conv2d_reference, pack_conv3x3
 from deltafast.ops.modulated_epilogue import modulated_epilogue, modulated_epilogue_reference
@@ -28,6 +29,8 @@ __all__ = [
     "delta_loss",
     "delta_loss_reference",
     "DeltaSizes",
+    "epilogue_to_rgb",
+    "epilogue_to_rgb_reference",
     "filtered_epilogue",
     "filtered_epilogue_reference",
     "ImageLayer",

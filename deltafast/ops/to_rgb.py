@@ -15,8 +15,8 @@ from deltafast.ops.upfirdn2d import upfirdn2d
 __all__ = ["to_rgb", "to_rgb_reference"]
 
 _OP = "to_rgb"
-_MAX_COLOURS, _MAX_TAPS = 8, 16  # kMaxImageChannels, kMaxSkipTaps in csrc/kernels/to_rgb.h
-_GAIN = 4.0  # what up-sampling by 2 along both axes takes
+MOST_COLOURS, _MOST_TAPS = 8, 16  # kMaxImageChannels, kMaxSkipTaps in csrc/kernels/to_rgb.h
+SKIP_GAIN = 4.0  # what up-sampling by 2 along both axes takes
 
 
 def to_rgb(
@@ -52,25 +52,24 @@ def to_rgb(
     Raises `InvalidInputError` for wrong shapes, dtypes, devices or values, and `NativeOpError` where impl="native" has
     no kernel. Source: StyleGAN2 (arXiv 1912.04958), section 4.1.
     """
-    _check(x, weight, style, bias, clamp, skip, f)
+    check_to_rgb(_OP, x, weight, style, bias, clamp, skip, f)
     if not _runs_natively(x, weight, impl):
         return to_rgb_reference(x, weight, style, bias, clamp=clamp, skip=skip, f=f)
     accumulate = accumulation_dtype(x)
-    own = weight.flatten(1).to(accumulate)[None] * style.to(accumulate)[:, None]  # [N, K, C]
-    fits = f is not None and f.dim() == 1 and f.numel() <= _MAX_TAPS
+    fits = skip is not None and filter_fits(f)
     image: torch.Tensor = torch.ops.deltafast.to_rgb(
         x.contiguous(memory_format=torch.channels_last),
-        own,
+        modulated_weight(weight, style, accumulate),
         None if bias is None else bias.to(accumulate),
         None if clamp is None else float(clamp),
         skip.to(accumulate) if skip is not None and fits else None,
-        f if skip is not None and fits else None,
-        _GAIN,
+        f if fits else None,
+        SKIP_GAIN,
     )  # [N, K, H, W]
     if skip is None or fits:
         return image
     assert f is not None
-    return image + upfirdn2d(skip.to(accumulate).contiguous(), f, up=2, padding=_padding(f), gain=_GAIN, impl=impl)
+    return add_skip(image, skip, f, impl)
 
 
 def to_rgb_reference(
@@ -92,8 +91,24 @@ def to_rgb_reference(
         y = y.clamp(-clamp, clamp)
     if skip is not None:
         assert f is not None
-        y = y + upfirdn2d(skip.to(accumulate), f, up=2, padding=_padding(f), gain=_GAIN, impl="reference")
+        y = add_skip(y, skip, f, "reference")
     return y.contiguous()
+
+
+def modulated_weight(weight: torch.Tensor, style: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return the samples' own weights `[N, K, C]` in `dtype`, of `weight` `[K, C, 1, 1]` and `style` `[N, C]`."""
+    return weight.flatten(1).to(dtype)[None] * style.to(dtype)[:, None]
+
+
+def filter_fits(f: torch.Tensor | None) -> bool:
+    """Return whether the kernel up-samples by the filter `f` itself."""
+    return f is not None and f.dim() == 1 and f.numel() <= _MOST_TAPS
+
+
+def add_skip(image: torch.Tensor, skip: torch.Tensor, f: torch.Tensor, impl: Impl) -> torch.Tensor:
+    """Return `image` `[N, K, H, W]` with `skip` `[N, K, H / 2, W / 2]`, up-sampled by `f`, added."""
+    skip = skip.to(image.dtype).contiguous()
+    return image + upfirdn2d(skip, f, up=2, padding=_padding(f), gain=SKIP_GAIN, impl=impl)
 
 
 def _padding(f: torch.Tensor) -> tuple[int, int, int, int]:
@@ -104,17 +119,18 @@ def _padding(f: torch.Tensor) -> tuple[int, int, int, int]:
 
 def _runs_natively(x: torch.Tensor, weight: torch.Tensor, impl: Impl) -> bool:
     native = runs_natively(_OP, x, impl)
-    if native and weight.shape[0] > _MAX_COLOURS:
+    if native and weight.shape[0] > MOST_COLOURS:
         if impl == "native":
             raise NativeOpError(
-                f"{_OP}: the native kernel makes at most {_MAX_COLOURS} image channels, asked for {weight.shape[0]}. "
+                f"{_OP}: the native kernel makes at most {MOST_COLOURS} image channels, asked for {weight.shape[0]}. "
                 "Use impl='auto' or impl='reference'."
             )
         return False
     return native
 
 
-def _check(
+def check_to_rgb(
+    op: str,
     x: torch.Tensor,
     weight: torch.Tensor,
     style: torch.Tensor,
@@ -122,34 +138,39 @@ def _check(
     clamp: float | None,
     skip: torch.Tensor | None,
     f: torch.Tensor | None,
+    prefix: str = "",
 ) -> None:
-    check_image(_OP, x)
+    """Raise `InvalidInputError`, naming `op`, unless these are the arguments of a conversion of `x`.
+
+    `prefix`: what the names of weight, style, bias and clamp begin with.
+    """
+    check_image(op, x)
     n, c, h, w = x.shape
     colours = weight.shape[0] if isinstance(weight, torch.Tensor) and weight.dim() == 4 else 0
-    check_small(_OP, "weight", weight, x, (colours, c, 1, 1), "[K, C, 1, 1]")
+    check_small(op, f"{prefix}weight", weight, x, (colours, c, 1, 1), "[K, C, 1, 1]")
     if colours < 1:
-        raise InvalidInputError(f"{_OP}: weight must have at least one image channel, got {list(weight.shape)}")
-    check_small(_OP, "style", style, x, (n, c), "[N, C]")
+        raise InvalidInputError(f"{op}: {prefix}weight must have at least one image channel, got {list(weight.shape)}")
+    check_small(op, f"{prefix}style", style, x, (n, c), "[N, C]")
     if bias is not None:
-        check_small(_OP, "bias", bias, x, (colours,), "[K]")
+        check_small(op, f"{prefix}bias", bias, x, (colours,), "[K]")
     if clamp is not None and not clamp > 0.0:
-        raise InvalidInputError(f"{_OP}: clamp must be positive or None, got {clamp}")
+        raise InvalidInputError(f"{op}: {prefix}clamp must be positive or None, got {clamp}")
     if (skip is None) != (f is None):
-        raise InvalidInputError(f"{_OP}: skip and its filter f belong together, got only one of them")
+        raise InvalidInputError(f"{op}: skip and its filter f belong together, got only one of them")
     if skip is None or f is None:
         return
     if h % 2 or w % 2:
-        raise InvalidInputError(f"{_OP}: with a skip image, H and W must be even, got {h} x {w}")
-    check_small(_OP, "skip", skip, x, (n, colours, h // 2, w // 2), "[N, K, H / 2, W / 2]")
+        raise InvalidInputError(f"{op}: with a skip image, H and W must be even, got {h} x {w}")
+    check_small(op, "skip", skip, x, (n, colours, h // 2, w // 2), "[N, K, H / 2, W / 2]")
     if not isinstance(f, torch.Tensor) or f.dim() not in (1, 2) or f.dtype != torch.float32 or min(f.shape) < 2:
         got = f"{f.dtype} {list(f.shape)}" if isinstance(f, torch.Tensor) else type(f).__name__
         raise InvalidInputError(
-            f"{_OP}: f must be float32 [k] or [kh, kw], at least 2 taps (see setup_filter), got {got}"
+            f"{op}: f must be float32 [k] or [kh, kw], at least 2 taps (see setup_filter), got {got}"
         )
     if f.device != x.device:
-        raise InvalidInputError(f"{_OP}: f is on {f.device}, but x is on {x.device}")
+        raise InvalidInputError(f"{op}: f is on {f.device}, but x is on {x.device}")
     if f.requires_grad:
-        raise InvalidInputError(f"{_OP}: f is a constant and must not require a gradient; pass f.detach()")
+        raise InvalidInputError(f"{op}: f is a constant and must not require a gradient; pass f.detach()")
 
 
 def _fake(x: torch.Tensor, weight: torch.Tensor, *_: Any) -> torch.Tensor:

@@ -21,6 +21,8 @@ MULTIPLES = {
     ("delta_edit", "backward"): 3.0,
     ("delta_loss", "forward"): 3.0,
     ("delta_loss", "backward"): 3.0,
+    ("epilogue_to_rgb", "forward"): 2.0,
+    ("epilogue_to_rgb", "backward"): 3.0,
     ("filtered_epilogue", "forward"): 2.0,
     ("filtered_epilogue", "backward"): 3.0,
     ("modulated_conv2d", "forward"): 2.0,

@@ -17,6 +17,9 @@ import pytest
 
 def _load() -> None:
     """Let the emulated module be `deltafast._C`, and let ops hand it what CUDA kernels take."""
+    import torch
+
+    assert torch.__version__  # imported because the module needs its libraries
     spec = importlib.util.spec_from_file_location("deltafast._C", Path(os.environ["DELTAFAST_EMULATED"]))
     assert spec is not None
     assert spec.loader is not None

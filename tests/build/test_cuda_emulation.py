@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the emulation switches stacks as Linux does")
-_LEAST_PASSED = 540  # so that a change of the tests' parameters cannot empty the selection unseen
+_LEAST_PASSED = 640  # so that a change of the tests' parameters cannot empty the selection unseen
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +50,33 @@ def _run(command: list[object], timeout: int, **options: object) -> str:
     return done.stdout
 
 
+def _environment(emulated: Path, repository_root: Path) -> dict[str, str]:
+    folders = [str(repository_root), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "DELTAFAST_EMULATED": str(emulated), "PYTHONPATH": os.pathsep.join(folders)}
+
+
 @pytest.mark.slow
 def test_the_tests_for_gpus_pass_on_emulated_kernels(emulated: Path, repository_root: Path) -> None:
-    folders = [str(repository_root), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "DELTAFAST_EMULATED": str(emulated), "PYTHONPATH": os.pathsep.join(folders)}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "cuda_emulation", "-p", "no:cacheprovider"]
     command += ["tests/ops", "tests/generators/test_on_cuda.py"]
-    output = _run(command, timeout=1200, cwd=repository_root, env=environment)
+    output = _run(command, timeout=1200, cwd=repository_root, env=_environment(emulated, repository_root))
     summary = re.search(r"^(\d+) passed", output, re.MULTILINE)
     assert summary is not None, output[-2000:]
     assert int(summary[1]) >= _LEAST_PASSED, output[-500:]
     assert "skipped" not in output.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_what_compute_sanitizer_is_given_agrees_on_emulated_kernels(emulated: Path, repository_root: Path) -> None:
+    program = """
+import cuda_emulation, torch
+from benchmarks import gpu_small
+torch.manual_seed(0)
+for dtype in gpu_small._DTYPES["cuda"]:
+    found = gpu_small.disagreements("cpu", dtype)
+    assert not found, found
+"""
+    _run([sys.executable, "-c", program], timeout=300, cwd=repository_root, env=_environment(emulated, repository_root))
 
 
 _KERNELS = """

@@ -5,6 +5,7 @@
 #include "kernels/activated_depthwise.h"
 #include "kernels/delta_edit.h"
 #include "kernels/delta_loss.h"
+#include "kernels/epilogue_to_rgb.h"
 #include "kernels/filtered_epilogue.h"
 #include "kernels/modulated_epilogue.h"
 #include "kernels/philox.h"
@@ -44,6 +45,7 @@ bool delta_edit_fits(const DeltaEditParams<float>& params);
 int delta_loss(const DeltaLossParams<float>& params, const CudaTarget& target);
 // How many floats `workspace` must hold.
 int64_t delta_loss_workspace(const DeltaLossParams<float>& params);
+int epilogue_to_rgb(const EpilogueToRgbParams& params, const CudaTarget& target);
 // On the device, filters are given in the order of convolution.
 int filtered_epilogue(const FilteredEpilogueParams<float>& params, const CudaTarget& target);
 int modulated_epilogue(const EpilogueParams<float>& params, const CudaTarget& target);
