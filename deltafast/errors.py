@@ -20,6 +20,7 @@ __all__ = [
     "InvalidInputError",
     "NativeOpError",
     "ResumeError",
+    "WorkerError",
 ]
 
 
@@ -79,6 +80,10 @@ class DiskError(DeltafastError, OSError):
 
 class ResumeError(DeltafastError):
     """An output folder holds the state of a run with other settings, so it cannot be continued."""
+
+
+class WorkerError(DeltafastError, RuntimeError):
+    """A process that was working ended by itself; what was finished before is kept."""
 
 
 class NativeOpError(DeltafastError, RuntimeError):

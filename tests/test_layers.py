@@ -21,7 +21,7 @@ _FLOORS = (
     ("ops",),
     ("_C",),
     ("sequence_latents", "wheels"),
-    ("files", "memory", "progress"),
+    ("files", "memory", "progress", "workers"),
     ("errors",),
 )
 _PARTS_OF_ROOMS = {"build_info": "ops"}  # a file that stands at the top of the package, and the room it belongs to

@@ -13,7 +13,6 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +27,7 @@ from deltafast.faces.meter import METER_VERSION, FaceMeter
 from deltafast.files import atomic_write, read_image, write_png
 from deltafast.generators.base import Generator
 from deltafast.progress import track
+from deltafast.workers import Workers
 
 __all__ = ["IMAGE_SIZE", "FaceReader", "Readings", "to_pixels"]
 
@@ -35,6 +35,7 @@ IMAGE_SIZE = 512  # pixels; what FaceMeter measures at
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
+_Job = tuple[NDArray[np.float32], dict[str, Path]]  # a latent, and the files that are to be made of it
 
 _FACE = f"face{METER_VERSION}-{hashlib.sha256(','.join(MEASURES).encode()).hexdigest()[:6]}.npz"
 
@@ -92,7 +93,7 @@ class FaceReader:
         self._maker = _Maker(generator, meter, network, compiled)
         self._network = network
         self._work = Path(work)
-        self._pool: Any = None
+        self._pool: Workers[_Job, None] | None = None
         self._processes = processes
         self._begin = (source, str(generator.dtype).removeprefix("torch."), network is not None, network_weights)
         self._compiled = compiled
@@ -112,8 +113,7 @@ class FaceReader:
     def close(self) -> None:
         """End the processes, if there are any."""
         if self._pool is not None:
-            self._pool.terminate()
-            self._pool.join()
+            self._pool.close()
             self._pool = None
 
     def read(self, latents: Tensor, description: str = "", *, features: bool = False, thumbnails: int = 0) -> Readings:
@@ -176,12 +176,9 @@ class FaceReader:
                 yield
             return
         if self._pool is None:
-            from multiprocessing import get_context
-
-            arguments = (*self._begin, self._compiled)
-            self._pool = get_context("spawn").Pool(self._processes, initializer=_begin_worker, initargs=arguments)
+            self._pool = Workers(self._processes, _work, _begin_worker, (*self._begin, self._compiled))
         try:
-            yield from self._pool.imap_unordered(_work, [(ws.numpy(), files) for ws, files in jobs])
+            yield from self._pool.run([(ws.numpy(), files) for ws, files in jobs])
         except BaseException:
             self.close()
             raise
@@ -242,14 +239,11 @@ _MAKER: _Maker | None = None  # one per worker process
 def _begin_worker(
     source: str, dtype: str, with_network: bool, weights: str | os.PathLike[str] | None, compiled: bool
 ) -> None:
-    """Load generator and networks; Ctrl-C is left to the parent, which ends the pool."""
-    import signal
-
+    """Load generator and networks."""
     from deltafast.evaluation.feature_networks import load_feature_network
     from deltafast.generators.load import load_generator
     from deltafast.memory import keep_freed_memory
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_freed_memory()
     torch.set_num_threads(1)
     global _MAKER
@@ -257,7 +251,7 @@ def _begin_worker(
     _MAKER = _Maker(load_generator(source, dtype=getattr(torch, dtype)), FaceMeter(), network, compiled)
 
 
-def _work(job: tuple[NDArray[np.float32], dict[str, Path]]) -> None:
+def _work(job: _Job) -> None:
     assert _MAKER is not None
     _MAKER.make(torch.from_numpy(job[0]), job[1])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -21,6 +20,7 @@ from deltafast.synthetic.frame import frame_geometry, frame_parameters, render_f
 from deltafast.synthetic.head import HeadModel
 from deltafast.synthetic.identity import Identity, female, male, random_identity
 from deltafast.synthetic.manifest import MANIFEST_NAME, FrameRecord, Manifest
+from deltafast.workers import Workers
 
 __all__ = ["render_sequences", "sequence_identities"]
 
@@ -77,7 +77,8 @@ def render_sequences(
     the odd length of a sequence, `size` the side of the pictures in pixels, `processes` how many render at a time
     (default: all cores). The bytes depend on none but the pictures' own parameters. Frames that are finished are
     kept, so an interrupted run goes on where it was. Raises `InvalidInputError` for bad arguments, `ResumeError`
-    when `out` holds sequences with other settings, `DiskError` when it cannot be written.
+    when `out` holds sequences with other settings, `DiskError` when it cannot be written, `WorkerError` when one of
+    several processes ends by itself.
     """
     root = Path(out)
     if processes is not None and processes < 1:
@@ -203,19 +204,8 @@ def _run(jobs: Sequence[_Job], workers: int) -> Generator[FrameRecord, None, Non
     if workers == 1:
         yield from map(_render, jobs)
         return
-    pool = multiprocessing.get_context("spawn").Pool(workers, initializer=_quiet)
+    pool = Workers(workers, _render)
     try:
-        with pool:
-            yield from pool.imap_unordered(_render, jobs)
+        yield from pool.run(jobs)
     finally:
-        pool.join()
-        for job in jobs[:1]:  # a worker that was ended in the middle of a file leaves its temporary behind
-            for leftover in job.out.rglob(".*.tmp"):
-                leftover.unlink(missing_ok=True)
-
-
-def _quiet() -> None:
-    """Leave Ctrl-C to the parent, which ends the pool; frames are written atomically."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+        pool.close()

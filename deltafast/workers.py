@@ -1,0 +1,72 @@
+"""Work in several processes that ends with an error, and never hangs, when one of them dies."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, Generic, TypeVar
+
+from deltafast.errors import WorkerError
+
+__all__ = ["Workers"]
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+class Workers(Generic[Job, Result]):
+    """A number of spawned processes that apply one function to jobs; started at the first job, kept until `close`.
+
+    `work` and `begin` (called once in each process with `arguments`) are functions of a module. Ctrl-C is left to the
+    calling process: jobs that are under way are finished, the others dropped.
+    """
+
+    def __init__(
+        self,
+        processes: int,
+        work: Callable[[Job], Result],
+        begin: Callable[..., None] | None = None,
+        arguments: tuple[Any, ...] = (),
+    ) -> None:
+        self._work = work
+        self._executor = ProcessPoolExecutor(
+            processes,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_begin,
+            initargs=(begin, arguments),
+        )
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Result]:
+        """Yield the results of `jobs` as they come; whatever ends this early closes the workers.
+
+        Raises what `work` raises, and `WorkerError` where a process ends by itself.
+        """
+        futures: list[Future[Result]] = []
+        try:
+            futures += [self._executor.submit(self._work, job) for job in jobs]
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            self.close()
+            raise WorkerError(
+                "a worker process ended by itself: it was killed (perhaps for want of memory), or it could not start "
+                "(a script must call this below `if __name__ == '__main__':`). What was finished is kept; mend the "
+                "cause, or use fewer processes, and run it again"
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the processes, after the jobs that they are at."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(begin: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
+    if begin is not None:
+        begin(*arguments)

@@ -1,0 +1,63 @@
+"""Several processes: results arrive, errors too, and the death of one is an error instead of a wait without end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deltafast.errors import InvalidInputError, WorkerError
+from deltafast.workers import Workers
+
+_OFFSET = 0
+
+
+def begin(offset: int) -> None:
+    """Say in this process what `add` adds."""
+    global _OFFSET
+    _OFFSET = offset
+
+
+def add(number: int) -> int:
+    """Add the process's offset; what is below 0 is refused, and 99 kills the process."""
+    if number < 0:
+        raise InvalidInputError("below 0")
+    if number == 99:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number + _OFFSET
+
+
+def test_every_job_is_done_by_processes_that_began() -> None:
+    workers = Workers(2, add, begin, (1000,))
+    assert sorted(workers.run(range(20))) == list(range(1000, 1020))
+    assert list(workers.run([5])) == [1005]  # the same processes, later
+    workers.close()
+
+
+def test_an_error_of_a_job_reaches_the_caller() -> None:
+    with pytest.raises(InvalidInputError, match="below 0"):
+        list(Workers(2, add).run([1, -1, 2]))
+
+
+def test_a_killed_process_is_an_error() -> None:
+    with pytest.raises(WorkerError, match="ended by itself"):
+        list(Workers(2, add).run([1, 99, *range(50)]))
+
+
+def test_a_script_without_the_main_guard_ends_with_an_error(tmp_path: Path) -> None:
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "from deltafast.synthetic import render_sequences\n"
+        f"render_sequences({str(tmp_path / 'out')!r}, attributes=['yaw'], frames=3, size=16, processes=2)\n"
+    )
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 1
+    assert "WorkerError" in done.stderr
+    assert "if __name__ == '__main__':" in done.stderr
+    assert time.monotonic() - began < 120
