@@ -94,6 +94,14 @@ def _block_end(impl: str, *tensors: Tensor) -> Tensor:
     return made + sum(0 * t.sum() for t in tensors).to(made.dtype)
 
 
+def _last_block_end(impl: str, *tensors: Tensor) -> Tensor:
+    """The image alone, with noise and a limit on it."""
+    x, noise, strength, weight, style = (t.detach() for t in tensors)
+    rgb = {"rgb_weight": weight, "rgb_style": style, "rgb_clamp": 2.0}
+    _, image = epilogue_to_rgb(x, None, noise, strength, **rgb, keep=False, impl=impl)
+    return image + sum(0 * t.sum() for t in tensors).to(image.dtype)
+
+
 def _training_step(x: Tensor, sizes: DeltaSizes) -> Callable[..., Tensor]:
     """A training step of E and D on constant latents `x`; it reads the weights, flat."""
 
@@ -162,6 +170,9 @@ def cases(dtype: torch.dtype) -> Iterator[Case]:
         )
         end = [torch.rand(2, c) + 0.5, torch.randn(c), weight.to(dtype), style, torch.randn(2, 3, h // 2, w // 2)]
         yield Case("epilogue_to_rgb", "", _block_end, [x, *end])
+        for colours in (2, 5):
+            last = [torch.randn(1, 1, h, w), torch.tensor(0.3), torch.randn(colours, c, 1, 1).to(dtype) / c**0.5, style]
+            yield Case("epilogue_to_rgb", f"{colours} image channels alone", _last_block_end, [x, *last])
         kernel = (torch.randn(16, c, 3, 3) / (3 * c**0.5)).to(dtype)
         for up in (1, 2):
             inputs = [x, kernel, style, torch.rand(2, 16) + 0.5, torch.randn(16)]

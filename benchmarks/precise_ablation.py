@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from deltafast.delta import DeltaConfig, Editor, LatentEditor, LinearEditor, PreciseConfig, train_editor
-from deltafast.errors import DeltafastError, ResumeError
+from deltafast.errors import DeltafastError, InvalidInputError, ResumeError
 from deltafast.evaluation.attributes import TARGET_MEASURES
 from deltafast.evaluation.edit_curves import EditCurves, extend_weaker, read_edits
 from deltafast.evaluation.machine import describe_run
@@ -78,7 +78,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     unknown = [name for name in options.vary if name not in VARIATIONS]
     if unknown:
         parser.error(f"no variation {unknown[0]!r}; there are {', '.join(VARIATIONS)}")
-    options.precise = PreciseConfig(asked_gain=options.asked_gain, **_settings(options.set, parser))
+    try:
+        options.precise = replace(PreciseConfig(asked_gain=options.asked_gain), **_settings(options.set, parser))
+    except InvalidInputError as error:
+        parser.error(str(error))
     return options
 
 

@@ -179,22 +179,25 @@ def test_epilogue_to_rgb(
     skip = torch.randn(n, 3, x.shape[2] // 2, x.shape[3] // 2, device=x.device)  # [N, 3, H / 2, W / 2]
     taps = setup_filter([1, 3, 3, 1]).to(x.device)  # [4]
 
-    def run(how: str) -> Callable[..., Tensor]:
-        def fused(x: Tensor, d: Tensor, w: Tensor, s: Tensor, image: Tensor) -> Tensor:
+    def run(how: str) -> Callable[..., tuple[Tensor, Tensor]]:
+        def fused(x: Tensor, d: Tensor, w: Tensor, s: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
             rgb = {"rgb_weight": w, "rgb_style": s, "skip": image, "f": taps, "next_style": s}
-            return epilogue_to_rgb(x, d, **rgb, impl=how)[1]
+            y, made = epilogue_to_rgb(x, d, **rgb, impl=how)
+            assert y is not None
+            return y, made
 
-        def one_by_one(x: Tensor, d: Tensor, w: Tensor, s: Tensor, image: Tensor) -> Tensor:
+        def one_by_one(x: Tensor, d: Tensor, w: Tensor, s: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
             y = modulated_epilogue(x, d, impl="native")
             made = to_rgb(y, w, s, skip=image, f=taps, impl="native")
-            y.mul_(s.to(y.dtype)[:, :, None, None])
-            return made
+            return y * s.to(y.dtype)[:, :, None, None], made
 
         return fused if how in _IMPLS else one_by_one
 
     inputs = [x, demod, weight, style, skip]
     with torch.inference_mode():
-        _check("epilogue_to_rgb", run(impl), run("reference"), inputs)
+        for result in range(2):  # the activations, the image
+            ways = [lambda *given, how=how, result=result: run(how)(*given)[result] for how in (impl, "reference")]
+            _check("epilogue_to_rgb", *ways, inputs)
         moved = 2 * x.nbytes + 5 * skip.nbytes
         _time(timed, ceilings, run(impl), inputs, moved, f"epilogue_to_rgb {channels} x {size}", impl)
 

@@ -41,11 +41,11 @@ class Workers(Generic[Job, Result]):
     def run(self, jobs: Sequence[Job]) -> Iterator[Result]:
         """Yield the results of `jobs` as they come; whatever ends this early closes the workers.
 
-        Raises what `work` raises, and `WorkerError` where a process ends by itself.
+        Raises what `work` or `begin` raises, and `WorkerError` where a process ends by itself.
         """
         futures: list[Future[Result]] = []
         try:
-            futures += [self._executor.submit(self._work, job) for job in jobs]
+            futures += [self._executor.submit(_do, self._work, job) for job in jobs]
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
@@ -64,9 +64,22 @@ class Workers(Generic[Job, Result]):
         self._executor.shutdown(wait=True, cancel_futures=True)
 
 
+_failed: Exception | None = None  # what `begin` raised in this process; its first job hands it on
+
+
 def _begin(begin: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
-    if begin is not None:
-        begin(*arguments)
+    global _failed
+    try:
+        if begin is not None:
+            begin(*arguments)
+    except Exception as error:
+        _failed = error
+
+
+def _do(work: Callable[[Job], Result], job: Job) -> Result:
+    if _failed is not None:
+        raise _failed
+    return work(job)

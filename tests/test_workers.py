@@ -44,6 +44,16 @@ def test_an_error_of_a_job_reaches_the_caller() -> None:
         list(Workers(2, add).run([1, -1, 2]))
 
 
+def refuse(offset: int) -> None:
+    """Fail to begin."""
+    raise InvalidInputError(f"cannot begin with {offset}")
+
+
+def test_an_error_of_the_beginning_reaches_the_caller() -> None:
+    with pytest.raises(InvalidInputError, match="cannot begin with 3"):
+        list(Workers(2, add, refuse, (3,)).run([1, 2]))
+
+
 def test_a_killed_process_is_an_error() -> None:
     with pytest.raises(WorkerError, match="ended by itself"):
         list(Workers(2, add).run([1, 99, *range(50)]))

@@ -12,7 +12,6 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline __attribute__((always_inline))
-#define __launch_bounds__(...)
 #define __align__(bytes) __attribute__((aligned(bytes)))
 
 enum cudaError_t : int {
@@ -50,13 +49,7 @@ inline float __int_as_float(int bits) {
 
 #define __syncthreads() ::deltafast::emulation::block_barrier(__LINE__)
 
-template <typename T>
-T __shfl_down_sync(unsigned mask, T value, int offset) {
-  const int lane = deltafast::emulation::lane();
-  return deltafast::emulation::from_lane(mask, value, lane + offset < 32 ? lane + offset : lane);
-}
-
-template <typename T>
-T __shfl_xor_sync(unsigned mask, T value, int offset) {
-  return deltafast::emulation::from_lane(mask, value, deltafast::emulation::lane() ^ offset);
-}
+#define __shfl_down_sync(mask, value, offset) \
+  ::deltafast::emulation::shuffle_down(mask, value, offset, __LINE__)
+#define __shfl_xor_sync(mask, value, offset) \
+  ::deltafast::emulation::shuffle_xor(mask, value, offset, __LINE__)

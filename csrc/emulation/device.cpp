@@ -26,7 +26,9 @@ CudaTarget cuda_target(const Tensor& x, const char* op) {
 }
 
 void check_cuda(int error, const char* op) {
-  STD_TORCH_CHECK(error == 0, op, " in the emulation: ", emulation::error_text());
+  const std::string text = emulation::take_text();
+  STD_TORCH_CHECK(error == 0, op,
+                  " in the emulation: ", text.empty() ? "the kernel refuses these sizes" : text);
 }
 
 }  // namespace deltafast::ops

@@ -21,7 +21,7 @@ constexpr uint64_t kMostThreads = 1024, kMostShared = 48 * 1024;
 constexpr uint64_t kMostX = (uint64_t{1} << 31) - 1, kMostYZ = 65535;
 
 constexpr int kWarp = 32;
-constexpr size_t kStack = 128 * 1024, kGuard = 256;
+constexpr size_t kStack = 128 * 1024, kGuard = 4096;
 constexpr unsigned char kPoison = 0xFF;  // NaN in every floating-point type
 
 enum class State { kReady, kAtBarrier, kAtShuffle, kDone };
@@ -31,27 +31,27 @@ struct Fiber {
   std::unique_ptr<char[]> stack{new char[kStack]};
   State state = State::kDone;
   Index index;
-  int line = 0;                      // of the barrier that it waits at
+  int line = 0;                      // of the barrier or shuffle that it waits at
   unsigned mask = 0;                 // of the shuffle that it waits at
   unsigned shuffles = 0;             // how many it has begun
   unsigned long long given[2] = {};  // to the last two of them
 };
 
-// Memory of a block with a guard behind it.
+// Memory of a block with guards before and behind it.
 class Guarded {
  public:
   void begin(size_t bytes) {
     bytes_ = bytes;
-    memory_.assign(bytes + kGuard + kAlignment, kPoison);
+    memory_.assign(bytes + 2 * kGuard + kAlignment, kPoison);
   }
   void* get() {
     const auto at = reinterpret_cast<uintptr_t>(memory_.data());
-    return memory_.data() + (kAlignment - at % kAlignment) % kAlignment;
+    return memory_.data() + kGuard + (kAlignment - at % kAlignment) % kAlignment;
   }
   bool is_whole() {
-    const auto* guard = static_cast<unsigned char*>(get()) + bytes_;
+    const auto* from = static_cast<unsigned char*>(get());
     for (size_t i = 0; i < kGuard; ++i) {
-      if (guard[i] != kPoison) return false;
+      if (*(from - 1 - i) != kPoison || from[bytes_ + i] != kPoison) return false;
     }
     return true;
   }
@@ -73,12 +73,13 @@ struct Machine {
   std::map<std::pair<std::string, int>, Guarded> arrays;
   std::map<std::pair<std::string, int>, bool> begun;  // arrays of this block
   std::string problem;                                // of this launch
+  uint64_t launches = 0;
 };
 
 std::mutex mutex;
 Machine machine;
-int last_error = 0;
-std::string last_text;
+thread_local int last_error = 0;
+thread_local std::string last_text;
 
 void fail(const std::string& text) {
   if (machine.problem.empty()) machine.problem = text;
@@ -102,24 +103,47 @@ void resume(Fiber& fiber) {
   swapcontext(&machine.scheduler, &fiber.context);
 }
 
-// Lets the lanes of a warp go on whose shuffle all lanes of its mask have reached.
+// Lets the lanes of the warp from thread `first` on go on, where all that a shuffle names have
+// reached it.
 bool release_warp(size_t first, size_t count) {
-  bool released = false;
-  for (size_t i = first; i < count && i < first + kWarp; ++i) {
-    Fiber& fiber = machine.fibers[i];
+  const size_t last = first + kWarp < count ? first + kWarp : count;
+  const Fiber* leader = nullptr;
+  for (size_t i = first; i < last; ++i) {
+    const Fiber& fiber = machine.fibers[i];
     if (fiber.state != State::kAtShuffle) continue;
-    for (size_t other = 0; other < kWarp; ++other) {
-      if (!(fiber.mask >> other & 1)) continue;
-      if (first + other >= count || machine.fibers[first + other].state != State::kAtShuffle) {
-        return false;
-      }
+    if (!leader) leader = &fiber;
+    if (fiber.line != leader->line || fiber.mask != leader->mask) {
+      fail("the lanes of a warp are at different shuffles");
     }
-    released = true;
   }
-  for (size_t i = first; released && i < count && i < first + kWarp; ++i) {
+  if (!leader) return false;
+  for (size_t other = 0; other < kWarp; ++other) {
+    if (!(leader->mask >> other & 1)) continue;
+    if (first + other >= last || machine.fibers[first + other].state != State::kAtShuffle) {
+      return false;
+    }
+  }
+  for (size_t i = first; i < last; ++i) {
     if (machine.fibers[i].state == State::kAtShuffle) machine.fibers[i].state = State::kReady;
   }
-  return released;
+  return true;
+}
+
+// Runs the threads of the warp from thread `first` on until each is done or waits for others;
+// returns whether any of them ran.
+bool run_warp(size_t first, size_t count, bool backwards, size_t& done) {
+  const size_t last = first + kWarp < count ? first + kWarp : count;
+  bool ran = false;
+  do {
+    for (size_t k = first; k < last; ++k) {
+      Fiber& fiber = machine.fibers[backwards ? last - 1 - (k - first) : k];
+      if (fiber.state != State::kReady) continue;
+      resume(fiber);
+      ran = true;
+      done += fiber.state == State::kDone;
+    }
+  } while (release_warp(first, count));
+  return ran;
 }
 
 // Lets all threads go on that wait at the barrier, where no thread is elsewhere.
@@ -147,21 +171,18 @@ void run_block(uint64_t number, const Configuration& configuration) {
     fiber.context.uc_link = nullptr;
     makecontext(&fiber.context, body, 0);
     fiber.state = State::kReady;
+    fiber.shuffles = 0;
     fiber.index = {static_cast<unsigned>(i % block.x), static_cast<unsigned>(i / block.x % block.y),
                    static_cast<unsigned>(i / block.x / block.y)};
   }
   size_t done = 0;
+  const size_t warps = (count + kWarp - 1) / kWarp;
   for (uint64_t turn = number; done < count; ++turn) {
+    const bool backwards = turn % 2 != 0;
     bool advanced = false;
-    for (size_t k = 0; k < count; ++k) {
-      Fiber& fiber = machine.fibers[turn % 2 == 0 ? k : count - 1 - k];
-      if (fiber.state != State::kReady) continue;
-      resume(fiber);
-      advanced = true;
-      done += fiber.state == State::kDone;
-    }
-    for (size_t first = 0; first < count; first += kWarp) {
-      advanced = release_warp(first, count) || advanced;
+    for (size_t k = 0; k < warps; ++k) {
+      const size_t warp = backwards ? warps - 1 - k : k;
+      advanced = run_warp(warp * kWarp, count, backwards, done) || advanced;
     }
     advanced = release_block(count) || advanced;
     if (!advanced && done < count) {
@@ -169,13 +190,13 @@ void run_block(uint64_t number, const Configuration& configuration) {
     }
   }
   size_t shared = machine.dynamic.size();
-  if (!machine.dynamic.is_whole()) fail("dynamic shared memory is written beyond its end");
+  if (!machine.dynamic.is_whole()) fail("dynamic shared memory is written beyond its ends");
   for (const auto& [place, used] : machine.begun) {
     Guarded& array = machine.arrays[place];
     shared += array.size();
     if (!array.is_whole()) {
       fail("the shared array in line " + std::to_string(place.second) +
-           " is written beyond its end");
+           " is written beyond its ends");
     }
   }
   if (shared > kMostShared) fail("a block takes more than 48 KiB of shared memory");
@@ -201,10 +222,12 @@ void launch(const Configuration& configuration, void (*kernel)(const void*), con
   gridDim = grid;
   blockDim = block;
   const uint64_t blocks = uint64_t{grid.x} * grid.y * grid.z;
-  for (uint64_t i = 0; i < blocks && machine.problem.empty(); ++i) {
+  const bool backwards = ++machine.launches % 2 == 0;
+  for (uint64_t k = 0; k < blocks && machine.problem.empty(); ++k) {
+    const uint64_t i = backwards ? blocks - 1 - k : k;
     blockIdx = {static_cast<unsigned>(i % grid.x), static_cast<unsigned>(i / grid.x % grid.y),
                 static_cast<unsigned>(i / grid.x / grid.y)};
-    run_block(i, configuration);
+    run_block(k + machine.launches, configuration);
   }
   if (!machine.problem.empty()) {
     last_error = 719;  // cudaErrorLaunchFailure
@@ -214,7 +237,13 @@ void launch(const Configuration& configuration, void (*kernel)(const void*), con
 
 int take_error() { return std::exchange(last_error, 0); }
 
-const std::string& error_text() { return last_text; }
+std::string take_text() { return std::exchange(last_text, {}); }
+
+void check_bound(int threads) {
+  if (blockDim.x * blockDim.y * blockDim.z > static_cast<unsigned>(threads)) {
+    fail("a block has more threads than its kernel's __launch_bounds__");
+  }
+}
 
 void block_barrier(int line) {
   machine.running->line = line;
@@ -226,11 +255,12 @@ int lane() {
   return static_cast<int>(number % kWarp);
 }
 
-unsigned long long exchange(unsigned mask, unsigned long long given, int source) {
+unsigned long long exchange(unsigned mask, unsigned long long given, int source, int line) {
   Fiber& fiber = *machine.running;
   const unsigned turn = fiber.shuffles++ % 2;
   fiber.given[turn] = given;
   fiber.mask = mask;
+  fiber.line = line;
   if (!(mask >> lane() & 1) || !(mask >> source & 1)) {
     fail("a shuffle with lanes that its mask does not name");
   }

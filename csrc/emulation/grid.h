@@ -1,8 +1,9 @@
 // Runs CUDA kernels on a CPU, to see that they are right where there is no GPU: block after block,
-// the threads of a block as fibers that take turns at barriers and shuffles. Threads run in an
-// order that changes from barrier to barrier, shared memory begins as NaN and has guards behind
-// every array, so that a missing barrier, a value that was never written and an index that is too
-// large show up as wrong results or as an error. Slow, and for tests alone.
+// the threads of a block as fibers. A warp runs until all of its threads wait at a barrier, then
+// the next one does; threads, warps and blocks run in an order that is turned round from barrier to
+// barrier and from launch to launch; shared memory begins as NaN and has guards around every array.
+// So a missing barrier, a value that was never written and an index beyond an array show up as
+// wrong results or as an error. Slow, and for tests alone.
 #pragma once
 
 #include <cstddef>
@@ -46,24 +47,38 @@ void launch(const Configuration& configuration, const Kernel& kernel) {
 
 // The code of the last launch's error, 0 for none, and forgets it.
 int take_error();
-// What was wrong with the last launch that failed.
-const std::string& error_text();
+// What was wrong with the last launch that failed, and forgets it.
+std::string take_text();
+// Makes a launch fail whose blocks have more threads than __launch_bounds__ says.
+void check_bound(int threads);
 
 // __syncthreads, `line` being where it is called.
 void block_barrier(int line);
 
 int lane();
-// Gives 8 bytes to the lanes of this warp and returns what lane `source` gave.
-unsigned long long exchange(unsigned mask, unsigned long long given, int source);
+// Gives 8 bytes to the lanes of this warp, at a shuffle called in `line`, and returns what lane
+// `source` gave.
+unsigned long long exchange(unsigned mask, unsigned long long given, int source, int line);
 
 template <typename T>
-T from_lane(unsigned mask, T value, int source) {
+T from_lane(unsigned mask, T value, int source, int line) {
   static_assert(sizeof(T) <= sizeof(unsigned long long));
   unsigned long long bits = 0;
   std::memcpy(&bits, &value, sizeof(T));
-  bits = exchange(mask, bits, source);
+  bits = exchange(mask, bits, source, line);
   std::memcpy(&value, &bits, sizeof(T));
   return value;
+}
+
+template <typename T>
+T shuffle_down(unsigned mask, T value, int offset, int line) {
+  const int source = lane() + offset;
+  return from_lane(mask, value, source < 32 ? source : lane(), line);
+}
+
+template <typename T>
+T shuffle_xor(unsigned mask, T value, int offset, int line) {
+  return from_lane(mask, value, lane() ^ offset, line);
 }
 
 // The block's memory for the array that is declared at `line` of `file`, and the dynamic one.

@@ -1,4 +1,4 @@
-"""Turns the CUDA kernels into C++ for the emulation in grid.h: launches and shared memory are written as calls.
+"""Turns the CUDA kernels into C++ for the emulation in grid.h: launches, their bounds and shared memory become calls.
 
 python translate.py CUDA_FOLDER OUT_FOLDER
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 _LAUNCH = re.compile(r"(\w+(?:<[\w\s,:()]+>)?)\s*<<<(.*?)>>>\s*\(([^;]*)\);", re.DOTALL)
 _DYNAMIC = re.compile(r"extern __shared__ (?:__align__\(\d+\) )?([\w ]+?) (\w+)\[\];")
 _SHARED = re.compile(r"__shared__ ([\w<>:, ]+?) (\w+)((?:\[[^;]*\])*);")
+_BOUND = re.compile(r"__launch_bounds__\(([^,()]+)(?:,[^()]+)?\)\s+(\w+\([^()]*\)\s*\{)")
 _SPACE = "::deltafast::emulation::"
 
 
@@ -20,7 +21,8 @@ def translated(text: str, path: str) -> str:
     text = _LAUNCH.sub(rf"{_SPACE}launch({_SPACE}Configuration(\2), [&] {{ \1(\3); }});", text)
     text = _DYNAMIC.sub(rf"\1* \2 = static_cast<\1*>({_SPACE}dynamic_memory());", text)
     text = _SHARED.sub(rf"auto& \2 = {_SPACE}block_array<\1\3>(__FILE__, __LINE__);", text)
-    for left in ("<<<", "__shared__", "asm "):
+    text = _BOUND.sub(rf"\2 {_SPACE}check_bound(\1);", text)
+    for left in ("<<<", "__shared__", "__launch_bounds__", "asm "):
         if left in text:
             raise SystemExit(f"{path}: there is still {left!r} in it, which the emulation does not know")
     return f'#line 1 "{path}"\n{text}'

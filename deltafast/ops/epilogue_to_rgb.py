@@ -31,6 +31,7 @@ from deltafast.ops.to_rgb import (
 __all__ = ["epilogue_to_rgb", "epilogue_to_rgb_reference"]
 
 _OP = "epilogue_to_rgb"
+_SHARED_MEMORY = 48 * 1024  # bytes of a block
 
 
 def epilogue_to_rgb(
@@ -73,8 +74,9 @@ def epilogue_to_rgb(
         image = to_rgb(y, rgb_weight, rgb_style, rgb_bias, clamp=rgb_clamp, skip=skip, f=f)
         y * next_style[:, :, None, None], image
 
-    On CUDA, where nothing needs a gradient, one kernel reads x once and writes the activations once; the image is made
-    of them before they are rounded. Elsewhere the ops above run one by one: they are differentiable.
+    On CUDA, where nothing needs a gradient and C is at most 2048 (1117 for K above 3), one kernel reads x once and
+    writes the activations once; the image is made of them before they are rounded. Elsewhere the ops above run one by
+    one: they are differentiable.
     Raises `InvalidInputError` for wrong shapes, dtypes, devices or values, and `NativeOpError` where impl="native" has
     no kernel. Source: StyleGAN2 (arXiv 1912.04958), section 4.1.
     """
@@ -91,7 +93,7 @@ def epilogue_to_rgb(
         return (_styled(y, next_style) if keep else None), image
     tensors = (x, *epilogue, rgb_weight, rgb_style, rgb_bias, skip, next_style)
     wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    if wanted or not takes_cuda_kernels(x) or rgb_weight.shape[0] > MOST_COLOURS:
+    if wanted or not takes_cuda_kernels(x) or not _fits(rgb_weight):
         y = modulated_epilogue(x, *epilogue, **constants, impl=impl)
         image = to_rgb(y, rgb_weight, rgb_style, **rgb, impl=impl)
         return (_styled(y, next_style) if keep else None), image
@@ -120,6 +122,15 @@ def epilogue_to_rgb(
 def epilogue_to_rgb_reference(*args: Any, **options: Any) -> tuple[torch.Tensor | None, torch.Tensor]:
     """Compute `epilogue_to_rgb` in plain torch: the same arguments but `impl`, and the same results."""
     return epilogue_to_rgb(*args, **options, impl="reference")
+
+
+def _fits(rgb_weight: torch.Tensor) -> bool:
+    """Return whether a sample's coefficients fit the shared memory of a block; see epilogue_to_rgb.cu."""
+    colours, channels = rgb_weight.shape[:2]
+    if colours > MOST_COLOURS:
+        return False
+    kept = (3 if colours <= 3 else MOST_COLOURS) + 3  # floats of a channel: image channels, and the epilogue's three
+    return 4 * kept * channels <= _SHARED_MEMORY
 
 
 def _styled(y: torch.Tensor, next_style: torch.Tensor | None) -> torch.Tensor:

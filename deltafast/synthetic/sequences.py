@@ -209,3 +209,6 @@ def _run(jobs: Sequence[_Job], workers: int) -> Generator[FrameRecord, None, Non
         yield from pool.run(jobs)
     finally:
         pool.close()
+        for job in jobs[:1]:  # a process that was killed in the middle of a file leaves its temporary behind
+            for leftover in job.out.rglob(".*.tmp"):
+                leftover.unlink(missing_ok=True)

@@ -58,6 +58,10 @@ def test_defaults_can_be_set_and_nothing_else(capsys: pytest.CaptureFixture[str]
         with pytest.raises(SystemExit):
             precise_ablation._parse([*given, "--set", wrong])
         assert f"got '{wrong}'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        precise_ablation._parse([*given, "--set", "steps=0"])
+    assert "steps must be" in capsys.readouterr().err
+    assert precise_ablation._parse([*given, "--set", "asked_gain=2"]).precise.asked_gain == 2
 
 
 def test_a_table_without_linear_says_so() -> None:

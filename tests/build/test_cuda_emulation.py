@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the emulation switches stacks as Linux does")
-_LEAST_PASSED = 640  # so that a change of the tests' parameters cannot empty the selection unseen
+_LEAST_PASSED = 650  # so that a change of the tests' parameters cannot empty the selection unseen
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +89,47 @@ __global__ void reverse(const float* x, float* y, bool synchronised) {
   y[threadIdx.x] = kept[blockDim.x - 1 - threadIdx.x];
 }
 
+__global__ void turn_in_place(const float* x, float* y, bool synchronised) {
+  __shared__ float kept[64];
+  kept[threadIdx.x] = x[threadIdx.x];
+  __syncthreads();
+  const float other = kept[blockDim.x - 1 - threadIdx.x];
+  if (synchronised) __syncthreads();
+  kept[threadIdx.x] = -1.0f;  // written over what others may not have read
+  y[threadIdx.x] = other;
+}
+
+__global__ void two_sums(const float* x, float* y, bool synchronised) {
+  __shared__ float warps[2];
+  float total = 0.0f;
+  for (int turn = 0; turn < 2; ++turn) {
+    float sum = x[threadIdx.x];
+    for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_down_sync(0xffffffffu, sum, offset);
+    if (synchronised) __syncthreads();  // before the sums of the turn before are written over
+    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = sum * float(turn + 1);
+    __syncthreads();
+    total += warps[0] + warps[1];
+  }
+  y[threadIdx.x] = total;
+}
+
+__global__ void split(const float* x, float* y, int threads) {
+  float sum = x[threadIdx.x];
+  if (int(threadIdx.x % 32) < threads) {
+    sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+  } else {
+    sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+  }
+  y[threadIdx.x] = sum;
+}
+
+__global__ void __launch_bounds__(32, 1) narrow(int) {}
+
 __global__ void shift(const float* x, float* y, int by) {
   extern __shared__ float row[];
-  row[threadIdx.x + by] = x[threadIdx.x];
+  row[int(threadIdx.x) + by] = x[threadIdx.x];
   __syncthreads();
-  y[threadIdx.x] = row[threadIdx.x + by];
+  y[threadIdx.x] = row[int(threadIdx.x) + by];
 }
 
 __global__ void some_wait(int waiting) {
@@ -110,6 +146,22 @@ __global__ void add_up(const float* x, float* y, int threads) {
 extern "C" {
 int run_reverse(const float* x, float* y, int synchronised) {
   reverse<<<1, 64>>>(x, y, synchronised != 0);
+  return cudaGetLastError();
+}
+int run_turn_in_place(const float* x, float* y, int synchronised) {
+  turn_in_place<<<1, 64>>>(x, y, synchronised != 0);
+  return cudaGetLastError();
+}
+int run_two_sums(const float* x, float* y, int synchronised) {
+  two_sums<<<1, 64>>>(x, y, synchronised != 0);
+  return cudaGetLastError();
+}
+int run_split(const float* x, float* y, int threads) {
+  split<<<1, 64>>>(x, y, threads);
+  return cudaGetLastError();
+}
+int run_narrow(const float*, float*, int threads) {
+  narrow<<<1, unsigned(threads)>>>(0);
   return cudaGetLastError();
 }
 int run_shift(const float* x, float* y, int by) {
@@ -130,6 +182,7 @@ int run_too_large(const float*, float*, int) {
 }
 }
 """
+_SUMS = [float(sum(range(32)))] * 32 + [float(sum(range(32, 64)))] * 32  # of each half of 0..63
 _LAUNCH_FAILURE, _INVALID_CONFIGURATION = 719, 9  # cudaError_t
 
 
@@ -157,25 +210,38 @@ def _call(kernels: ctypes.CDLL, name: str, number: int) -> tuple[int, list[float
 def test_barriers_shared_memory_and_shuffles_work(kernels: ctypes.CDLL) -> None:
     assert _call(kernels, "run_reverse", 1) == (0, [float(63 - i) for i in range(64)])
     assert _call(kernels, "run_shift", 0) == (0, [float(i) for i in range(64)])
-    sums = [float(sum(range(32))), float(sum(range(32, 64)))]
-    assert _call(kernels, "run_add_up", 64) == (0, [sums[i // 32] for i in range(64)])
+    assert _call(kernels, "run_add_up", 64) == (0, _SUMS)
     assert _call(kernels, "run_some_wait", 64)[0] == 0
 
 
-def test_a_missing_barrier_gives_nan(kernels: ctypes.CDLL) -> None:
-    code, y = _call(kernels, "run_reverse", 0)
+@pytest.mark.parametrize("again", range(2))  # the order of threads turns round from launch to launch
+@pytest.mark.parametrize("name", ["run_reverse", "run_turn_in_place", "run_two_sums"])
+def test_a_missing_barrier_gives_another_result(kernels: ctypes.CDLL, name: str, again: int) -> None:
+    code, right = _call(kernels, name, 1)
     assert code == 0
-    assert any(value != value for value in y)
+    for _ in range(1 + again):
+        code, wrong = _call(kernels, name, 0)
+    assert code == 0
+    assert wrong != right
 
 
 @pytest.mark.parametrize(
-    ("name", "number"), [("run_shift", 1), ("run_some_wait", 63), ("run_some_wait", 1), ("run_add_up", 40)]
+    ("name", "number"),
+    [
+        ("run_shift", 1),
+        ("run_shift", -1),
+        ("run_some_wait", 63),
+        ("run_some_wait", 1),
+        ("run_add_up", 40),
+        ("run_split", 16),
+        ("run_narrow", 33),
+    ],
 )
-def test_writing_beyond_shared_memory_and_waiting_alone_are_errors(
-    kernels: ctypes.CDLL, name: str, number: int
-) -> None:
+def test_what_a_gpu_would_do_wrong_is_an_error(kernels: ctypes.CDLL, name: str, number: int) -> None:
     assert _call(kernels, name, number)[0] == _LAUNCH_FAILURE
     assert _call(kernels, "run_reverse", 1)[0] == 0  # and nothing of it is left
+    assert _call(kernels, "run_add_up", 64) == (0, _SUMS)
+    assert _call(kernels, "run_split", 32)[0] == _call(kernels, "run_narrow", 32)[0] == 0
 
 
 def test_a_grid_that_no_gpu_runs_is_refused(kernels: ctypes.CDLL) -> None:

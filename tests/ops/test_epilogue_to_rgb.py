@@ -124,6 +124,13 @@ def one_after_the_other(
 
 
 @pytest.mark.parametrize("device", DEVICES)
+def test_more_channels_than_the_kernel_takes_go_through_the_two_ops(device: str) -> None:
+    for channels, colours in ((2056, 3), (1120, 8)):
+        x = image((1, channels, 2, 2), "channels_last", torch.float32, device)
+        checked(x, arguments(x, colours))
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_it_is_the_two_ops_one_after_the_other(device: str) -> None:
     x = image((2, 40, 8, 6), "channels_last", torch.float32, device)
     f, given = setup_filter(TAPS).to(device), arguments(x)
@@ -143,7 +150,11 @@ def test_its_gradients_are_those_of_the_two_ops(device: str, impl: str) -> None:
         results = epilogue_to_rgb(x, **given, f=f, impl=impl) if fused else one_after_the_other(x, f, given, impl)
         total = sum(result.square().sum() for result in results)
         gradients.append(torch.autograd.grad(total, [x, *given.values()]))
-    assert all(torch.equal(ours, expected) for ours, expected in zip(*gradients, strict=True))
+    for ours, expected in zip(*gradients, strict=True):
+        if impl == "native":
+            assert torch.equal(ours, expected)
+        else:  # the library's convolution may add up in another order each time
+            torch.testing.assert_close(ours, expected)
 
 
 @pytest.mark.parametrize("device", DEVICES)

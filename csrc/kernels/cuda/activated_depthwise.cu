@@ -117,11 +117,6 @@ __global__ void __launch_bounds__(256)
   }
 }
 
-unsigned blocks_for(int64_t units) {
-  constexpr int64_t kMostBlocks = int64_t(1) << 30;
-  return static_cast<unsigned>(units < kMostBlocks ? units : kMostBlocks);
-}
-
 template <typename E>
 cudaError_t launch(const Params& p, bool backward, cudaStream_t stream) {
   const int64_t tiles = depthwise_tiles(p.height, p.width);

@@ -187,8 +187,7 @@ template <typename T, int Rows>
 cudaError_t launch(const Params& p, cudaStream_t stream) {
   constexpr int kRows = kWarps * Rows;
   const int64_t bands = (p.samples + kRows - 1) / kRows;
-  const dim3 grid(static_cast<unsigned>(bands < (1 << 20) ? bands : 1 << 20),
-                  static_cast<unsigned>(p.num_ws));
+  const dim3 grid(blocks_for(bands), static_cast<unsigned>(p.num_ws));
   const size_t bytes = sizeof(float) * shared_floats(p.sizes, kRows);
   edit_kernel<T, Rows><<<grid, kThreads, bytes, stream>>>(p);
   return cudaGetLastError();

@@ -1,4 +1,4 @@
-// Loading, storing and launching, whatever the element type.
+// Loading and storing, whatever the element type.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/kernels.h"
+#include "kernels/cuda/launch.cuh"
 
 namespace deltafast::cuda {
 
@@ -48,27 +49,6 @@ __device__ __forceinline__ void store_pack(void* base, int64_t index, const Pack
 
 inline bool is_aligned(const void* pointer, uintptr_t bytes) {
   return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
-}
-
-// Threads for a problem of `rows` x `columns`: the x axis runs along the columns, which are
-// contiguous in memory. Both axes stride over what the grid does not cover, so any size fits the
-// limits of a grid.
-struct Launch {
-  dim3 grid;
-  dim3 block;
-};
-
-inline Launch launch_shape(int64_t rows, int64_t columns) {
-  constexpr int kThreads = 256;
-  int width = 1;
-  while (width < kThreads && width < columns) width *= 2;
-  const int height = kThreads / width;
-  const int64_t grid_x = (columns + width - 1) / width;
-  const int64_t grid_y = (rows + height - 1) / height;
-  const auto limit = [](int64_t size, int64_t most) {
-    return static_cast<unsigned>(size < most ? size : most);
-  };
-  return {dim3(limit(grid_x, 1 << 20), limit(grid_y, 65535)), dim3(width, height)};
 }
 
 // Calls `run` with a value of the element type.

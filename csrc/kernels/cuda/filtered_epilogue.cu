@@ -171,7 +171,7 @@ cudaError_t launch(const Params& p, cudaStream_t stream) {
       ((p.out_h + kTileRows - 1) / kTileRows) * ((p.out_w + columns - 1) / columns);
   const int64_t slices = (packs + lanes - 1) / lanes;
   if (tiles > (int64_t(1) << 30) || slices > 65535) return cudaErrorInvalidValue;
-  const auto samples = static_cast<unsigned>(e.batch < 65535 ? e.batch : 65535);
+  const auto samples = blocks_for(e.batch, kMostRows);
   const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(slices), samples);
   const size_t shared =
       sizeof(Pack<T, Count>) * lanes * (kTileRows + kMargin) * (columns + kMargin);

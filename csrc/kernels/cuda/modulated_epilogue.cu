@@ -235,10 +235,6 @@ cudaError_t launch_forward(const Params& p, cudaStream_t stream) {
   return cudaGetLastError();
 }
 
-unsigned blocks_for(int64_t units, int64_t most) {
-  return static_cast<unsigned>(units < most ? units : most);
-}
-
 }  // namespace
 
 int modulated_epilogue(const EpilogueParams<float>& p, const CudaTarget& target) {
@@ -254,24 +250,23 @@ int modulated_epilogue(const EpilogueParams<float>& p, const CudaTarget& target)
 
 int modulated_epilogue_backward(const EpilogueParams<float>& p, const CudaTarget& target) {
   const auto stream = static_cast<cudaStream_t>(target.stream);
-  constexpr int64_t kMostBlocks = int64_t(1) << 20;
   return with_element(target.element, [&](auto zero) {
     using T = decltype(zero);
     if (p.channels_last) {
       const dim3 grid(static_cast<unsigned>((p.channels + kWarp - 1) / kWarp),
-                      blocks_for(p.batch * p.splits, 65535));
+                      blocks_for(p.batch * p.splits, kMostRows));
       backward_nhwc_kernel<T><<<grid, dim3(kWarp, kTileRows), 0, stream>>>(p);
     } else {
-      const unsigned blocks = blocks_for(p.batch * p.channels * p.splits, kMostBlocks);
+      const unsigned blocks = blocks_for(p.batch * p.channels * p.splits);
       backward_nchw_kernel<T><<<blocks, kReduceThreads, 0, stream>>>(p);
     }
     cudaError_t error = cudaGetLastError();
     if (error != cudaSuccess) return error;
     const int64_t sums = p.batch * p.channels * kEpilogueSums;
-    finish_sums_kernel<<<blocks_for((sums + 255) / 256, kMostBlocks), 256, 0, stream>>>(p);
+    finish_sums_kernel<<<blocks_for((sums + 255) / 256), 256, 0, stream>>>(p);
     error = cudaGetLastError();
     if (error != cudaSuccess || !p.grad_noise) return error;
-    const unsigned blocks = blocks_for((p.batch * p.pixels + 255) / 256, kMostBlocks);
+    const unsigned blocks = blocks_for((p.batch * p.pixels + 255) / 256);
     if (p.channels_last) {
       grad_noise_kernel<T, true><<<blocks, 256, 0, stream>>>(p);
     } else {

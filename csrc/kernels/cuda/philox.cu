@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 
 #include "kernels/cuda/kernels.h"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/shared/philox.h"
 
 namespace deltafast::cuda {
@@ -10,10 +11,7 @@ namespace {
 
 constexpr int kThreads = 256;
 
-unsigned blocks_for(int64_t threads) {
-  const int64_t blocks = (threads + kThreads - 1) / kThreads;
-  return static_cast<unsigned>(blocks < (1 << 20) ? blocks : 1 << 20);
-}
+unsigned blocks_of(int64_t threads) { return blocks_for((threads + kThreads - 1) / kThreads); }
 
 __global__ void __launch_bounds__(kThreads) words_kernel(const PhiloxParams p) {
   const auto key0 = static_cast<uint32_t>(p.keys[0]), key1 = static_cast<uint32_t>(p.keys[1]);
@@ -50,13 +48,13 @@ __global__ void __launch_bounds__(kThreads) normal_kernel(const NormalParams p) 
 }  // namespace
 
 int philox4x32(const PhiloxParams& p, const CudaTarget& target) {
-  words_kernel<<<blocks_for(p.count), kThreads, 0, static_cast<cudaStream_t>(target.stream)>>>(p);
+  words_kernel<<<blocks_of(p.count), kThreads, 0, static_cast<cudaStream_t>(target.stream)>>>(p);
   return cudaGetLastError();
 }
 
 int philox_normal(const NormalParams& p, const CudaTarget& target) {
   const int64_t threads = p.samples * ((p.elements + 3) / 4);
-  normal_kernel<<<blocks_for(threads), kThreads, 0, static_cast<cudaStream_t>(target.stream)>>>(p);
+  normal_kernel<<<blocks_of(threads), kThreads, 0, static_cast<cudaStream_t>(target.stream)>>>(p);
   return cudaGetLastError();
 }
 

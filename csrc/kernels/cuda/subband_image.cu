@@ -37,11 +37,9 @@ int run(const Params& p, const CudaTarget& target) {
   const auto stream = static_cast<cudaStream_t>(target.stream);
   return with_element(target.element, [&](auto zero) {
     using T = decltype(zero);
-    constexpr int64_t kMostBlocks = int64_t(1) << 30;
     const int64_t units = p.batch * p.height * p.width * p.colours;
     const int64_t blocks = (units + kThreads - 1) / kThreads;
-    kernel<T, Backward><<<static_cast<unsigned>(blocks < kMostBlocks ? blocks : kMostBlocks),
-                          kThreads, 0, stream>>>(p, units);
+    kernel<T, Backward><<<blocks_for(blocks), kThreads, 0, stream>>>(p, units);
     return cudaGetLastError();
   });
 }

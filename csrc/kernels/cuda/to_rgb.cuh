@@ -31,9 +31,7 @@ inline ImageLaunch image_launch(const ToRgbParams<float>& p, int64_t packs, size
   const int64_t per_block = int64_t(kImageThreads / lanes) * kPixels;
   const int64_t blocks = (pixels + per_block - 1) / per_block;
   const int64_t wanted = (blocks + kRounds - 1) / kRounds;
-  return {lanes,
-          dim3(static_cast<unsigned>(wanted < (1 << 20) ? wanted : (1 << 20)),
-               static_cast<unsigned>(p.batch < 65535 ? p.batch : 65535)),
+  return {lanes, dim3(blocks_for(wanted), blocks_for(p.batch, kMostRows)),
           shared <= 48 * 1024 && p.height <= (1 << 30) && p.width <= (1 << 30)};
 }
 
