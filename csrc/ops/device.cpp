@@ -41,19 +41,7 @@ CudaTarget cuda_target(const Tensor& x, const char* op) {
   // Two CUDA runtimes live in this process, torch's and the one linked in here; both share the
   // device's context.
   check_cuda(cudaSetDevice(device), op);
-  switch (x.scalar_type()) {
-    case ScalarType::Float:
-      target.element = cuda::Element::kFloat;
-      break;
-    case ScalarType::Half:
-      target.element = cuda::Element::kHalf;
-      break;
-    case ScalarType::BFloat16:
-      target.element = cuda::Element::kBfloat16;
-      break;
-    default:
-      STD_TORCH_CHECK(false, op, ": the CUDA kernels take float32, float16 and bfloat16");
-  }
+  target.element = element_of(x, op);
   return target;
 }
 

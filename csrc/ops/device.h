@@ -21,6 +21,20 @@ using cuda::CudaTarget;
 // The stream that torch uses on `device` now, and the element type of `x`.
 CudaTarget cuda_target(const Tensor& x, const char* op);
 
+// The element type of `x`; throws, naming the op, where the kernels do not take it.
+inline cuda::Element element_of(const Tensor& x, const char* op) {
+  switch (x.scalar_type()) {
+    case ScalarType::Float:
+      return cuda::Element::kFloat;
+    case ScalarType::Half:
+      return cuda::Element::kHalf;
+    case ScalarType::BFloat16:
+      return cuda::Element::kBfloat16;
+    default:
+      STD_TORCH_CHECK(false, op, ": the CUDA kernels take float32, float16 and bfloat16");
+  }
+}
+
 // Whether torch's stream getter is found in this process; needs no GPU.
 bool stream_lookup_works();
 
