@@ -22,12 +22,12 @@ import numpy as np
 
 from deltafast.delta import DeltaConfig, Editor, LatentEditor, LinearEditor, PreciseConfig, train_editor
 from deltafast.errors import DeltafastError, InvalidInputError, ResumeError
-from deltafast.evaluation.attributes import TARGET_MEASURES
 from deltafast.evaluation.edit_curves import EditCurves, extend_weaker, read_edits
 from deltafast.evaluation.machine import describe_run
 from deltafast.evaluation.matched import IDENTITY_DISTANCE, LEAK, match_editors
 from deltafast.evaluation.readings import FaceReader
 from deltafast.evaluation.statistics import bootstrap_mean, compare_paired, monotone_share
+from deltafast.faces.attributes import TARGET_MEASURES
 from deltafast.faces.meter import FaceMeter
 from deltafast.files import read_json, write_json
 from deltafast.generators.load import load_generator

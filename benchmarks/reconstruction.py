@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
 
 import deltafast
 from deltafast.errors import DeltafastError, InvalidInputError
-from deltafast.evaluation.attributes import MEASURES, TARGET_MEASURES, measure_attributes, psnr
 from deltafast.evaluation.machine import describe_run
 from deltafast.evaluation.readings import IMAGE_SIZE, to_pixels
+from deltafast.faces.attributes import MEASURES, TARGET_MEASURES, measure_attributes
 from deltafast.faces.comparison import identity_cosine, identity_distance, landmark_error
 from deltafast.faces.meter import FaceMeter
 from deltafast.files import atomic_write, read_image, sha256_file, write_json, write_png
@@ -137,7 +138,7 @@ def describe(frame: FrameRecord) -> dict[str, Any]:
 
 def compare(meter: FaceMeter, render: Pixels, shown: Pixels, resized: Pixels) -> dict[str, Any]:
     """Compare a render with its reconstruction (`shown`, and `resized` to the render's size); None without faces."""
-    result: dict[str, Any] = {"psnr": finite(psnr(render, resized))}
+    result: dict[str, Any] = {"psnr": finite(float(peak_signal_noise_ratio(render, resized)))}
     target, face = meter.measure(render), meter.measure(shown)
     names = ("landmark_error", "descriptor_cosine", "descriptor_distance")
     if target is None or face is None:

@@ -1,4 +1,4 @@
-"""Makes head_points.py: `python -m deltafast.evaluation.calibrate_pose`, about two minutes on one core.
+"""Makes faces/head_points.py: `python -m deltafast.evaluation.calibrate_pose`, about two minutes on one core.
 
 Renders synthetic heads in known poses, some of them smiling, reads dlib's landmarks off the pictures and triangulates
 where on the head they sit. Half of the heads then serve as a check that is printed: heads that took no part.
@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deltafast.evaluation.pose import fit_pose, triangulate
+from deltafast.faces import head_points
 from deltafast.faces.meter import FaceMeter, stack_faces
+from deltafast.faces.pose import fit_pose, triangulate
 from deltafast.files import atomic_write
 from deltafast.progress import track
 from deltafast.synthetic import HeadModel, random_identity, render_frame
@@ -23,7 +24,7 @@ __all__ = ["main"]
 Array = NDArray[np.float64]
 
 _POSES = ((0, 0), (-40, 0), (-20, 5), (20, -5), (40, 0), (-10, -15), (10, 15), (30, 10), (-30, -8))  # yaw, pitch
-_TABLE = Path(__file__).with_name("head_points.py")
+_TABLE = Path(head_points.__file__)
 _HEAD = '''"""Where dlib's 68 landmarks sit on an average head, in three dimensions.
 
 Written by `python -m deltafast.evaluation.calibrate_pose`; see pose.py for the axes.

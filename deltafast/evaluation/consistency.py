@@ -17,9 +17,9 @@ from torch import Tensor
 
 from deltafast.delta.editor import Editor, LatentEditor, ends_of
 from deltafast.errors import InvalidInputError
-from deltafast.evaluation.attributes import TARGET_MEASURES
 from deltafast.evaluation.readings import FaceReader
 from deltafast.evaluation.statistics import bootstrap_mean
+from deltafast.faces.attributes import TARGET_MEASURES
 from deltafast.faces.comparison import identity_distance
 from deltafast.sequence_latents import SequenceLatents
 

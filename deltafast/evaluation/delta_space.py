@@ -12,9 +12,9 @@ from torch import Tensor
 
 from deltafast.delta.editor import Editor
 from deltafast.errors import InvalidInputError
-from deltafast.evaluation.attributes import MEASURES
 from deltafast.evaluation.readings import FaceReader
 from deltafast.evaluation.statistics import bootstrap_mean
+from deltafast.faces.attributes import MEASURES
 from deltafast.sequence_latents import SequenceLatents
 
 __all__ = ["STRENGTHS", "DeltaSpace", "component_effects", "component_latents", "delta_space"]

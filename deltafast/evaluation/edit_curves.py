@@ -12,8 +12,8 @@ from torch import Tensor
 
 from deltafast.delta.editor import LatentEditor
 from deltafast.errors import InvalidInputError
-from deltafast.evaluation.attributes import TARGET_MEASURES
 from deltafast.evaluation.readings import FaceReader, Readings
+from deltafast.faces.attributes import TARGET_MEASURES
 from deltafast.faces.comparison import identity_cosine, identity_distance
 
 __all__ = ["ALPHAS", "EXTENDED", "EditCurves", "edited_latents", "extend_weaker", "reach", "read_edits"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from deltafast.evaluation.attributes import MEASURES, TARGET_MEASURES
 from deltafast.evaluation.matched import LEAK, Matched
 from deltafast.evaluation.statistics import bootstrap_mean, compare_paired
+from deltafast.faces.attributes import MEASURES, TARGET_MEASURES
 
 __all__ = ["leak_table"]
 

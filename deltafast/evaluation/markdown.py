@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from deltafast.evaluation.attributes import MEASURES
 from deltafast.evaluation.markdown_sets import set_section
 from deltafast.evaluation.markdown_text import interval, number, percent, picture, table
+from deltafast.faces.attributes import MEASURES
 
 __all__ = ["report_page"]
 

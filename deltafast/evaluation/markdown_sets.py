@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from deltafast.evaluation.attributes import MEASURES
 from deltafast.evaluation.markdown_text import interval, number, percent, picture, table
 from deltafast.evaluation.matched import LEAK
+from deltafast.faces.attributes import MEASURES
 
 __all__ = ["set_section"]
 

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltafast.errors import InvalidInputError
-from deltafast.evaluation.attributes import MEASURES, TARGET_MEASURES
 from deltafast.evaluation.edit_curves import EditCurves, reach
 from deltafast.evaluation.statistics import at_change
+from deltafast.faces.attributes import MEASURES, TARGET_MEASURES
 
 __all__ = ["ALONG", "IDENTITY_COSINE", "IDENTITY_DISTANCE", "LEAK", "Matched", "along_the_way", "match_editors"]
 

@@ -19,9 +19,9 @@ from torch import Tensor
 from deltafast.delta.editor import Editor, LatentEditor, ends_of
 from deltafast.delta.linear import LinearEditor, linear_editor
 from deltafast.errors import EditorError, InvalidInputError
-from deltafast.evaluation.attributes import TARGET_MEASURES
 from deltafast.evaluation.directions import calibrate, mean_change, place_direction, ridge_direction
 from deltafast.evaluation.readings import FaceReader, Readings
+from deltafast.faces.attributes import TARGET_MEASURES
 from deltafast.generators.base import Generator
 from deltafast.progress import track
 from deltafast.sequence_latents import GeneratorId, SequenceLatents

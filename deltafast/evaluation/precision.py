@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deltafast.evaluation.attributes import MEASURES, TARGET_MEASURES
 from deltafast.evaluation.edit_curves import ALPHAS, EditCurves
 from deltafast.evaluation.statistics import bootstrap_mean, slope_and_r2
 from deltafast.evaluation.synthetic_reference import SyntheticChange
+from deltafast.faces.attributes import MEASURES, TARGET_MEASURES
 
 __all__ = ["asked_and_got", "precision"]
 

@@ -21,8 +21,8 @@ from PIL import Image
 from torch import Tensor
 
 from deltafast.errors import ImageError, InvalidInputError
-from deltafast.evaluation.attributes import MEASURES, measure_attributes
 from deltafast.evaluation.feature_networks import FeatureNetwork
+from deltafast.faces.attributes import MEASURES, measure_attributes
 from deltafast.faces.meter import METER_VERSION, FaceMeter
 from deltafast.files import atomic_write, read_image, write_png
 from deltafast.generators.base import Generator

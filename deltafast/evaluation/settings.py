@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from deltafast.delta.editor import Editor
 from deltafast.errors import InvalidInputError
-from deltafast.evaluation.attributes import TARGET_MEASURES
 from deltafast.evaluation.face_sets import FaceSet
 from deltafast.evaluation.feature_networks import FeatureNetwork
 from deltafast.evaluation.methods import UserDirection
 from deltafast.evaluation.readings import FaceReader
+from deltafast.faces.attributes import TARGET_MEASURES
 from deltafast.faces.meter import FaceMeter
 from deltafast.generators.base import Generator
 from deltafast.sequence_latents import SequenceLatents

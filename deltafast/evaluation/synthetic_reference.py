@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltafast.delta.editor import ends_of
-from deltafast.evaluation.attributes import TARGET_MEASURES, attribute_table
+from deltafast.faces.attributes import TARGET_MEASURES, attribute_table
 from deltafast.faces.meter import FaceMeter
 from deltafast.files import read_image
 from deltafast.synthetic import ATTRIBUTES, render_sequences

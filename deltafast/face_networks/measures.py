@@ -1,7 +1,7 @@
 """Pose, mouth, eyes, brows and light of faces in numbers, differentiably, off the face mesh: for losses.
 
-The same things that `deltafast.evaluation` measures off dlib's landmarks, by another network, because what a loss has
-seen cannot judge.
+What `deltafast.faces.attributes` measures off dlib's landmarks, by another network, because what a loss has seen cannot
+judge.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from deltafast.delta import DeltaConfig, Editor, train_editor
-from deltafast.evaluation.head_points import POINTS
-from deltafast.evaluation.pose import rotation
+from deltafast.faces.head_points import POINTS
 from deltafast.faces.meter import Face
+from deltafast.faces.pose import rotation
 from deltafast.generators.base import Generator
 from deltafast.sequence_latents import GeneratorId, SequenceLatents
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from deltafast.errors import InvalidInputError
-from deltafast.evaluation.attributes import MEASURES
 from deltafast.evaluation.edit_curves import ALPHAS, EditCurves, extend_weaker
 from deltafast.evaluation.identity import between_faces, group_identity, identity_table
 from deltafast.evaluation.leak import leak_table
@@ -14,6 +13,7 @@ from deltafast.evaluation.matched import IDENTITY_DISTANCE, LEAK, along_the_way,
 from deltafast.evaluation.precision import asked_and_got, precision
 from deltafast.evaluation.readings import Readings
 from deltafast.evaluation.synthetic_reference import SyntheticChange
+from deltafast.faces.attributes import MEASURES
 
 N = 40
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deltafast.evaluation.attributes import MEASURES, TARGET_MEASURES
 from deltafast.evaluation.edit_curves import ALPHAS, EditCurves
 from deltafast.evaluation.figures.plotting import method_colours, new_figure, save_figure
 from deltafast.evaluation.matched import IDENTITY_DISTANCE, Matched, along_the_way
 from deltafast.evaluation.statistics import bootstrap_mean
+from deltafast.faces.attributes import MEASURES, TARGET_MEASURES
 
 __all__ = ["AttributeCurves", "plot_alpha", "plot_identity"]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deltafast.errors import InvalidInputError
-from deltafast.evaluation.attributes import (
+from deltafast.faces.attributes import (
     MEASURES,
     TARGET_MEASURES,
     attribute_table,
@@ -14,14 +13,13 @@ from deltafast.evaluation.attributes import (
     eye_openness,
     mouth_opening,
     mouth_width,
-    psnr,
     shading,
     vertical_shading,
 )
-from deltafast.evaluation.head_points import POINTS
-from deltafast.evaluation.pose import Pose, rotation
+from deltafast.faces.head_points import POINTS
 from deltafast.faces.landmarks import mirrored_landmarks
 from deltafast.faces.meter import FaceMeter
+from deltafast.faces.pose import Pose, rotation
 from deltafast.synthetic import HeadModel, female, male, render_frame
 
 LANDMARKS = POINTS[:, :2] * 60 + (128.0, 128.0)  # a frontal face of 256 pixels
@@ -93,13 +91,6 @@ def test_raised_brows_are_measured_on_the_head_in_any_pose(pose: Pose) -> None:
     # the middle and the scale that the landmarks are compared by move a little with the brows
     assert height(0.1, pose) - height(0.0, pose) == pytest.approx(0.1 / between, rel=0.1)
     assert height(0.1, None) - height(0.0, None) == pytest.approx(0.1 / between, rel=0.25)
-
-
-def test_image_error_is_in_decibels() -> None:
-    assert psnr(lit(1, 2), lit(1, 2)) == float("inf")
-    assert psnr(lit(100, 100), lit(110, 110)) == pytest.approx(10 * np.log10(255**2 / 100))
-    with pytest.raises(InvalidInputError, match="one shape"):
-        psnr(lit(1, 1), lit(1, 1)[:10])
 
 
 def test_every_target_is_a_measure() -> None:

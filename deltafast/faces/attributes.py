@@ -1,4 +1,4 @@
-"""What a face does, in numbers: pose, mouth, eyes, brows and light, off landmarks and pixels; identity; image error.
+"""What a face does, in numbers: pose, mouth, eyes, brows and light, off landmarks and pixels.
 
 None of these measures changes when the picture is moved or scaled. Sources: eye aspect ratio, Soukupova and Cech,
 CVWW 2016; luminance of linear light, ITU-R BT.709.
@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from deltafast.errors import InvalidInputError
-from deltafast.evaluation.pose import Pose, fit_pose, unprojected
 from deltafast.faces.meter import Face
+from deltafast.faces.pose import Pose, fit_pose, unprojected
 
 __all__ = [
     "MEASURES",
@@ -25,7 +24,6 @@ __all__ = [
     "measure_attributes",
     "mouth_opening",
     "mouth_width",
-    "psnr",
     "shading",
     "vertical_shading",
 ]
@@ -164,20 +162,6 @@ def _brightness(image: Pixels, outline: Array) -> float:
 
 def _log_ratio(first: float, second: float) -> float:
     return float(np.log((first + 1e-4) / (second + 1e-4)))
-
-
-def psnr(first: Pixels, second: Pixels) -> float:
-    """Return the peak signal-to-noise ratio in dB of two uint8 images of one shape; infinite where they are equal.
-
-    Raises `InvalidInputError` where shapes or dtypes differ.
-    """
-    if first.shape != second.shape or first.dtype != np.uint8 or second.dtype != np.uint8:
-        raise InvalidInputError(
-            f"PSNR compares two uint8 images of one shape, got {first.dtype} {list(first.shape)} and "
-            f"{second.dtype} {list(second.shape)}"
-        )
-    error = float(((first.astype(np.float64) - second.astype(np.float64)) ** 2).mean())
-    return float("inf") if error == 0 else float(10 * np.log10(255.0**2 / error))
 
 
 def _distance(landmarks: Array, first: int, second: int) -> float:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from deltafast.errors import InvalidInputError
-from deltafast.evaluation.head_points import POINTS, WEIGHTS
+from deltafast.faces.head_points import POINTS, WEIGHTS
 from deltafast.faces.landmarks import MIRRORED_LANDMARKS
 
 __all__ = ["Pose", "fit_pose", "rotation", "triangulate", "unprojected"]

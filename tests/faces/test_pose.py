@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from deltafast.errors import InvalidInputError
-from deltafast.evaluation.head_points import POINTS, WEIGHTS
-from deltafast.evaluation.pose import fit_pose, rotation, triangulate
+from deltafast.faces.head_points import POINTS, WEIGHTS
 from deltafast.faces.landmarks import MIRRORED_LANDMARKS, mirrored_landmarks
 from deltafast.faces.meter import FaceMeter
+from deltafast.faces.pose import fit_pose, rotation, triangulate
 from deltafast.synthetic import HeadModel, female, male, random_identity, render_frame
 
 
