@@ -48,7 +48,7 @@ CudaTarget cuda_target(const Tensor& x, const char* op) {
 void check_cuda(int code, const char* op) {
   const auto error = static_cast<cudaError_t>(code);
   if (error == cudaSuccess) return;
-  std::string text = cudaGetErrorString(error);
+  std::string text = std::string(cudaGetErrorName(error)) + ": " + cudaGetErrorString(error);
   if (error == cudaErrorInsufficientDriver) {
     int driver = 0;
     cudaDriverGetVersion(&driver);
@@ -59,7 +59,9 @@ void check_cuda(int code, const char* op) {
     text = "deltafast was not compiled for this GPU (it has " DELTAFAST_CUDA_ARCHITECTURES
            "). Build it again with TORCH_CUDA_ARCH_LIST set to the GPU's compute capability";
   } else if (error == cudaErrorInvalidValue) {
-    text = "the filter or the image is larger than the CUDA kernel takes. Use impl='reference'";
+    text +=
+        ". Most often the filter or the image is larger than the CUDA kernel takes; if so, use "
+        "impl='reference'";
   }
   STD_TORCH_CHECK(false, op, " on CUDA: ", text);
 }

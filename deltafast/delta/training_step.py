@@ -94,7 +94,7 @@ class TrainingStep:
             self._make()
         torch.cuda.current_stream(self._x.device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(self._x.device), torch.cuda.graph(graph):
+        with torch.cuda.device(self._x.device), torch.cuda.graph(graph, stream=stream):
             self._make()
         return graph
 

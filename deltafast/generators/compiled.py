@@ -122,7 +122,7 @@ def capture_cuda_graph(run: Callable[[], Tensor], device: torch.device) -> Calla
                 run()
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=aside):  # its default stream is that of the device it first saw
             result = run()
 
     def replay() -> Tensor:

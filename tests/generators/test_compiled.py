@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, nullcontext
+from unittest.mock import MagicMock
+
 import pytest
 import torch
 
 from deltafast.errors import InvalidInputError
-from deltafast.generators.compiled import CapturedSynthesis
+from deltafast.generators.compiled import CapturedSynthesis, capture_cuda_graph
 
 
 class Recorder:
@@ -111,6 +114,28 @@ def test_what_cannot_be_captured_is_refused(captured):
 def test_a_cpu_generator_has_no_graph_to_record(tiny):
     with pytest.raises(InvalidInputError, match=r"records a CUDA graph, but this generator is on cpu.*compiled\(\)"):
         tiny().compiled(batch_size=4)
+
+
+class CudaCalls:
+    """Stands for the part of torch.cuda that records a graph; `captured_on` lists the streams of all recordings."""
+
+    def __init__(self, monkeypatch):
+        self.captured_on = []
+        plain = {"device": nullcontext, "stream": nullcontext, "CUDAGraph": MagicMock, "current_stream": MagicMock}
+        for name, stand_in in {**plain, "Stream": MagicMock, "graph": self.graph}.items():
+            monkeypatch.setattr(torch.cuda, name, stand_in)
+
+    @contextmanager
+    def graph(self, graph, stream=None):
+        self.captured_on.append(stream)
+        yield
+
+
+def test_a_graph_is_captured_on_a_stream_of_its_own_device(monkeypatch):
+    calls = CudaCalls(monkeypatch)
+    capture_cuda_graph(lambda: torch.zeros(()), torch.device("cuda", 1))
+    assert calls.captured_on != [None]  # torch's own stream for it is on the device that captured first
+    assert len(calls.captured_on) == 1
 
 
 @pytest.mark.gpu

@@ -21,7 +21,8 @@ using Params = DeltaLossParams<float>;
 constexpr int kWarp = 32;
 constexpr int kWarps = 8;
 constexpr int kThreads = kWarp * kWarps;
-constexpr size_t kMostShared = 48 * 1024;
+constexpr size_t kBlockSumShared = kWarps * sizeof(float);  // static, in block_sum
+constexpr size_t kMaxShared = 48 * 1024 - kBlockSumShared;  // dynamic, beside it
 
 // Parts of the workspace, in floats from its beginning.
 struct Workspace {
@@ -43,7 +44,7 @@ __host__ __device__ int64_t pair_floats(const Params& p) {
 }
 
 __host__ __device__ bool pairs_fit(const Params& p) {
-  return pair_floats(p) * static_cast<int64_t>(sizeof(float)) <= static_cast<int64_t>(kMostShared);
+  return pair_floats(p) * static_cast<int64_t>(sizeof(float)) <= static_cast<int64_t>(kMaxShared);
 }
 
 __host__ __device__ Workspace workspace(const Params& p) {
