@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltafast.errors import DiskError, ImageError, InvalidInputError, ResumeError
+from deltafast.untrusted.checks import reading, reason_of
+from deltafast.untrusted.json_text import parse_json
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -172,8 +174,7 @@ def _decoding(path: str | os.PathLike[str]) -> Iterator[None]:
         hint = "; convert it to JPEG or PNG" if Path(path).suffix.lower() in _UNREADABLE else ""
         raise ImageError(path, f"cannot be read as an image: damaged, or of no known format{hint}") from error
     except Exception as error:  # decoders meet hostile bytes with errors of many kinds
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise ImageError(path, f"cannot be read as an image ({reason})") from error
+        raise ImageError(path, f"cannot be read as an image ({reason_of(error)})") from error
 
 
 def _scale_to_bytes(image: Any) -> float:
@@ -238,11 +239,11 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Read a JSON file. Raises `InvalidInputError` that names the file when it is missing or damaged."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"{os.fspath(path)} cannot be read as JSON: {error}") from error
+    """Read a JSON file. Raises `InvalidInputError` that names the file when it is missing or damaged, nests
+    beyond 64 levels, or holds NaN or infinity.
+    """
+    with reading(lambda reason: InvalidInputError(f"{os.fspath(path)} cannot be read as JSON: {reason}")):
+        return parse_json(Path(path).read_text(encoding="utf-8"))
 
 
 def begin_or_resume(path: str | os.PathLike[str], settings: dict[str, Any]) -> None:

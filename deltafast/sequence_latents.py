@@ -10,21 +10,26 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from deltafast.errors import InvalidInputError
 from deltafast.files import atomic_write
+from deltafast.untrusted.checks import UnreadableError, check_name, reading, reason_of, shown
+from deltafast.untrusted.json_text import parse_json
+from deltafast.untrusted.safetensors_file import read_safetensors
 
 __all__ = ["GeneratorId", "SequenceLatents", "load_latents", "split_identities"]
 
 _FORMAT = "deltafast-latents"
 _VERSION = 1
 _KEY = "deltafast"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,15 +54,14 @@ class GeneratorId:
     def from_json(cls, value: Any) -> GeneratorId:
         """Read what `dataclasses.asdict` gave; raises `InvalidInputError` for anything else."""
         try:
-            return cls(
-                str(value["name"]),
-                str(value["fingerprint"]),
-                str(value["w_space"]),
-                tuple(str(s) for s in value.get("slots", ())),
+            name, fingerprint, w_space = (
+                check_name(value[key], f"a generator's {key}") for key in ("name", "fingerprint", "w_space")
             )
-        except (KeyError, TypeError, AttributeError) as error:
+            slots = tuple(check_name(slot, "a slot's name") for slot in value.get("slots", ()))
+            return cls(name, fingerprint, w_space, slots)
+        except (KeyError, TypeError, AttributeError, UnreadableError) as error:
             raise InvalidInputError(
-                f"a generator's identity needs name, fingerprint and w_space; got {value!r}"
+                f"a generator's identity needs name, fingerprint and w_space: {reason_of(error)}"
             ) from error
 
 
@@ -193,39 +197,38 @@ def load_latents(path: str | os.PathLike[str]) -> SequenceLatents:
     Raises `InvalidInputError` that names the file and the reason when it is missing, damaged, of another format
     version, incomplete, or not finite.
     """
-    from safetensors import SafetensorError, safe_open
-
     name = os.fspath(path)
-    try:
-        with safe_open(name, framework="pt") as stream:
-            metadata = stream.metadata() or {}
-            tensors = {key: stream.get_tensor(key).float() for key in list(stream.keys())}
-    except (OSError, SafetensorError, ValueError) as error:
-        raise InvalidInputError(f"{name} cannot be read as a latents file: {error}") from error
-    try:
-        head = json.loads(metadata[_KEY])
+    with reading(lambda reason: InvalidInputError(f"{name} cannot be read as a latents file: {reason}")):
+        tensors, metadata = read_safetensors(path)
+        head = parse_json(metadata.get(_KEY, "null"))
+        if not isinstance(head, dict) or "format" not in head:
+            raise InvalidInputError(
+                f"{name} lacks the metadata of projected sequences; write it with `deltafast project`"
+            )
         if head["format"] != _FORMAT:
-            raise InvalidInputError(f"{name} is no file of projected sequences (format {head['format']!r})")
+            raise InvalidInputError(f"{name} is no file of projected sequences (format {shown(head['format'])})")
         if head["version"] != _VERSION:
             raise InvalidInputError(
-                f"{name} has format version {head['version']}, this deltafast reads version {_VERSION}; project again"
+                f"{name} has format version {shown(head['version'])}, this deltafast reads version {_VERSION}; "
+                "project again"
             )
-        attributes = {str(k): [float(v) for v in values] for k, values in head["attributes"].items()}
-        identities = [str(identity) for identity in head["identities"]]
-        generator = GeneratorId.from_json(head["generator"])
-        source = str(head.get("source", ""))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, InvalidInputError):
-            raise
-        raise InvalidInputError(
-            f"{name} lacks the metadata of projected sequences ({error!r}); write it with `deltafast project`"
-        ) from error
-    latents = {}
-    for key, tensor in tensors.items():
-        attribute, _, identity = key.partition("/")
-        latents[attribute, identity] = tensor
+        attributes = {check_name(k, "an attribute"): [float(v) for v in vs] for k, vs in head["attributes"].items()}
+        identities = [check_name(identity, "an identity") for identity in head["identities"]]
+        latents = {}
+        for key, tensor in tensors.items():
+            attribute, _, identity = key.partition("/")
+            latents[attribute, identity] = tensor.float() if tensor.is_floating_point() else tensor
+        generator = _in_file(name, lambda: GeneratorId.from_json(head["generator"]))
+        source = head.get("source", "")
+        if source != "":
+            check_name(source, "the source")
+        return _in_file(name, lambda: SequenceLatents(attributes, identities, latents, generator, source))
+
+
+def _in_file(name: str, make: Callable[[], T]) -> T:
+    """Return what `make` gives; its errors name the file."""
     try:
-        return SequenceLatents(attributes, identities, latents, generator, source)
+        return make()
     except InvalidInputError as error:
         raise InvalidInputError(f"{name}: {error}") from error
 

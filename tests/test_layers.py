@@ -22,6 +22,7 @@ _FLOORS = (
     ("_C",),
     ("sequence_latents", "wheels"),
     ("files", "memory", "progress", "workers"),
+    ("untrusted",),
     ("errors",),
 )
 _PARTS_OF_ROOMS = {"build_info": "ops"}  # a file that stands at the top of the package, and the room it belongs to

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
@@ -10,13 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from deltafast.delta.config import DeltaConfig
+from deltafast.delta.editor_file import bundled_editors, find_editor, read_editor_file, write_editor_file
 from deltafast.delta.networks import DeltaDecoder, DeltaEncoder, GroupedLinear, Normalisation
 from deltafast.delta.slots import check_slots, check_w_space, map_slots
 from deltafast.errors import EditorError, InvalidInputError
 from deltafast.ops import delta_edit
 from deltafast.sequence_latents import GeneratorId
+from deltafast.untrusted.checks import UnreadableError, check_name, reading, shown
 
 __all__ = ["Editor", "EditorInfo", "LatentEditor", "check_latents", "ends_of", "list_editors", "load_editor"]
+
+
+_MAX_NUM_WS = 1000
+_MAX_W_DIM = 1 << 16
+_MAX_FRAMES = 100_000
 
 
 class LatentEditor(Protocol):
@@ -79,13 +87,19 @@ class EditorInfo:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> EditorInfo:
-        """Read what `as_json` gave; raises `InvalidInputError`, `KeyError` or `TypeError` for anything else."""
-        num_ws = int(value["num_ws"])
+        """Read what `as_json` gave; raises `ValueError`, `KeyError` or `TypeError` for anything else."""
+        num_ws, w_dim = value["num_ws"], value["w_dim"]
+        for name, number, largest in (("num_ws", num_ws, _MAX_NUM_WS), ("w_dim", w_dim, _MAX_W_DIM)):
+            if type(number) is not int or not 1 <= number <= largest:
+                raise UnreadableError(f"{name} is {shown(number)}, expected a whole number from 1 to {largest}")
+        values = tuple(float(v) for v in value["values"])
+        if not 2 <= len(values) <= _MAX_FRAMES or not all(math.isfinite(v) for v in values):
+            raise UnreadableError(f"{len(values)} attribute values, expected 2 to {_MAX_FRAMES} finite ones")
         return cls(
-            str(value["attribute"]),
-            tuple(float(v) for v in value["values"]),
+            check_name(value["attribute"], "the attribute"),
+            values,
             num_ws,
-            int(value["w_dim"]),
+            w_dim,
             check_slots(value["slots"], num_ws),
             GeneratorId.from_json(value["generator"]),
             DeltaConfig.from_json(value["config"]),
@@ -283,9 +297,7 @@ class Editor(nn.Module):
 
         Raises `DiskError` where it cannot be written, `EditorError` when it would pass the 5 MB an editor may have.
         """
-        from deltafast.delta.editor_file import write_editor
-
-        write_editor(self, path)
+        write_editor_file(path, self.attribute, self.info.as_json(), self.state_dict())
 
     def _normalised(self, ws: Tensor) -> Tensor:
         result: Tensor = self.normalisation(ws[:, self._index].float())
@@ -324,13 +336,22 @@ def load_editor(path_or_name: Any) -> Editor:
 
     Raises `EditorError` when the file is missing, damaged, or of another format version; it names the file.
     """
-    from deltafast.delta.editor_file import find_editor, read_editor
-
-    return read_editor(find_editor(path_or_name))
+    path = find_editor(path_or_name)
+    value, tensors = read_editor_file(path)
+    with reading(lambda reason: EditorError(f"{path} is damaged: its config cannot be read ({reason})")):
+        info = EditorInfo.from_json(value)
+        with torch.device("meta"):  # no memory is taken on a file's word
+            expected = {name: tensor.shape for name, tensor in Editor(info).state_dict().items()}
+    if set(expected) != set(tensors):
+        raise EditorError(f"{path} is damaged: tensors missing or unknown: {sorted(set(expected) ^ set(tensors))[:8]}")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name]:
+            raise EditorError(f"{path} is damaged: {name} is {list(tensor.shape)}, its config says {[*expected[name]]}")
+    editor = Editor(info)
+    editor.load_state_dict(tensors)
+    return editor.eval().requires_grad_(False)
 
 
 def list_editors() -> list[str]:
     """Return the names of the bundled editors, sorted; `load_editor` and `edit_batch` take them."""
-    from deltafast.delta.editor_file import bundled_editors
-
     return sorted(bundled_editors())

@@ -9,20 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from deltafast.delta.editor import Editor, EditorInfo
 from deltafast.errors import EditorError
 from deltafast.files import atomic_write
+from deltafast.untrusted.checks import check_finite, reading, shown
+from deltafast.untrusted.json_text import parse_json
+from deltafast.untrusted.safetensors_file import read_safetensors
 
 __all__ = [
     "FORMAT_VERSION",
     "MAX_BYTES",
     "bundled_editors",
     "find_editor",
-    "read_editor",
+    "read_editor_file",
     "round_weights",
-    "write_editor",
+    "write_editor_file",
 ]
 
 FORMAT_VERSION = 1
@@ -51,88 +53,65 @@ def find_editor(path_or_name: str | os.PathLike[str]) -> Path:
     raise EditorError(f"no editor {os.fspath(path_or_name)!r}: neither a file nor a bundled one ({names})")
 
 
-def round_weights(editor: Editor) -> None:
-    """Round weights to fp16, as the file holds them, so that an editor and its file are the same to the bit."""
+def round_weights(editor: nn.Module) -> None:
+    """Round an editor's weights to fp16, as the file holds them, so that it and its file are the same to the bit."""
     with torch.no_grad():
         for name, tensor in editor.state_dict().items():
             if _stored_half(name):
                 tensor.copy_(tensor.half())
 
 
-def write_editor(editor: Editor, path: str | os.PathLike[str]) -> None:
-    """Write an editor file; see `Editor.save`."""
+def write_editor_file(
+    path: str | os.PathLike[str], attribute: str, info: dict[str, Any], weights: dict[str, Tensor]
+) -> None:
+    """Write what an editor is of, as JSON values, and its weights; see `Editor.save`."""
     from safetensors.torch import save_file
 
     tensors = {}
-    for name, tensor in editor.state_dict().items():
+    for name, tensor in weights.items():
         stored = tensor.detach().cpu().contiguous()
         tensors[name] = (stored.half() if _stored_half(name) else stored).clone()
         if not bool(torch.isfinite(tensors[name]).all()):
-            raise EditorError(
-                f"tensor {name} of the editor {editor.attribute!r} is not finite in {tensors[name].dtype}"
-            )
+            raise EditorError(f"tensor {name} of the editor {attribute!r} is not finite in {tensors[name].dtype}")
     size = sum(t.numel() * t.element_size() for t in tensors.values())
     if size > MAX_BYTES - 20_000:
         raise EditorError(
             f"the editor would take {size / 1e6:.1f} MB, more than the {MAX_BYTES / 1e6:.0f} MB an editor file may "
             "have; use fewer slots, a smaller width or fewer layers"
         )
-    head = {
-        "format": _FORMAT,
-        "version": FORMAT_VERSION,
-        "info": editor.info.as_json(),
-        "sha256": _digest(tensors),
-    }
+    head = {"format": _FORMAT, "version": FORMAT_VERSION, "info": info, "sha256": _digest(tensors)}
     with atomic_write(path) as temporary:
         save_file(tensors, temporary, metadata={_KEY: json.dumps(head, sort_keys=True)})
 
 
-def read_editor(path: Path) -> Editor:
-    """Read an editor file; see `load_editor`."""
-    from safetensors import SafetensorError, safe_open
+def read_editor_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return what `write_editor_file` was given: the JSON values and the weights, finite and of the file's sha256.
 
-    try:
-        with safe_open(str(path), framework="pt") as stream:
-            metadata = stream.metadata() or {}
-            tensors = {name: stream.get_tensor(name) for name in list(stream.keys())}
-    except (OSError, SafetensorError, ValueError) as error:
-        raise EditorError(f"{path} is damaged or no editor file: {error}") from error
-    try:
-        head = json.loads(metadata[_KEY])
+    Raises `EditorError` when the file is damaged, of another kind or another format version.
+    """
+    with reading(lambda reason: EditorError(f"{path} is damaged or no editor file: {reason}")):
+        tensors, metadata = read_safetensors(path, max_bytes=MAX_BYTES)
+        if _KEY not in metadata:
+            raise EditorError(f"{path} is no editor file: it lacks an editor's metadata")
+        head = parse_json(metadata[_KEY])
         kind, version = head["format"], head["version"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise EditorError(f"{path} is no editor file: it lacks an editor's metadata") from error
-    if kind != _FORMAT:
-        raise EditorError(f"{path} is no editor file but {kind!r}; editors are made by `deltafast train`")
-    if version != FORMAT_VERSION:
-        raise EditorError(
-            f"{path} has editor format version {version}, this deltafast reads version {FORMAT_VERSION}; "
-            "train it again or install the deltafast that wrote it"
-        )
-    try:
-        info = EditorInfo.from_json(head["info"])
-        with torch.device("meta"):  # no memory is taken on a file's word
-            expected = Editor(info).state_dict()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise EditorError(f"{path} is damaged: its config cannot be read ({error})") from error
-    _check_tensors(tensors, expected, head, path)
-    editor = Editor(info)
-    editor.load_state_dict(tensors)
-    return editor.eval().requires_grad_(False)
-
-
-def _check_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor], head: dict[str, Any], path: Path) -> None:
-    if set(expected) != set(tensors):
-        raise EditorError(f"{path} is damaged: tensors missing or unknown: {sorted(set(expected) ^ set(tensors))}")
-    for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
+        if kind != _FORMAT:
+            raise EditorError(f"{path} is no editor file but {shown(kind)}; editors are made by `deltafast train`")
+        if version != FORMAT_VERSION:
             raise EditorError(
-                f"{path} is damaged: {name} is {list(tensor.shape)}, its config says {list(expected[name].shape)}"
+                f"{path} has editor format version {shown(version)}, this deltafast reads version {FORMAT_VERSION}; "
+                "train it again or install the deltafast that wrote it"
             )
-        if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
-            raise EditorError(f"{path} is damaged: {name} holds NaN, infinity, or no floating point numbers")
-    if head.get("sha256") != _digest(tensors):
-        raise EditorError(f"{path} is damaged: its tensors do not have the sha256 that its metadata names")
+        for name, tensor in tensors.items():
+            if not tensor.is_floating_point():
+                raise EditorError(f"{path} is damaged: {name} holds no floating point numbers")
+            check_finite(tensor, name)
+        if head["sha256"] != _digest(tensors):
+            raise EditorError(f"{path} is damaged: its tensors do not have the sha256 that its metadata names")
+        info = head["info"]
+        if not isinstance(info, dict):
+            raise EditorError(f"{path} is damaged: what it says of the editor is no JSON object")
+        return info, tensors
 
 
 def _stored_half(name: str) -> bool:

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from deltafast.errors import ResumeError
 from deltafast.files import atomic_write
+from deltafast.untrusted.checks import reading
+from deltafast.untrusted.json_text import parse_json
+from deltafast.untrusted.safetensors_file import read_safetensors
 
 __all__ = ["Stage", "TrainingState", "load_state", "save_state", "state_path"]
 
@@ -88,17 +91,11 @@ def save_state(path: Path, settings: dict[str, Any], state: TrainingState) -> No
 
 def load_state(path: Path, settings: dict[str, Any]) -> TrainingState | None:
     """Read a training state, None where there is none. Raises `ResumeError` for other settings or a damaged file."""
-    from safetensors import SafetensorError, safe_open
-
     if not path.exists():
         return None
-    try:
-        with safe_open(str(path), framework="pt") as stream:
-            metadata = stream.metadata() or {}
-            saved, stage = json.loads(metadata.get(_KEY, "null")), int(metadata.get(_STAGE, "0"))
-            tensors = {name: stream.get_tensor(name) for name in list(stream.keys())}
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise ResumeError(f"{path} is damaged ({error}); pass --restart to train anew") from error
+    with reading(lambda reason: ResumeError(f"{path} is damaged ({reason}); pass --restart to train anew")):
+        tensors, metadata = read_safetensors(path)
+        saved, stage = parse_json(metadata.get(_KEY, "null")), int(metadata.get(_STAGE, "0"))
     if stage not in (0, 1) or (stage and not {"weights", "earlier_losses"} <= set(tensors)):
         raise ResumeError(f"{path} is damaged (of stage {stage}); pass --restart to train anew")
     if saved != settings:

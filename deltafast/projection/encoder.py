@@ -6,11 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -19,12 +17,16 @@ from deltafast.files import atomic_write
 from deltafast.generators.base import Generator
 from deltafast.projection.backbone import MobileNetV2Features, normalise_images
 from deltafast.projection.sampling import expand_codes
+from deltafast.untrusted.checks import UnreadableError, check_finite, check_name, reading, shown
+from deltafast.untrusted.json_text import parse_json
+from deltafast.untrusted.safetensors_file import read_safetensors
 
 __all__ = ["Encoder", "EncoderConfig", "load_encoder", "pool_features"]
 
 _FORMAT = "deltafast-encoder"
 _VERSION = 1
 _POOLED = 4  # fields per side
+_LARGEST = {"resolution": 4096, "num_ws": 1000, "w_dim": 1 << 16, "hidden": 1 << 16}
 
 
 @dataclass(frozen=True)
@@ -149,28 +151,40 @@ def load_encoder(path: str | Path | None = None) -> Encoder:
     """
     if path is None:
         path = Path(str(resources.files("deltafast"))) / "assets" / "encoder.safetensors"
-    try:
-        with safe_open(path, framework="pt") as stream:
-            metadata: dict[str, str] = stream.metadata() or {}
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise EncoderError(f"{path} cannot be read as an encoder: {error}") from error
-    if metadata.get("format") != _FORMAT or metadata.get("version") != str(_VERSION):
-        raise EncoderError(
-            f"{path} is not an encoder of format version {_VERSION} (found {metadata.get('format')!r}, "
-            f"version {metadata.get('version')!r})"
-        )
-    try:
-        values: dict[str, Any] = json.loads(metadata["config"])
-        values["groups"] = tuple((int(a), int(b)) for a, b in values["groups"])
-        encoder = Encoder(EncoderConfig(**values), metadata["w_space"], metadata["generator"])
-        wanted = encoder.state_dict()
-        missing = [n for n in wanted if n not in tensors and not n.endswith("num_batches_tracked")]
-        if missing:
-            raise KeyError(missing[0])
-        encoder.load_state_dict({name: value.float() for name, value in tensors.items()}, strict=False)
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise EncoderError(f"{path} does not hold a complete encoder: {error}") from error
-    if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
-        raise EncoderError(f"{path} holds NaN or infinite weights")
+    with reading(lambda reason: EncoderError(f"{path} cannot be read as an encoder: {reason}")):
+        tensors, metadata = read_safetensors(path)
+        if metadata.get("format") != _FORMAT or metadata.get("version") != str(_VERSION):
+            raise EncoderError(
+                f"{path} is not an encoder of format version {_VERSION} (found {shown(metadata.get('format'))}, "
+                f"version {shown(metadata.get('version'))})"
+            )
+        config = _read_config(metadata["config"])
+        names = [check_name(metadata[key], f"the encoder's {key}") for key in ("w_space", "generator")]
+        with torch.device("meta"):  # no memory is taken on a file's word
+            wanted = {name: value.shape for name, value in Encoder(config, *names).state_dict().items()}
+        for name, shape in wanted.items():
+            if name.endswith("num_batches_tracked"):
+                continue
+            if name not in tensors or tensors[name].shape != shape or not tensors[name].is_floating_point():
+                found = "nothing" if name not in tensors else f"{tensors[name].dtype} {[*tensors[name].shape]}"
+                raise EncoderError(f"{path} does not hold a complete encoder: {name} is {found}, expected {[*shape]}")
+            check_finite(tensors[name], name)
+        encoder = Encoder(config, *names)
+        known = {name: value.float() for name, value in tensors.items() if name in wanted}
+        encoder.load_state_dict(known, strict=False)
     return encoder.eval().requires_grad_(False)
+
+
+def _read_config(text: str) -> EncoderConfig:
+    """The sizes in an encoder file. Raises `UnreadableError` and errors of other types; see `reading`."""
+    values = parse_json(text)
+    groups = tuple((start, stop) for start, stop in values["groups"])
+    config = EncoderConfig(values["resolution"], values["num_ws"], values["w_dim"], groups, values["hidden"])
+    for name, largest in _LARGEST.items():
+        number = getattr(config, name)
+        if type(number) is not int or not 1 <= number <= largest:
+            raise UnreadableError(f"{name} is {shown(number)}, expected a whole number from 1 to {largest}")
+    edges = [0, *(stop for _, stop in groups)]
+    if [start for start, _ in groups] != edges[:-1] or edges[-1] != config.num_ws or edges != sorted(set(edges)):
+        raise UnreadableError(f"its groups are not ranges of slots that follow each other up to {config.num_ws}")
+    return config

@@ -11,7 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from deltafast.delta import DeltaConfig, Editor, LinearEditor, linear_editor, list_editors, load_editor, train_editor
+from deltafast.delta import (
+    DeltaConfig,
+    Editor,
+    LinearEditor,
+    editor_file,
+    linear_editor,
+    list_editors,
+    load_editor,
+    train_editor,
+)
 from deltafast.delta.editor import ends_of
 from deltafast.delta.editor_file import MAX_BYTES
 from deltafast.delta.slots import map_slots, parse_slots
@@ -190,7 +199,9 @@ def _rewrite(editor: Editor, path: Path, change: dict[str, object], tensors: dic
 
     with safe_open(str(path), framework="pt") as stream:
         head = json.loads(stream.metadata()["deltafast"])
-    save_file({**load_file(path), **tensors}, path, {"deltafast": json.dumps({**head, **change})})
+    changed = {**load_file(path), **tensors}
+    head["sha256"] = editor_file._digest(changed)  # whoever alters a file can do that too
+    save_file(changed, path, {"deltafast": json.dumps({**head, **change})})
 
 
 def test_other_versions_and_kinds_are_refused_in_words(editor: Editor, tmp_path: Path) -> None:

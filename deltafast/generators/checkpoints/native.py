@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import safetensors
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -15,6 +14,9 @@ from torch import Tensor
 from deltafast.errors import CheckpointError
 from deltafast.files import atomic_write
 from deltafast.generators.fingerprint import fingerprint_tensors
+from deltafast.untrusted.checks import reading, shown
+from deltafast.untrusted.json_text import parse_json
+from deltafast.untrusted.safetensors_file import read_safetensors
 
 __all__ = ["FORMAT", "read_native", "write_native"]
 
@@ -43,19 +45,15 @@ def read_native(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[s
 
     Raises `CheckpointError` when the file is damaged or of another kind.
     """
-    try:
-        with safetensors.safe_open(path, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                kind = metadata.get("format", "no format")
-                raise CheckpointError(path, f"a safetensors file, but not of a generator: its metadata names {kind}")
-            if metadata.get("version") != _VERSION:
-                version = metadata.get("version")
-                raise CheckpointError(path, f"generator file of version {version}; this deltafast reads {_VERSION}")
-            config = json.loads(metadata.get("config", ""))
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (no mapping)
-    except (safetensors.SafetensorError, ValueError, OSError) as error:
-        raise CheckpointError(path, f"a damaged safetensors file ({error})") from error
+    with reading(lambda reason: CheckpointError(path, f"a damaged safetensors file ({reason})")):
+        tensors, metadata = read_safetensors(path)
+        if metadata.get("format") != FORMAT:
+            kind = shown(metadata.get("format", "no format"))
+            raise CheckpointError(path, f"a safetensors file, but not of a generator: its metadata names {kind}")
+        if metadata.get("version") != _VERSION:
+            version = shown(metadata.get("version"))
+            raise CheckpointError(path, f"generator file of version {version}; this deltafast reads {_VERSION}")
+        config = parse_json(metadata.get("config", ""))
     if not isinstance(config, dict):
         raise CheckpointError(path, "the config in its metadata is no JSON object")
     for name, tensor in tensors.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from deltafast.errors import CheckpointError
-from deltafast.generators.checkpoints.torch_file import LEGACY_MAGIC
+from deltafast.untrusted.torch_file import LEGACY_MAGIC
 
 __all__ = ["Kind", "recognise"]
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from deltafast.errors import CheckpointError
 from deltafast.generators.checkpoints.weights import Weights, only_row
 from deltafast.generators.mapping import estimate_w_avg
+from deltafast.untrusted.pickled_values import foreign_name
 
 __all__ = ["read_rosinality"]
 
@@ -57,6 +58,9 @@ def read_rosinality(content: Any, path: str | os.PathLike[str]) -> tuple[dict[st
 
 
 def _find_generator(content: Any, path: str | os.PathLike[str]) -> tuple[Mapping[str, Any], Any]:
+    for value in (content, *(content.values() if isinstance(content, Mapping) else ())):
+        if (name := foreign_name(value)) is not None and not isinstance(content.get("g_ema"), Mapping):
+            raise CheckpointError(path, f"the generator is the foreign object {name!r}, which is not looked at")
     if not isinstance(content, Mapping):
         raise CheckpointError(path, f"holds a {type(content).__name__}, expected a dict with g_ema or state_dict")
     latent_avg = content.get("latent_avg")

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from deltafast.errors import CheckpointError
-from deltafast.generators.checkpoints.restricted_pickle import Record
 from deltafast.generators.checkpoints.weights import Weights
+from deltafast.untrusted.pickled_values import Record, foreign_name
 
 __all__ = ["read_stylegan2_pickle"]
 
@@ -65,6 +65,8 @@ def _generator(content: Any, path: str | os.PathLike[str]) -> Record:
         content = content.get("G_ema", content.get("G"))
     if isinstance(content, tuple) and len(content) == 3:
         raise CheckpointError(path, "a TensorFlow pickle (G, D, Gs); convert it with stylegan2-ada-pytorch's legacy.py")
+    if (name := foreign_name(content)) is not None:
+        raise CheckpointError(path, f"the generator is the foreign object {name!r}, which is not looked at")
     if not isinstance(content, Record):
         kind = type(content).__name__
         raise CheckpointError(path, f"no generator in it: expected a network under G_ema, found {kind}")
