@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from deltafast.arguments import check_generator
 from deltafast.errors import InvalidInputError
 from deltafast.files import atomic_write
 from deltafast.untrusted.checks import UnreadableError, check_name, reading, reason_of, shown
@@ -46,7 +47,8 @@ class GeneratorId:
 
     @classmethod
     def of(cls, generator: Any) -> GeneratorId:
-        """Return the identity of a `deltafast.Generator`."""
+        """Return the identity of a `deltafast.Generator`. Raises `InvalidInputError` for anything else."""
+        check_generator(generator)
         slots = tuple(str(name) for name in getattr(generator, "slots", ()) or ())
         return cls(str(generator.name), str(generator.fingerprint), str(generator.w_space), slots)
 

@@ -21,7 +21,7 @@ _FLOORS = (
     ("ops",),
     ("_C",),
     ("sequence_latents", "wheels"),
-    ("files", "memory", "progress", "workers"),
+    ("arguments", "files", "memory", "progress", "workers"),
     ("untrusted",),
     ("errors",),
 )

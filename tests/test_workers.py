@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -71,3 +72,12 @@ def test_a_script_without_the_main_guard_ends_with_an_error(tmp_path: Path) -> N
     assert "WorkerError" in done.stderr
     assert "if __name__ == '__main__':" in done.stderr
     assert time.monotonic() - began < 120
+
+
+def test_processes_are_spawned_never_forked() -> None:
+    source = (Path(__file__).resolve().parent.parent / "deltafast").rglob("*.py")
+    starts = [path.name for path in source if re.search(r"multiprocessing|os\.fork|ProcessPool", path.read_text())]
+    assert starts == ["workers.py"]  # the one place, which everything else goes through
+    workers = Workers(1, add)
+    assert workers._executor._mp_context.get_start_method() == "spawn"  # torch hangs where its threads were forked
+    workers.close()

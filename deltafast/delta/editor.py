@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from deltafast.arguments import check_floating
 from deltafast.delta.config import DeltaConfig
 from deltafast.delta.editor_file import bundled_editors, find_editor, read_editor_file, write_editor_file
 from deltafast.delta.networks import DeltaDecoder, DeltaEncoder, GroupedLinear, Normalisation
@@ -121,9 +122,8 @@ def ends_of(values: Sequence[float]) -> tuple[int, int, int | None]:
 
 def check_latents(ws: Tensor, num_ws: int, w_dim: int) -> None:
     """Raise `InvalidInputError` unless `ws` is floating point `[N, num_ws, w_dim]`."""
-    if not isinstance(ws, Tensor):
-        raise InvalidInputError(f"latents must be a torch.Tensor, got {type(ws).__name__}")
-    if ws.ndim != 3 or ws.shape[1] != num_ws or ws.shape[2] != w_dim or not ws.is_floating_point():
+    check_floating(ws, "latents")
+    if ws.ndim != 3 or ws.shape[1] != num_ws or ws.shape[2] != w_dim:
         raise InvalidInputError(
             f"latents must be floating point [N, {num_ws}, {w_dim}], got {ws.dtype} {list(ws.shape)}"
         )

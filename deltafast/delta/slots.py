@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from deltafast.arguments import slots_of
 from deltafast.errors import EditorError, InvalidInputError
 from deltafast.generators.base import match_slots
 from deltafast.sequence_latents import GeneratorId
@@ -36,14 +37,11 @@ def parse_slots(text: str) -> tuple[int, ...]:
 
 
 def check_slots(slots: Iterable[int], num_ws: int) -> tuple[int, ...]:
-    """Return slots sorted, each once. Raises `InvalidInputError` unless all are whole numbers in 0 .. num_ws - 1."""
-    try:
-        values = sorted({int(slot) for slot in slots})
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"W+ slots are whole numbers from 0 to {num_ws - 1}, got {slots!r}") from error
-    if values and (values[0] < 0 or values[-1] >= num_ws):
-        raise InvalidInputError(f"W+ slots of this latent space are 0 to {num_ws - 1}, got {values}")
-    return tuple(values)
+    """Return slots sorted, each once: of their numbers in 0 .. num_ws - 1, or of a mask of num_ws booleans.
+
+    Raises `InvalidInputError` for anything else.
+    """
+    return slots_of(slots, num_ws)
 
 
 def map_slots(

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deltafast.arguments import check_device, check_generator
 from deltafast.delta.editor import LatentEditor, load_editor
 from deltafast.delta.slots import check_slots
 from deltafast.editing.alphas import Alphas, read_alphas
@@ -76,7 +77,8 @@ def edit_batch(
       as there are samples `[[...]]`.) With a sequence of editors, a sequence with one such alpha for each; sweeps
       among them run together and must have the same K.
     - `batch_size`: at most this many images are synthesised at once; the working memory depends on it, not on N.
-    - `layers`: W+ slots to which the edit is limited, beyond the editor's own choice.
+    - `layers`: W+ slots to which the edit is limited, beyond the editor's own choice: their numbers, or a mask of
+      num_ws booleans.
     - `raw`: the paper's w + D(w, α·Δ); the result then reports D(w, 0) in `offsets`.
     - `output`: "float" is fp32 in about [-1, 1], as synthesised; "uint8" is 0..255.
     - `synthesise=False` leaves the images out; a function (ws, noise_mode) -> images takes the place of
@@ -97,6 +99,7 @@ def edit_batch(
     `ImageError` (a picture that cannot be read or shows no face), `DeltafastError` that says what to install where
     photos are to be aligned and dlib is missing.
     """
+    check_generator(generator)
     photos = photo_options(align, face, refine_steps, paste_back, feather)
     source = read_source(generator, latents_or_images, photos)
     if output_device is None:
@@ -139,6 +142,7 @@ def edit_stream(
     images, arrays or tensors). N is then not known, so that a 1-D `alpha` is always a sweep. The result goes to the
     generator's device unless `output_device` is given.
     """
+    check_generator(generator)
     photos = photo_options(align, face, refine_steps, paste_back, feather)
     options = _options(
         generator, batch_size, layers, noise_mode, raw, output, synthesise, output_device, photos, feather
@@ -269,12 +273,7 @@ def _options(
     if photos.paste_back and synthesise is False:
         raise InvalidInputError("paste_back needs the images: leave synthesise as it is")
     chosen = None if layers is None else check_slots(layers, generator.num_ws)
-    try:
-        device = None if output_device is None else torch.device(output_device)
-    except (RuntimeError, TypeError) as error:
-        raise InvalidInputError(
-            f"output_device must be a device such as cpu or cuda:0, got {output_device!r}"
-        ) from error
+    device = None if output_device is None else check_device(output_device, "output_device")
     return _Options(batch_size, chosen, noise_mode, raw, output, synthesise, device, photos, feather)
 
 

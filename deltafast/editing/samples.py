@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deltafast.arguments import check_floating, tensor_of_array
 from deltafast.errors import ImageError, InvalidInputError
 from deltafast.faces.alignment import Alignment, check_choice, shared_aligner
 from deltafast.faces.pasting import PASTE_MASKS, PasteMask
@@ -107,7 +108,7 @@ def _single(generator: Generator, item: Any, options: PhotoOptions, number: int)
     """One sample of an iterator."""
     shapes = ((generator.w_dim,), (generator.num_ws, generator.w_dim))
     if isinstance(item, np.ndarray) and np.issubdtype(item.dtype, np.floating) and tuple(item.shape) in shapes:
-        item = torch.from_numpy(item)
+        item = tensor_of_array(item, "latents")
     if isinstance(item, Tensor) and item.is_floating_point() and tuple(item.shape) in shapes:
         item = item[None]
     source = read_source(generator, [item] if _is_picture(item) else item, options, number)
@@ -123,7 +124,7 @@ def read_source(generator: Generator, given: Any, options: PhotoOptions, first: 
     latents nor images.
     """
     if isinstance(given, np.ndarray) and np.issubdtype(given.dtype, np.floating) and given.shape[-1:] != (3,):
-        given = torch.from_numpy(np.ascontiguousarray(given))
+        given = tensor_of_array(given, "latents")
     if isinstance(given, Tensor) and not (given.ndim == 4 and given.shape[1] == 3):
         if options.paste_back:
             raise InvalidInputError("paste_back puts faces back into photos; latents come without one")
@@ -167,8 +168,7 @@ def _shape(value: Any) -> str:
 
 def _latents(generator: Generator, given: Tensor) -> Tensor:
     shape = (generator.num_ws, generator.w_dim)
-    if not given.is_floating_point():
-        raise InvalidInputError(f"latents must be floating point, got {given.dtype} {list(given.shape)}")
+    check_floating(given, "latents")
     ws = given.detach()
     if tuple(ws.shape) == shape and shape[0] > 1:
         raise InvalidInputError(
@@ -244,11 +244,13 @@ def _given(name: str, picture: Any) -> NDArray[np.uint8] | Tensor:
         if picture.ndim != 3 or picture.shape[2] != 3:
             raise InvalidInputError(f"an image array must be [H, W, 3], {name} is uint8{_shape(picture)}")
         return picture
-    tensor = picture.detach() if isinstance(picture, Tensor) else torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    if isinstance(picture, np.ndarray):
+        tensor = tensor_of_array(picture, name).permute(2, 0, 1)
+    else:
+        tensor = picture.detach()
     if tensor.dtype == torch.uint8:
         return np.ascontiguousarray(tensor.permute(1, 2, 0).cpu().numpy())
-    if not tensor.is_floating_point():
-        raise InvalidInputError(f"images must be uint8 or floating point in [-1, 1], {name} is {tensor.dtype}")
+    check_floating(tensor, f"{name}, unless uint8,")
     tensor = tensor.float()
     if not bool(torch.isfinite(tensor).all()):
         raise InvalidInputError(f"images must not hold NaN or infinity, as {name} does")

@@ -24,6 +24,9 @@ class DescriptorReader:
         self._dlib = import_dlib()
         self._network = load_model("face_recognition_model_v1", _MODEL)
 
+    def __reduce__(self) -> tuple[type[DescriptorReader], tuple[()]]:
+        return type(self), ()  # dlib's objects do not pickle; they are read from their files again
+
     def read(self, image: NDArray[np.uint8], landmarks: NDArray[np.float64], rectangle: Any) -> NDArray[np.float64]:
         """Return the descriptor `[128]` of the face with `landmarks` `[68, 2]` in pixels of `image` `[H, W, 3]`.
 

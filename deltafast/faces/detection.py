@@ -20,6 +20,9 @@ class FaceDetector:
     def __init__(self) -> None:
         self._detector = import_dlib().get_frontal_face_detector()
 
+    def __reduce__(self) -> tuple[type[FaceDetector], tuple[()]]:
+        return type(self), ()  # dlib's objects do not pickle; they are read from their files again
+
     def detect(
         self, image: NDArray[np.uint8], size: int, doublings: int = 0
     ) -> list[tuple[NDArray[np.float64], float]]:

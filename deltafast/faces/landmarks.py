@@ -54,6 +54,9 @@ class LandmarkReader:
         self._dlib = import_dlib()
         self._predictor = load_model("shape_predictor", _MODEL)
 
+    def __reduce__(self) -> tuple[type[LandmarkReader], tuple[()]]:
+        return type(self), ()  # dlib's objects do not pickle; they are read from their files again
+
     def read(
         self, image: NDArray[np.uint8], box: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deltafast.arguments import check_device, check_generator
 from deltafast.errors import CheckpointError, InvalidInputError
 from deltafast.generators.base import Generator
 from deltafast.generators.build import build_generator
@@ -44,6 +45,9 @@ def load_generator(
     """
     if dtype is not None and dtype not in _DTYPES:
         raise InvalidInputError(f"dtype must be float64, float32, float16 or bfloat16, got {dtype}")
+    place = None if device is None else check_device(device)
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise InvalidInputError(f"a generator is loaded by name or path, got {type(name_or_path).__name__}")
     if os.fspath(name_or_path) == MOBILESTYLEGAN_FFHQ:
         generator = _load_named()
     else:
@@ -51,15 +55,12 @@ def load_generator(
         tensors, config, fingerprint = _read(path)
         config.setdefault("name", path.stem)
         generator = build_generator(tensors, config, path, fingerprint)
-    try:
-        return generator.to(device=device, dtype=dtype)
-    except (RuntimeError, AssertionError) as error:  # torch says either for a device that is not there
-        reason = str(error).splitlines()[0]
-        raise InvalidInputError(f"the generator cannot be put on device {device!r}: {reason}") from error
+    return generator.to(device=place, dtype=dtype)
 
 
 def save_generator(generator: Generator, path: str | os.PathLike[str]) -> None:
     """Write a generator as one safetensors file that `load_generator` reads; weights are stored as fp32."""
+    check_generator(generator)
     write_native(path, generator.tensors(), generator.config)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deltafast.arguments import check_generator
 from deltafast.errors import InvalidInputError
 from deltafast.generators.base import Generator
 
@@ -20,6 +21,7 @@ def latents_from_seeds(generator: Generator, seeds: Iterable[int], truncation_ps
     A seed's z is that of StyleGAN's own scripts, `numpy.random.RandomState(seed).randn(1, z_dim)`, so seed 17 is the
     same face whatever else is in the batch. Raises `InvalidInputError` for a seed out of range.
     """
+    check_generator(generator)
     numbers = [int(seed) for seed in seeds]
     wrong = [seed for seed in numbers if not 0 <= seed < 2**32]
     if wrong:
