@@ -3,14 +3,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo test check format bench gpu-data gpu-check gpu-bench assets clean
+.PHONY: help install demo test check format bench gpu gpu-data gpu-check gpu-bench ledger assets clean
 
-PYTHON   ?= python3# the interpreter that .venv is made from, and that runs gpu-check and gpu-bench
+PYTHON   ?= python3# the interpreter that .venv is made from, and that runs gpu
 VENV     ?= .venv
 TORCH    := $(shell grep '^torch==' constraints.txt)# by its version: an unpinned torch brings gigabytes of CUDA libraries
 OUT      ?= out
 PYTEST_ARGS ?=
-RESULTS  ?= benchmarks/results# where bench, gpu-check and gpu-bench leave their JSON
+RESULTS  ?= benchmarks/results# where bench and gpu leave their JSON
 GPU_DATA ?= .gpu-data# weights and golden values for a GPU machine without a network; ignored by git
 export MAX_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -73,13 +73,25 @@ bench: $(BIN)/.installed ## the benchmarks on this machine, each checked against
 # ---- on a machine with a GPU: its own Python with torch, nvcc and pytest; no network, no .venv ------------------------
 
 gpu-data: $(BIN)/.installed ## lay weights and golden values into .gpu-data, to be carried to a GPU machine
-	$(BIN)/python benchmarks/gpu_data.py $(GPU_DATA)
+	$(BIN)/python -m benchmarks.gpu_data $(GPU_DATA)
 
-gpu-check: ## build, every GPU test (a skipped one fails), compute-sanitizer; under nine minutes; JSON
-	$(PYTHON) -m benchmarks.gpu_check --data $(GPU_DATA) --results $(RESULTS)
+ONLY     ?=# steps of gpu, with commas; all unless given
+KERNELS  ?=# ops whose kernels it checks, with commas; all unless given
+REHEARSE ?=# anything: on a CPU, on tiny sizes
+GPU = $(PYTHON) -m benchmarks.gpu --data $(GPU_DATA) --results $(RESULTS) --kernels "$(KERNELS)" \
+  $(if $(REHEARSE),--rehearse)
 
-gpu-bench: ## benchmarks timed with CUDA events, and a profile; under nine minutes; JSON
-	$(PYTHON) -m benchmarks.gpu_bench --data $(GPU_DATA) --results $(RESULTS)
+gpu: ## everything about CUDA in six minutes, the most important first; JSON after every step
+	$(GPU) --only "$(ONLY)"
+
+gpu-check: ## its steps without speeds: build, kernels, networks, GPU tests, compute-sanitizer
+	$(GPU) --only build,kernels,networks,tests,sanitizer
+
+gpu-bench: ## its steps with speeds: build, speeds with baselines and floors, profiles
+	$(GPU) --only build,speed,profile
+
+ledger: $(BIN)/.installed ## docs/gpu-verified.md from the JSON that `make gpu` left in benchmarks/results
+	$(BIN)/python -m benchmarks.ledger
 
 # ---- the bundled assets ---------------------------------------------------------------------------------------------
 # Hours on two cores. Every step keeps what it has finished, so after a stop `make assets` goes on from there.

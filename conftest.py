@@ -22,10 +22,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="with --benchmark: the smallest sizes and two rounds, to see whether everything runs; no figure counts",
     )
+    parser.addoption(
+        "--benchmark-seconds", type=float, default=1.0, help="with --benchmark: how long each case is timed for"
+    )
+    parser.addoption(
+        "--benchmark-report",
+        type=Path,
+        default=Path(".benchmarks"),
+        help="with --benchmark: folder for the table as benchmark.json and benchmark.png",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """With `--benchmark` and no path, collect benchmarks/ instead of tests/."""
+    """With `--benchmark` collect benchmarks/ instead of tests/ unless a path is given, and show our table alone."""
+    if config.option.run_benchmarks:
+        config.option.benchmark_quiet = True
     if config.option.run_benchmarks and config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args = [str(_BENCHMARKS)]
 
@@ -47,5 +58,7 @@ def _reason_without_gpu() -> str:
 
     if not torch.cuda.is_available():
         return "needs a CUDA device, and torch finds none"
-    torch.backends.cudnn.allow_tf32 = False  # float32 means float32, in what is tested and in what it is tested against
+    from benchmarks.precision import float32_is_exact
+
+    float32_is_exact()
     return ""

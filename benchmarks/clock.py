@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 
 MORE_THAN_CACHES = 256 * 2**20  # bytes; an H200's L2 holds 60 MB, a server CPU's last level about as much
 _MOST_COPIES = 64
+_MOST_CLEARINGS = 100  # before one call
+_LONGER = 1.5  # than the call's launches takes its clearing
 _WARM_UP = 5
 
 Inputs = Sequence[Tensor | None]
@@ -65,7 +68,8 @@ class EventClock:
     """`time.perf_counter` for the current CUDA stream.
 
     Reading it only queues an event, so while the GPU still clears its caches the launches that are to be timed already
-    queue up behind: what is measured is the GPU's time, as long as launching takes less than clearing.
+    queue up behind: what is measured is the GPU's time, as long as launching takes less than clearing, which
+    `ColdInputs.cover` sees to.
     """
 
     __name__ = "EventClock"  # pytest-benchmark writes the clock's name beside the figures
@@ -98,11 +102,43 @@ class ColdInputs:
         if device.type == "cuda":
             cache = torch.cuda.get_device_properties(device).L2_cache_size
             self._scratch = torch.empty(max(2 * cache, more_than), dtype=torch.uint8, device=device)
+        self.clearings = 1
 
     def __call__(self) -> list[Tensor | None]:
         if self._scratch is not None:
-            self._scratch.zero_()
+            for _ in range(self.clearings):
+                self._scratch.zero_()
         return next(self._turn)
+
+    def cover(self, call: Callable[..., Any]) -> float:
+        """Clear so often that the GPU is busy with it until all of `call(*inputs)` is launched; return the launch time.
+
+        What is timed then is the GPU's time alone: of a small op, Python's launch would otherwise be most of it. In
+        seconds, 0 on a CPU.
+        """
+        if self._scratch is None:
+            return 0.0
+        call(*self())
+        torch.cuda.synchronize(self._scratch.device)
+        clock = EventClock()
+        begun = clock()
+        for _ in range(10):
+            self._scratch.zero_()
+        one = (clock() - begun) / 10
+        launches = []
+        for _ in range(5):
+            arguments = self()
+            at = time.perf_counter()
+            call(*arguments)
+            launches.append(time.perf_counter() - at)
+            torch.cuda.synchronize(self._scratch.device)
+        self.clearings = clearings_for(median(launches), one)
+        return median(launches)
+
+
+def clearings_for(launch: float, clearing: float) -> int:
+    """Return how many clearings of so many seconds each outlast the launches of a call."""
+    return max(1, min(_MOST_CLEARINGS, math.ceil(_LONGER * launch / max(clearing, 1e-6))))
 
 
 @dataclass(frozen=True)
@@ -133,5 +169,5 @@ def measure(call: Callable[..., Any], inputs: Inputs, device: torch.device, *, s
 
     one = min(once() for _ in range(_WARM_UP))
     samples = [once() for _ in range(rounds_within(seconds, one))]
-    q1, median, q3 = quantiles(samples, n=4, method="inclusive")
-    return Timing(median, q1, q3, len(samples))
+    q1, middle, q3 = quantiles(samples, n=4, method="inclusive")
+    return Timing(middle, q1, q3, len(samples))

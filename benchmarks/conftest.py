@@ -7,7 +7,6 @@ smallest sizes: for machines without one, and for the tests.
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Callable
 from typing import Any
@@ -17,8 +16,8 @@ import torch
 
 from benchmarks.ceilings import Ceilings, measure_ceilings
 from benchmarks.clock import MORE_THAN_CACHES, ColdInputs, EventClock, HostEvent, Inputs, clock_for, rounds_within
+from benchmarks.timing_report import keep_timing, machine, write_report
 
-_SECONDS = 1.0  # of one case
 _SHRINK = 32  # the ceilings' sizes, where they are rehearsed
 
 
@@ -53,11 +52,12 @@ def ceilings(rehearse: bool) -> Callable[[torch.device, torch.dtype], Ceilings]:
 
 @pytest.fixture
 def timed(request: pytest.FixtureRequest, device: torch.device, rehearse: bool) -> Callable[..., None]:
-    """Return `timed(call, inputs, case=, contender=, baseline=, moved=, floor_s=, images=)`.
+    """Return `timed(call, inputs, case=, contender=, baseline=, moved=, floor_s=, images=, kernels_alone=)`.
 
     `case` names what several contenders do, `contender` one of them, `baseline` says that it is none of ours: the
     headlines compare them. `moved`, the bytes that must be read and written, gives GB/s; `floor_s`, the least seconds,
-    gives the share of the floor; `images`, those of one call, gives images/s.
+    gives the share of the floor; `images`, those of one call, gives images/s. `kernels_alone`: on a GPU, time what the
+    kernels take, without the launches from Python, which otherwise count where they take longer.
     """
     benchmark: Any = request.getfixturevalue("benchmark")
 
@@ -71,24 +71,32 @@ def timed(request: pytest.FixtureRequest, device: torch.device, rehearse: bool) 
         moved: int = 0,
         floor_s: float = 0.0,
         images: int = 0,
+        kernels_alone: bool = False,
     ) -> None:
         cold = ColdInputs(inputs, device, more_than=2**20 if rehearse else MORE_THAN_CACHES)
-        rounds = 2 if rehearse else rounds_within(_SECONDS, _once(call, inputs))
+        launch_s = cold.cover(call) if kernels_alone else 0.0
+        seconds = request.config.option.benchmark_seconds
+        rounds = 2 if rehearse else rounds_within(seconds, _once(call, inputs))
         warm_up = 1 if rehearse else 5
         benchmark.pedantic(call, setup=lambda: (tuple(cold()), {}), warmup_rounds=warm_up, rounds=rounds, iterations=1)
         info = benchmark.extra_info
         info.update(device=_device_name(device), threads=torch.get_num_threads(), copies_of_inputs=cold.count)
+        if launch_s:
+            info.update(launch_s=launch_s, clearings=cold.clearings)
         if case:
             info.update(case=case, contender=contender, baseline=baseline)
         if benchmark.stats is None:
             return
-        median = benchmark.stats.stats.median
+        stats = benchmark.stats.stats
+        median = stats.median
         if moved:
             info["GB/s at the median"] = moved / median / 1e9
         if floor_s:
             info.update(floor_s=floor_s, share_of_floor=floor_s / median)
         if images:
             info["images/s at the median"] = images / median
+        row = {"name": f"{request.node.nodeid} timing", "median_s": median, "q1_s": stats.q1, "q3_s": stats.q3}
+        keep_timing(request.config, row | {"rounds": stats.rounds, **info})
 
     def _once(call: Callable[..., Any], inputs: Inputs) -> float:
         clock = clock_for(device)
@@ -102,20 +110,15 @@ def timed(request: pytest.FixtureRequest, device: torch.device, rehearse: bool) 
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    """Add to the JSON what the timings depend on."""
-    import deltafast
-
-    machine_info.update(
-        torch=torch.__version__,
-        torch_cuda=torch.version.cuda,
-        torch_threads=torch.get_num_threads(),
-        cpu_capability=torch.backends.cpu.get_cpu_capability(),
-        cores=os.cpu_count(),
-        gpu=_device_name(torch.device("cuda")) if torch.cuda.is_available() else None,
-        deltafast=deltafast.__version__,
-        rehearsal=bool(config.option.rehearse),
-    )
+    """Add to pytest-benchmark's own JSON what the timings depend on."""
+    machine_info.update(machine(), rehearsal=bool(config.option.rehearse))
     machine_info["node"] = platform.machine()  # in place of the host's name, which says nothing to others
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Show the one table, and write it as JSON and as a picture."""
+    for line in write_report(config):
+        terminalreporter.write_line(line)
 
 
 def _device_name(device: torch.device) -> str:

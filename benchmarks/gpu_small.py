@@ -1,8 +1,9 @@
 """Every kernel once, forward and backward, on sizes small enough for compute-sanitizer, against float64 on the CPU.
 
-    python -m benchmarks.gpu_small [--device cuda]
+    python -m benchmarks.gpu_small [--device cuda] [--op NAME] [--evidence FILE]
 
-Exit code 1 where a result is further off than the table of tolerances allows.
+Exit code 1 where a result is further off than the table of tolerances allows. With `--evidence` every result leaves a
+row as it comes: name, op, direction, dtype, error, allowed, ok.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from benchmarks.evidence import LOST_DEVICE, Evidence, Row
+from benchmarks.precision import float32_is_exact
 from deltafast.ops import (
     DeltaSizes,
     activated_depthwise,
@@ -24,6 +28,8 @@ from deltafast.ops import (
     filtered_epilogue,
     modulated_conv2d,
     modulated_epilogue,
+    philox4x32,
+    philox_normal,
     setup_filter,
     subband_image,
     to_rgb,
@@ -193,32 +199,87 @@ def _results(case: Case, impl: str, device: str, dtype: torch.dtype | None) -> l
     return [out.detach(), *torch.autograd.grad(out, leaves, weights.to(out))]
 
 
+def _compared(case: Case, device: str, dtype: torch.dtype) -> Iterator[Row]:
+    """Yield a row for each result of a case."""
+    native = _results(case, "native", device, None)
+    plain = _results(case, "reference", "cpu", None)
+    exact = _results(case, "reference", "cpu", torch.float64)
+    for index, (ours, theirs, truth) in enumerate(zip(native, plain, exact, strict=True)):
+        direction = "backward" if index else "forward"
+        error, allowed = max_error(ours, truth), allowed_error(case.op, direction, theirs, truth)
+        yield _row(case.op, f"{case.what} {dtype} result {index}", direction, dtype, error, allowed)
+
+
+def _row(op: str, what: str, direction: str, dtype: torch.dtype, error: float, allowed: float) -> Row:
+    name = f"{op} {what}"
+    row = {"name": name, "op": op, "direction": direction, "dtype": str(dtype).removeprefix("torch.")}
+    row |= {"error": error, "allowed": allowed, "ok": error <= allowed}
+    return row if row["ok"] else row | {"reason": f"error {error:.3g}, allowed {allowed:.3g}"}
+
+
+def _philox(device: str) -> Iterator[Row]:
+    """Yield a row for the integers, which are the same to the bit everywhere, and one for the normals."""
+    random = torch.Generator().manual_seed(0)
+    counters, keys = torch.randint(2**32, (1000, 4), generator=random), torch.randint(2**32, (2,), generator=random)
+    plain = philox4x32(counters, keys, impl="reference")
+    off = max_error(philox4x32(counters.to(device), keys.to(device), impl="native"), plain)
+    yield _row("philox", "words", "forward", torch.int64, off, 0.0)
+    place = {name: torch.tensor(3 + k) for k, name in enumerate(("seed", "step", "first_sample"))}
+    there = {name: value.to(device) for name, value in place.items()}
+    exact = philox_normal(5, 131, **place, stream=7, impl="reference")
+    off = max_error(philox_normal(5, 131, **there, stream=7, impl="native"), exact)
+    yield _row("philox", "normals", "forward", torch.float32, off, 1e-6)
+
+
+def check(device: str, op: str, evidence: Evidence) -> None:
+    """Compare all cases of `op` ("" for every one), each result a row of `evidence`."""
+    if op in ("", "philox") and not evidence.seen("philox"):
+        evidence.begin("philox")
+        for row in _philox(device):
+            evidence.add(**row)
+        evidence.add(name="philox", ok=True)
+    for dtype in _DTYPES[device]:
+        torch.manual_seed(0)
+        for place, case in enumerate(cases(dtype)):
+            name = f"{case.op} {place} {case.what} {dtype}"
+            if op not in ("", case.op) or evidence.seen(name):
+                continue
+            evidence.begin(name)
+            try:
+                for row in _compared(case, device, dtype):
+                    evidence.add(**row)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:  # of CUDA or of the op
+                evidence.add(name=name, op=case.op, ok=False, reason=str(error)[:1000])
+                if "CUDA error" in str(error):
+                    sys.exit(LOST_DEVICE)
+            else:
+                evidence.add(name=name, ok=True)
+
+
 def disagreements(device: str, dtype: torch.dtype) -> list[str]:
     """Return a line for each result of a native kernel that is further off than allowed."""
-    wrong = []
-    for case in cases(dtype):
-        native = _results(case, "native", device, None)
-        plain = _results(case, "reference", "cpu", None)
-        exact = _results(case, "reference", "cpu", torch.float64)
-        for index, (ours, theirs, truth) in enumerate(zip(native, plain, exact, strict=True)):
-            direction = "backward" if index else "forward"
-            error, allowed = max_error(ours, truth), allowed_error(case.op, direction, theirs, truth)
-            if not error <= allowed:
-                wrong.append(f"{case.op} {case.what} {dtype} result {index}: error {error:.3g}, allowed {allowed:.3g}")
-    return wrong
+    rows = [row for case in cases(dtype) for row in _compared(case, device, dtype)]
+    rows += [] if dtype is not torch.float32 else _philox(device)
+    return [f"{row['name']}: {row['reason']}" for row in rows if not row["ok"]]
 
 
 def main() -> None:
-    """Compare every case; exit code 1 where one differs."""
+    """Compare; exit code 1 where something differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", choices=sorted(_DTYPES))
-    device = parser.parse_args().device
-    torch.manual_seed(0)
-    wrong = [line for dtype in _DTYPES[device] for line in disagreements(device, dtype)]
-    if device == "cuda":
+    parser.add_argument("--op", default="", help="this op's cases alone")
+    parser.add_argument("--evidence", type=Path, help="file for a JSON row of every result")
+    options = parser.parse_args()
+    float32_is_exact()
+    evidence = Evidence(options.evidence)
+    check(options.device, options.op, evidence)
+    if options.device == "cuda":
         torch.cuda.synchronize()
-    print("\n".join(wrong) or "all kernels agree with the reference")
-    sys.exit(1 if wrong else 0)
+    wrong = [f"{row['name']}: {row['reason']}" for row in evidence.rows if not row.get("ok", True)]
+    print("\n".join(wrong) or f"{options.op or 'all kernels'}: as the reference")
+    sys.exit(1 if wrong or not evidence.rows else 0)
 
 
 if __name__ == "__main__":

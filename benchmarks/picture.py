@@ -33,6 +33,30 @@ def draw_kernel_table(table: dict[str, Any], title: str, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def draw_headlines(lines: list[dict[str, Any]], machine: dict[str, Any], path: Path) -> None:
+    """Write the headlines (of `headlines`) as a PNG: in each case ours, the best baseline, and the floor."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 1.4 + 0.5 * len(lines)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for place, line in enumerate(lines):
+        slowest = line["best_baseline_s"]
+        axes.barh(place - 0.2, line["ours_s"] / slowest, 0.38, color="#31688e", label="ours" if not place else None)
+        axes.barh(place + 0.2, 1.0, 0.38, color="#c9d3e0", label="best baseline" if not place else None)
+        if "floor_s" in line:
+            share = line["floor_s"] / slowest
+            axes.plot([share, share], [place - 0.4, place + 0.4], color="#b5179e", label="floor" if not place else None)
+        axes.text(1.01, place, f"{1e3 * line['ours_s']:.3f} ms, {line['speedup']:.2f} x", va="center", fontsize=7)
+    axes.set_yticks(range(len(lines)), [line["case"] for line in lines], fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xlabel("time, as a share of the best baseline's")
+    axes.set_title(f"deltafast on {machine['gpu'] or 'a CPU'}, torch {machine['torch']}", fontsize=10)
+    axes.legend(loc="lower right", fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
 def _label(row: dict[str, Any]) -> str:
     name = row["operation"].removeprefix("aten::")
     text = f"{name} {row['shapes'].split(', ')[0]}"

@@ -17,9 +17,11 @@ import torch
 
 from benchmarks.ceilings import measure_ceilings
 from benchmarks.contenders import Subject, load_subject
+from benchmarks.evidence import Evidence
 from benchmarks.floor import floor_seconds, floor_table, synthesis_layers
 from benchmarks.kernel_table import kernel_table, profile_call, read_trace
 from benchmarks.picture import draw_kernel_table
+from benchmarks.precision import float32_is_exact
 
 _PASSES = 10
 _SHRINK = 32  # the ceilings' sizes, where they are rehearsed
@@ -58,13 +60,15 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--dtype", default="float16", choices=["float32", "float16", "bfloat16"])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--evidence", type=Path, help="file for the table as a JSON row")
     parser.add_argument("--rehearse", action="store_true", help="a tiny generator: to see whether everything runs")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    torch.backends.cudnn.allow_tf32 = False
+    float32_is_exact()
     subject = Subject(options.subject, options.batch, getattr(torch, options.dtype))
     device = torch.device(options.device)
     table = profile_synthesis(subject, device, options.folder, rehearse=options.rehearse)
+    Evidence(options.evidence).add(name=subject.case, **table)
     print(
         f"{subject.case}: {1e3 * table['seconds']:.3f} ms in kernels, {1e3 * table['floor_of_layers_s']:.3f} ms floor"
     )

@@ -66,4 +66,5 @@ def test_edit(
             moved=2 * case.ws.nbytes,
             floor_s=ceilings(device, dtype).floor(operations, 2 * case.ws.nbytes),
             images=samples,
+            kernels_alone=True,
         )

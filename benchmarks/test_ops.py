@@ -267,4 +267,5 @@ def _time(
     floor_s = ceilings(x.device, x.dtype).floor(0.0, moved)
     dtype = str(x.dtype).removeprefix("torch.")
     what = {"contender": impl, "baseline": impl == "reference"}
-    timed(call, inputs, case=f"{case}, {dtype}, batch {x.shape[0]}", moved=moved, floor_s=floor_s, **what)
+    named = f"{case}, {dtype}, batch {x.shape[0]}"
+    timed(call, inputs, case=named, moved=moved, floor_s=floor_s, kernels_alone=True, **what)

@@ -53,12 +53,20 @@ def mobilestylegan() -> Generator:
 
 
 @pytest.fixture(scope="session")
-def face_networks() -> None:
-    """The published networks of the losses are at hand."""
+def loss_networks() -> None:
+    """The published networks that look at faces for losses are at hand."""
     try:
-        load_imagenet_backbone()
         load_face_landmarks()
         load_identity_distance()
+    except DownloadError as error:
+        pytest.skip(f"the networks' weights cannot be fetched: {error}")
+
+
+@pytest.fixture(scope="session")
+def face_networks(loss_networks: None) -> None:
+    """These, and the ImageNet backbone of the encoder."""
+    try:
+        load_imagenet_backbone()
     except DownloadError as error:
         pytest.skip(f"the networks' weights cannot be fetched: {error}")
 

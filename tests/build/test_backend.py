@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -12,11 +13,17 @@ import pytest
 
 
 @pytest.fixture
-def backend(repository_root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def toolchain(repository_root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(repository_root / "build_backend"))
     for name in ("DELTAFAST_TORCH_DIR", "TORCH_CUDA_ARCH_LIST", "CUDA_HOME", "CUDA_PATH"):
         monkeypatch.delenv(name, raising=False)
-    return importlib.import_module("deltafast_build")
+    importlib.import_module("deltafast_build")  # while sys.path still leads to it
+    return importlib.import_module("toolchain")
+
+
+def _torch_requirement() -> list[str]:
+    found: list[str] = importlib.import_module("deltafast_build")._torch_requirement()
+    return found
 
 
 def fake_torch(folder: Path, version: str, headers: bool = True) -> Path:
@@ -35,43 +42,43 @@ def only_look_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_torch_of_the_target_environment_is_used_and_none_is_asked_for(
-    backend: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toolchain: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_torch(tmp_path, "2.11.0+cu130")
     only_look_in(tmp_path, monkeypatch)
-    assert backend.find_torch().version == "2.11.0+cu130"
-    assert backend.find_torch().folder == (tmp_path / "torch").resolve()
-    assert backend._torch_requirement() == []
+    assert toolchain.find_torch().version == "2.11.0+cu130"
+    assert toolchain.find_torch().folder == (tmp_path / "torch").resolve()
+    assert _torch_requirement() == []
 
 
 @pytest.mark.parametrize("version", ["2.9.1", "1.13.1+cpu", "unreadable"])
 def test_torch_is_asked_for_where_there_is_none_that_fits(
-    backend: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+    toolchain: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     only_look_in(tmp_path, monkeypatch)
-    assert backend._torch_requirement() == ["torch>=2.10"]
+    assert _torch_requirement() == ["torch>=2.10"]
     fake_torch(tmp_path, version)
-    assert backend.find_torch() is None
-    assert backend._torch_requirement() == ["torch>=2.10"]
+    assert toolchain.find_torch() is None
+    assert _torch_requirement() == ["torch>=2.10"]
 
 
 def test_torch_without_headers_does_not_count(
-    backend: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toolchain: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     only_look_in(tmp_path, monkeypatch)
     fake_torch(tmp_path, "2.12.0", headers=False)
-    assert backend.find_torch() is None
+    assert toolchain.find_torch() is None
 
 
 def test_named_torch_folder_wins_or_is_refused(
-    backend: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toolchain: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = fake_torch(tmp_path, "2.10.0")
     monkeypatch.setenv("DELTAFAST_TORCH_DIR", str(package))
-    assert backend.find_torch().version == "2.10.0"
+    assert toolchain.find_torch().version == "2.10.0"
     monkeypatch.setenv("DELTAFAST_TORCH_DIR", str(tmp_path / "nothing"))
     with pytest.raises(SystemExit, match="is no torch package folder"):
-        backend.find_torch()
+        toolchain.find_torch()
 
 
 @pytest.mark.parametrize(
@@ -85,25 +92,33 @@ def test_named_torch_folder_wins_or_is_refused(
     ],
 )
 def test_architecture_list_is_read_as_torch_reads_it(
-    backend: ModuleType, monkeypatch: pytest.MonkeyPatch, text: str, expected: list[str]
+    toolchain: ModuleType, monkeypatch: pytest.MonkeyPatch, text: str, expected: list[str]
 ) -> None:
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", text)
-    assert backend.cuda_architectures(backend.Nvcc(Path("nvcc"), (13, 0))) == expected
+    assert toolchain.cuda_architectures(toolchain.Nvcc(Path("nvcc"), (13, 0))) == expected
 
 
-def test_unreadable_architecture_list_is_refused(backend: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_architecture_list_is_refused(toolchain: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "sm_80")
     with pytest.raises(SystemExit, match="cannot read 'sm_80'"):
-        backend.cuda_architectures(backend.Nvcc(Path("nvcc"), (13, 0)))
+        toolchain.cuda_architectures(toolchain.Nvcc(Path("nvcc"), (13, 0)))
 
 
 def test_nvcc_is_found_through_cuda_home_first(
-    backend: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toolchain: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nvcc = tmp_path / "bin/nvcc"
     nvcc.parent.mkdir()
     nvcc.write_text("#!/bin/sh\necho 'Cuda compilation tools, release 12.6, V12.6.20'\n")
     nvcc.chmod(0o755)
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
-    found = backend.find_nvcc()
+    found = toolchain.find_nvcc()
     assert (found.path, found.version) == (nvcc, (12, 6))
+
+
+def test_the_tools_of_the_build_need_no_setuptools(repository_root: Path) -> None:
+    program = "import sys, toolchain; print('setuptools' in sys.modules)"
+    shown = subprocess.run(
+        [sys.executable, "-S", "-c", program], cwd=repository_root / "build_backend", capture_output=True, text=True
+    )
+    assert shown.stdout.strip() == "False", shown.stderr

@@ -57,16 +57,16 @@ def test_no_cuda_symbol_is_left_to_the_loader() -> None:
 
 def test_cuda_is_compiled_for_the_default_architectures(repository_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(repository_root / "build_backend"))
-    import deltafast_build as backend
+    import toolchain
 
     monkeypatch.delenv("TORCH_CUDA_ARCH_LIST", raising=False)
-    nvcc = backend.find_nvcc()
+    nvcc = toolchain.find_nvcc()
     if nvcc is None:
         pytest.skip("no nvcc here")
     extension = build_info()["extension"]
     if extension["cuda_toolkit"] is None:
         pytest.skip("the module was built with DELTAFAST_NO_CUDA")
-    assert set(backend.cuda_architectures(nvcc)) <= set(extension["cuda_architectures"])
+    assert set(toolchain.cuda_architectures(nvcc)) <= set(extension["cuda_architectures"])
     if nvcc.version >= (13, 0):
         expected = {f"{arch}-real" for arch in ("75", "80", "86", "89", "90", "100", "120")} | {"80-virtual"}
         assert expected <= set(extension["cuda_architectures"])

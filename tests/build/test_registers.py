@@ -100,9 +100,9 @@ def test_no_kernel_spills_registers(kernels: list[Kernel]) -> None:
 
 def test_a_spill_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository_root: Path) -> None:
     monkeypatch.syspath_prepend(str(repository_root / "build_backend"))
-    import deltafast_build as backend
+    import toolchain
 
-    nvcc = backend.find_nvcc()
+    nvcc = toolchain.find_nvcc()
     if nvcc is None:
         pytest.skip("no nvcc here")
     source, binary = tmp_path / "spilling.cu", tmp_path / "spilling.fatbin"

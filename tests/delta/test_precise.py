@@ -40,7 +40,7 @@ def _same(first: Editor, second: Editor) -> bool:
     return set(a) == set(b) and all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.usefixtures("face_networks")
+@pytest.mark.usefixtures("loss_networks")
 def test_a_stopped_second_stage_goes_on_to_the_same_weights(
     tmp_path: Path,
     tiny_generator: Generator,
@@ -81,7 +81,7 @@ def test_a_stopped_second_stage_goes_on_to_the_same_weights(
 
 
 @pytest.mark.gpu
-@pytest.mark.usefixtures("face_networks")
+@pytest.mark.usefixtures("loss_networks")
 def test_it_trains_on_a_gpu_too(
     tiny_generator: Generator, small_sequences: SequenceLatents, precise: DeltaConfig
 ) -> None:
@@ -91,7 +91,7 @@ def test_it_trains_on_a_gpu_too(
     assert editor.info.training["precise"]["steps"] == SMALL.steps
 
 
-@pytest.mark.usefixtures("face_networks")
+@pytest.mark.usefixtures("loss_networks")
 def test_another_generator_is_another_training(
     tmp_path: Path, tiny_generator: Generator, small_sequences: SequenceLatents, precise: DeltaConfig
 ) -> None:
@@ -129,7 +129,7 @@ def test_settings_out_of_range_are_refused_and_others_survive_json() -> None:
     assert "precise" not in DeltaConfig().as_json()  # editors of the first version can be read
 
 
-@pytest.mark.usefixtures("face_networks")
+@pytest.mark.usefixtures("loss_networks")
 def test_sequences_that_change_no_face_are_refused(
     tiny_generator: Generator, small_sequences: SequenceLatents, precise: DeltaConfig
 ) -> None:
@@ -140,7 +140,7 @@ def test_sequences_that_change_no_face_are_refused(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("face_networks")
+@pytest.mark.usefixtures("loss_networks")
 def test_real_edits_come_nearer_to_what_is_asked(mobilestylegan: Generator, repository_root: Path) -> None:
     latents = load_latents(repository_root / "deltafast/assets/latents/two-heads.safetensors")
     settings = PreciseConfig(steps=8, edits=2, faces=6, lr=2e-3)
