@@ -28,13 +28,22 @@ from deltafast.errors import DeltafastError
 from deltafast.evaluation.machine import describe_run
 from deltafast.faces.comparison import identity_distance
 from deltafast.faces.meter import FaceMeter
+from deltafast.faces.photos import PhotoReader
 from deltafast.files import list_images, read_json, write_json, write_png
 from deltafast.generators.base import Generator
 from deltafast.memory import keep_freed_memory
+from deltafast.pixels import to_arrays
 from deltafast.progress import track
-from deltafast.projection import ProjectionSettings, RefineConfig, encode_images, load_encoder, project_images
-from deltafast.projection.photos import PhotoReader
-from deltafast.projection.report import to_uint8
+from deltafast.projection import (
+    PHOTO_SIZE,
+    ProjectionSettings,
+    Projector,
+    RefineConfig,
+    encode_images,
+    load_encoder,
+    project_images,
+)
+from deltafast.projection.photos import at_size
 
 Pixels = NDArray[np.uint8]
 
@@ -72,7 +81,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     folders = {options.photos: options.work / "photos", options.work / "astronaut": options.work / "astronaut-latents"}
     rows, tiles, descriptors = [], [], []
     meter = FaceMeter()
-    reader = PhotoReader("auto", 512)
+    reader = PhotoReader("auto", size=PHOTO_SIZE)
     encoder = load_encoder()
     for photos, out in folders.items():
         result = project_images(generator, photos, out, settings)
@@ -81,8 +90,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         for path in track(list_images(photos), "measuring photos"):
             report = read_json(out / f"{path.stem}.json")
             rows.append({"photo": path.stem, **report})
-            face, _ = reader.read(path)  # [1, 3, 512, 512]
-            descriptors.append(_descriptor(meter, to_uint8(face)[0]))
+            face = at_size(reader.read(path).faces[0].image, PHOTO_SIZE)  # [1, 3, 512, 512]
+            descriptors.append(_descriptor(meter, to_arrays(face)[0]))
             ws = load_file(out / f"{path.stem}.safetensors")["ws"]  # [1, num_ws, w_dim]
             tiles.append(_tiles(generator, face, encode_images(generator, face, encoder=encoder), ws))
     figures = {
@@ -142,21 +151,19 @@ def _tiles(generator: Generator, face: torch.Tensor, encoded: torch.Tensor, ws: 
         images.append(edited.reshape(1, *edited.shape[-3:]))
     size = (SHEET_PIXELS, SHEET_PIXELS)
     small = [torch.nn.functional.interpolate(image.float(), size, mode="area") for image in images]
-    return np.hstack([to_uint8(image)[0] for image in small])
+    return np.hstack([to_arrays(image)[0] for image in small])
 
 
 def _seconds(generator: Generator, paths: list[Path], settings: ProjectionSettings) -> dict[str, Any]:
     """Median wall-clock time of a photo, alignment included: encoder alone, and with all steps of refinement."""
-    from deltafast.projection.projector import PHOTO_SIZE, Projector
-
     projector = Projector(generator, load_encoder(), settings, PHOTO_SIZE)
-    reader = PhotoReader("auto", PHOTO_SIZE)
-    target, _ = reader.read(paths[0])
+    reader = PhotoReader("auto", size=PHOTO_SIZE)
+    target = projector.target(reader.read(paths[0]).faces[0].image)
     _ = projector.encode(target), projector.distance  # everything is loaded
     encoding, refining = [], []
     for path in paths:
         begin = time.perf_counter()
-        target, _ = reader.read(path)
+        target = projector.target(reader.read(path).faces[0].image)
         start = projector.encode(target)
         encoding.append(time.perf_counter() - begin)
         projector.refine(target, start, shared_base=False)

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deltafast.errors import DiskError, ImageError, InvalidInputError, ResumeError
+from deltafast.errors import DiskError, ImageError, InvalidInputError
 from deltafast.untrusted.checks import reading, reason_of
 from deltafast.untrusted.json_text import parse_json
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "atomic_write",
-    "begin_or_resume",
     "cache_dir",
     "colour_profile",
     "image_pixels",
@@ -32,6 +32,7 @@ __all__ = [
     "list_images",
     "read_image",
     "read_json",
+    "remove_leftovers",
     "sha256_file",
     "write_json",
     "write_png",
@@ -42,22 +43,30 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".g
 _MAX_PIXELS = 175_000_000  # a photo of 13k x 13k; more is taken for a decompression bomb, by Pillow too
 _STRIP = 1 << 22  # pixels that are converted at once
 _ORIENTATION = 0x0112  # EXIF's tag
+_LEFTOVER = (".deltafast-", ".tmp")  # how the names of temporary files begin and end
+_DAY = 86_400.0  # seconds
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it when the block ends without an error.
 
-    The target is either the old file or the complete new one, also after a crash or Ctrl-C. Raises `DiskError`
-    when the folder cannot be written (disk full, permissions).
+    The target is either the old file or the complete new one, also after a crash or Ctrl-C; what a killed process
+    leaves is removed by `remove_leftovers`. (Written here because what is at hand does one half: atomicwrites is no
+    longer kept up, and none knows a leftover from the file of a process that lives.) Raises `DiskError` when the folder
+    cannot be written (disk full, permissions).
     """
     target = Path(path)
     temporary: Path | None = None
+    handle: int | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-        os.close(handle)
+        # of a name of its own: the target's may be too long for more, or not be text
+        handle, name = tempfile.mkstemp(prefix=_LEFTOVER[0], suffix=_LEFTOVER[1], dir=target.parent)
         temporary = Path(name)
+        if not _lock(handle):
+            os.close(handle)
+            handle = None
         yield temporary
         with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())
@@ -72,6 +81,50 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+        if handle is not None:
+            os.close(handle)
+
+
+def remove_leftovers(folder: str | os.PathLike[str], *, older_than: float = 2.0) -> int:
+    """Remove temporary files below `folder` whose process was killed, and return how many there were.
+
+    A process that writes holds a lock on its file (where the system has none, what is older than a day is taken for
+    left). `older_than`: seconds; younger ones may be between their creation and their lock.
+    """
+    removed = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith(_LEFTOVER[0]) and name.endswith(_LEFTOVER[1]):
+                with contextlib.suppress(OSError):
+                    removed += _remove_left(Path(place, name), older_than)
+    return removed
+
+
+def _remove_left(path: Path, older_than: float) -> bool:
+    age = time.time() - path.stat().st_mtime
+    if age < older_than:
+        return False
+    with open(path, "rb+") as stream:
+        locked = _lock(stream.fileno())
+        if locked is False or (locked is None and age < _DAY):
+            return False
+        path.unlink()
+    return True
+
+
+def _lock(handle: int) -> bool | None:
+    """Lock an open file without waiting: whether that was possible, None where this system or disk has no locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def _umask() -> int:
@@ -219,23 +272,27 @@ def colour_profile(path: str | os.PathLike[str]) -> bytes | None:
 
 
 def write_png(path: str | os.PathLike[str], image: NDArray[np.uint8], *, profile: bytes | None = None) -> None:
-    """Write uint8 `[H, W, 3]` or `[H, W]` as PNG, atomically; the same pixels always give the same bytes.
+    """Write uint8 `[H, W]` or `[H, W, C]`, C = 1 (grey), 3 (RGB) or 4 (RGB and opacity), as PNG, atomically.
 
-    `profile` is the ICC profile of its colours; without one they are sRGB, as those of generators are.
+    The same pixels always give the same bytes. `profile` is the ICC profile of its colours; without one they are sRGB,
+    as those of generators are. Raises `InvalidInputError` for anything else, `DiskError` when it cannot be written.
     """
     from PIL import Image
 
-    if image.dtype != np.uint8 or image.ndim not in (2, 3):
-        raise InvalidInputError(f"write_png expects uint8 [H, W, 3] or [H, W], got {image.dtype} {image.shape}")
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
+        expected = "uint8 [H, W] or [H, W, C] of 1, 3 or 4 channels"
+        raise InvalidInputError(f"write_png expects {expected}, got {image.dtype} {image.shape}")
+    flat = image[..., 0] if image.shape[2:] == (1,) else image  # PIL's grey has no axis for it
     with atomic_write(path) as temporary:
-        Image.fromarray(image).save(temporary, format="PNG", compress_level=6, icc_profile=profile)
+        Image.fromarray(flat).save(temporary, format="PNG", compress_level=6, icc_profile=profile)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` as indented JSON with sorted keys, atomically."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # a file's name that is no UTF-8 has lone surrogates, which JSON writes as \udcXX
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
@@ -244,25 +301,6 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """
     with reading(lambda reason: InvalidInputError(f"{os.fspath(path)} cannot be read as JSON: {reason}")):
         return parse_json(Path(path).read_text(encoding="utf-8"))
-
-
-def begin_or_resume(path: str | os.PathLike[str], settings: dict[str, Any]) -> None:
-    """Write a run's settings as JSON to `path` when it begins, and compare with those there when it goes on.
-
-    Raises `ResumeError` that names what differs when the run was begun with other settings.
-    """
-    target = Path(path)
-    plain = json.loads(json.dumps(settings))  # as they come back: tuples are lists
-    if not target.exists():
-        write_json(target, plain)
-        return
-    found = read_json(target)
-    if found != plain:
-        known = found if isinstance(found, dict) else {}
-        names = sorted(key for key in {*known, *plain} if known.get(key) != plain.get(key))
-        raise ResumeError(
-            f"{target.parent} was begun with other settings ({', '.join(names)}): choose another folder or delete it"
-        )
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from deltafast import files
-from deltafast.errors import DiskError, ImageError, InvalidInputError, ResumeError
+from deltafast.errors import DiskError, ImageError, InvalidInputError
 from deltafast.files import (
     atomic_write,
     cache_dir,
@@ -265,11 +265,3 @@ def test_the_cache_is_where_the_user_says(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_dir() == tmp_path / ".cache" / "deltafast"
-
-
-def test_a_run_goes_on_with_its_own_settings_and_names_what_differs(tmp_path: Path) -> None:
-    path = tmp_path / "run" / "settings.json"
-    files.begin_or_resume(path, {"steps": 3, "slots": (1, 2)})
-    files.begin_or_resume(path, {"slots": (1, 2), "steps": 3})
-    with pytest.raises(ResumeError, match=r"other settings \(seed, steps\)"):
-        files.begin_or_resume(path, {"steps": 4, "slots": (1, 2), "seed": 0})

@@ -20,8 +20,8 @@ _FLOORS = (
     ("face_networks", "faces", "generators"),
     ("ops",),
     ("_C",),
-    ("sequence_latents", "wheels"),
-    ("arguments", "files", "memory", "progress", "workers"),
+    ("runs", "sequence_latents", "wheels"),
+    ("arguments", "files", "inputs", "memory", "pixels", "progress", "workers"),
     ("untrusted",),
     ("errors",),
 )

@@ -3,45 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from torch import Tensor
 
-    from deltafast.faces.alignment import Alignment, FaceChoice
     from deltafast.generators.base import Generator
 
-__all__ = ["PhotoReader", "Read", "Unit", "file_units", "seed_units"]
+__all__ = ["LatentsUnit", "PhotoUnit", "file_units", "seed_units"]
 
 
 @dataclass(frozen=True)
-class Read:
-    """Some samples for `edit_batch`: `source`, and the name of each.
+class PhotoUnit:
+    """One photo, and the name of its results."""
 
-    Of a photo that gets its faces back, `photo` is uint8 `[H, W, 3]` with its ICC `profile`; the samples are its
-    faces, their places are `alignments`, and the one name is the photo's.
-    """
+    path: Path
+    name: str
 
-    source: Any
-    names: list[str]
-    photo: NDArray[np.uint8] | None = None
-    profile: bytes | None = None
-    alignments: list[Alignment] = field(default_factory=list)
+    @property
+    def label(self) -> str:
+        """How errors call it."""
+        return str(self.path)
+
+    def source(self) -> dict[str, Any]:
+        """Return what its results are made of, as `Run.finish` takes it."""
+        from deltafast.runs import file_identity
+
+        return file_identity(self.path)
+
+    def names(self, count: int) -> list[str]:
+        """Return the names of its faces, of which there are `count`."""
+        return [self.name] if count == 1 else [f"{self.name}-{number}" for number in range(count)]
 
 
 @dataclass(frozen=True)
-class Unit:
-    """What is read at once: one file, or a few seeds; `names` are None where reading alone tells how many it holds."""
+class LatentsUnit:
+    """Latents that are read at once: a file of them, or those of a few seeds; `source` as that of `PhotoUnit`."""
 
     label: str
-    names: list[str] | None
-    read: Callable[[], Read]
+    source: Callable[[], dict[str, Any]]
+    read: Callable[[], Tensor]
+    names: Callable[[int], list[str]]
 
 
-def seed_units(text: str, psi: float, G: Generator, size: int) -> Iterator[Unit]:
+def seed_units(text: str, psi: float, G: Generator, size: int) -> Iterator[LatentsUnit]:
     """Yield the faces sampled from seeds, `size` at a time. Raises `InvalidInputError` for what is no list of seeds."""
     from deltafast.delta.slots import parse_ranges
     from deltafast.generators.seeds import latents_from_seeds
@@ -49,81 +56,37 @@ def seed_units(text: str, psi: float, G: Generator, size: int) -> Iterator[Unit]
     seeds = parse_ranges(text, "seeds", 2**32 - 1)
     for start in range(0, len(seeds), size):
         part = seeds[start : start + size]
-        names = [f"seed{seed:04d}" for seed in part]
 
-        def read(part: tuple[int, ...] = part, names: list[str] = names) -> Read:
-            return Read(latents_from_seeds(G, part, psi), names)  # [N, num_ws, w_dim]
+        def read(part: tuple[int, ...] = part) -> Tensor:
+            return latents_from_seeds(G, part, psi)  # [N, num_ws, w_dim]
 
-        yield Unit(f"seeds {part[0]}-{part[-1]}", names, read)
+        def names(_: int, part: tuple[int, ...] = part) -> list[str]:
+            return [f"seed{seed:04d}" for seed in part]
+
+        yield LatentsUnit(f"seeds {part[0]}-{part[-1]}", lambda: {"psi": psi}, read, names)
 
 
-def file_units(source: Path, photos: PhotoReader) -> Iterator[Unit]:
+def file_units(source: Path, out: Path) -> Iterator[PhotoUnit | LatentsUnit]:
     """Yield the latents and photos of a folder, or the file given; where a folder holds both, the latents.
 
     Raises `InvalidInputError` where there is nothing of either kind.
     """
     from deltafast.cli._latent_files import LATENT_SUFFIXES
-    from deltafast.cli._photo_files import names_of
-    from deltafast.errors import InvalidInputError
     from deltafast.files import IMAGE_SUFFIXES
+    from deltafast.inputs import find_inputs
 
     known = (*LATENT_SUFFIXES, *IMAGE_SUFFIXES)
-    if source.is_dir():
-        files = sorted(p for p in source.iterdir() if p.suffix.lower() in known and p.is_file())
-        # a folder from `deltafast project` has pictures for people beside its latents
-        paths = [p for p in files if p.suffix.lower() in LATENT_SUFFIXES] or files
-    elif source.is_file() and source.suffix.lower() in known:
-        paths = [source]
-    else:
-        raise InvalidInputError(f"{source} is neither a folder nor a file of latents or images ({', '.join(known)})")
-    if not paths:
-        raise InvalidInputError(f"{source} holds neither latents nor images ({', '.join(known)})")
-    for path, name in names_of(paths).items():
-        if path.suffix.lower() in LATENT_SUFFIXES:
-            if photos.paste_back:
-                raise InvalidInputError(f"--paste-back needs photos; {path} holds latents")
-            yield Unit(str(path), None, lambda path=path, name=name: _latents(path, name))  # type: ignore[misc]
-        else:
-            names = None if photos.faces == "all" and not photos.paste_back else [name]
-            yield Unit(str(path), names, lambda path=path, name=name: photos.read(path, name))  # type: ignore[misc]
+    # a folder from `deltafast project` has pictures for people beside its latents
+    for file in find_inputs(source, out, known, "latents or images", preferred=LATENT_SUFFIXES):
+        is_latents = file.path.suffix.lower() in LATENT_SUFFIXES
+        yield _latents(file.path, file.name) if is_latents else PhotoUnit(file.path, file.name)
 
 
-def _latents(path: Path, name: str) -> Read:
+def _latents(path: Path, name: str) -> LatentsUnit:
     from deltafast.cli._latent_files import read_latent_file
+    from deltafast.runs import file_identity
 
-    ws = read_latent_file(path)
-    return Read(ws, [name] if len(ws) == 1 else [f"{name}-{k:04d}" for k in range(len(ws))])
+    def names(count: int) -> list[str]:
+        return [name] if count == 1 else [f"{name}-{number:04d}" for number in range(count)]
 
-
-class PhotoReader:
-    """Reads photos as aligned faces of `size` pixels, as the options `--align`, `--faces` and `--paste-back` say.
-
-    `align` is "auto", True or False, as in `edit_batch`.
-    """
-
-    def __init__(self, align: bool | Literal["auto"], faces: FaceChoice, paste_back: bool, size: int) -> None:
-        self.align = align
-        self.faces = faces
-        self.paste_back = paste_back
-        self._size = size
-
-    def read(self, path: Path, name: str) -> Read:
-        """Read the chosen faces of one photo. Raises `ImageError` when there are none, or the file cannot be read."""
-        from deltafast.cli._photo_files import tell_of_animation
-        from deltafast.faces.alignment import Alignment, shared_aligner
-        from deltafast.files import colour_profile, read_image
-
-        tell_of_animation(path)
-        profile = colour_profile(path) if self.paste_back else None
-        photo = read_image(path) if self.paste_back else None
-        if self.align is False:
-            places = [] if photo is None else [Alignment.of_whole(photo.shape[1], photo.shape[0])]
-            return Read([path], [name], photo, profile, places)
-        aligner = shared_aligner()
-        keep = self.align == "auto"
-        if photo is None:
-            found = aligner.align_file(path, size=self._size, faces=self.faces, keep_aligned=keep)
-            names = [name] if len(found) == 1 else [f"{name}-{number}" for number in range(len(found))]
-            return Read([face.image for face in found], names)
-        found = aligner.align(photo, size=self._size, faces=self.faces, keep_aligned=keep, name=str(path))
-        return Read([face.image for face in found], [name], photo, profile, [face.alignment for face in found])
+    return LatentsUnit(str(path), lambda: file_identity(path), lambda: read_latent_file(path), names)

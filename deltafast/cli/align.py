@@ -19,36 +19,35 @@ def align(
     """Find the faces of photos and cut them out as FFHQ's are; interrupted, the same command goes on.
 
     Every face is OUT/NAME.png (NAME-0.png, NAME-1.png ... where a photo gives several); OUT/NAME.json says where in
-    the photo they lie. Photos that cannot be read or show no face are reported at the end; the rest is done.
+    the photo they lie. Photos of subfolders are found too, and their faces lie in subfolders. Photos that cannot be
+    read or show no face are reported at the end; the rest is done.
     """
-    from deltafast.cli._photo_files import face_choice, photo_names, reported, tell_of_animation
-    from deltafast.errors import ImageError
-    from deltafast.faces.alignment import FaceAligner
-    from deltafast.files import begin_or_resume, write_json, write_png
+    from deltafast.cli._photo_files import face_choice, reported
+    from deltafast.faces.photos import PhotoReader
+    from deltafast.files import IMAGE_SUFFIXES, write_json, write_png
+    from deltafast.inputs import Failures, find_inputs
     from deltafast.progress import track
+    from deltafast.runs import Run, file_identity
 
     choice = face_choice(faces)
-    names = photo_names(photos, out)
-    aligner = FaceAligner()
-    begin_or_resume(out / "settings.json", {"command": "align", "size": size, "faces": choice})
-    failures: list[str] = []
-    written = 0
-    for path, name in track(names.items(), "aligning"):
-        record = out / f"{name}.json"
-        if record.exists():
-            continue
-        try:
-            found = aligner.align_file(path, size=size, faces=choice)
-            tell_of_animation(path)
-        except ImageError as error:
-            failures.append(str(error))
-            continue
-        entries = []
-        for number, face in enumerate(found):
-            file = f"{name}.png" if len(found) == 1 else f"{name}-{number}.png"
-            write_png(out / file, face.image)
-            entries.append({"file": file, **face.alignment.as_json()})
-        write_json(record, {"photo": path.name, "faces": entries})
-        written += len(entries)
-    print(f"{written} faces aligned, {len(names)} photos seen; they are in {out}")
-    reported(failures, len(names), "photos could not be aligned")
+    inputs = find_inputs(photos, out, IMAGE_SUFFIXES, "images")
+    reader = PhotoReader(True, choice, size)
+    run = Run(out, {"command": "align", "size": size, "faces": choice})
+    failures = Failures()
+    aligned = 0
+    for photo in track(inputs, "aligning"):
+        with failures.of(str(photo.path)):
+            source = file_identity(photo.path)
+            if run.is_finished(photo.name, source):
+                continue
+            found = reader.read(photo.path).faces
+            written, entries = [out / f"{photo.name}.json"], []
+            for number, face in enumerate(found):
+                written.append(out / (f"{photo.name}.png" if len(found) == 1 else f"{photo.name}-{number}.png"))
+                write_png(written[-1], face.pixels)
+                entries.append({"file": written[-1].name, **face.alignment.as_json()})
+            write_json(written[0], {"photo": photo.path.name, "faces": entries})
+            run.finish(photo.name, source, written)
+            aligned += len(found)
+    print(f"{aligned} faces aligned, {len(inputs)} photos seen; they are in {out}")
+    reported(failures, len(inputs), "photos could not be aligned")

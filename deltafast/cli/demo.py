@@ -161,9 +161,9 @@ def _cells(images: Tensor) -> NDArray[np.uint8]:
     """Float `[N, 3, H, W]` in about [-1, 1] -> uint8 `[N, cell, cell, 3]`."""
     from torch.nn.functional import interpolate
 
-    from deltafast.projection.report import to_uint8
+    from deltafast.pixels import to_arrays
 
-    return to_uint8(interpolate(images.float(), size=(_CELL, _CELL), mode="area"))
+    return to_arrays(interpolate(images.float(), size=(_CELL, _CELL), mode="area"))
 
 
 def _fit(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from deltafast.cli._edit_inputs import Read
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from deltafast.cli._edit_inputs import LatentsUnit, PhotoUnit
     from deltafast.delta.editor import Editor
+    from deltafast.editing import EditSession
     from deltafast.generators.base import Generator
+    from deltafast.runs import Run
 
 __all__ = ["edit"]
 
@@ -60,19 +68,21 @@ def edit(
 ) -> None:
     """Edit a folder of latents or photos, or sampled faces; interrupted, the same command goes on.
 
-    Every result is OUT/NAME_ALPHA.png (NAME-0, NAME-1 ... where a photo gives several faces). Files that cannot be
-    read or show no face are reported at the end; the rest is done.
+    Every result is OUT/NAME_ALPHA.png (NAME-0, NAME-1 ... where a photo gives several faces); those of subfolders lie
+    in subfolders. What is finished is kept, unless its input is another one now. Files that cannot be read or show no
+    face are reported at the end; the rest is done.
     """
-    from deltafast.cli._edit_inputs import PhotoReader, file_units, seed_units
-    from deltafast.cli._photo_files import align_choice, face_choice, reported
-    from deltafast.delta.slots import check_slots, parse_slots
-    from deltafast.editing import edit_batch
-    from deltafast.errors import DeltafastError, InvalidInputError
+    from deltafast.cli._edit_inputs import PhotoUnit, file_units, seed_units
+    from deltafast.cli._photo_files import align_choice, face_choice, one_of, reported
+    from deltafast.delta.slots import parse_slots
+    from deltafast.editing import EditOptions, EditSession
+    from deltafast.errors import InvalidInputError
     from deltafast.faces.pasting import PASTE_MASKS
-    from deltafast.files import begin_or_resume
     from deltafast.generators.base import NOISE_MODES
     from deltafast.generators.load import load_generator
+    from deltafast.inputs import Failures
     from deltafast.progress import track
+    from deltafast.runs import Run
 
     if len(places) != (1 if seeds is not None else 2):
         raise InvalidInputError("expected OUT with --seeds, else INPUT and OUT")
@@ -81,84 +91,119 @@ def edit(
         raise InvalidInputError(f"alphas must be finite and all different, got {amounts}")
     if not math.isfinite(psi):
         raise InvalidInputError(f"--psi must be a finite number, got {psi}")
-    if seeds is None and places[0].resolve() == places[-1].resolve():
-        raise InvalidInputError(f"OUT must be another folder than INPUT, {places[0]}")
     if seeds is not None and paste_back:
         raise InvalidInputError("--paste-back needs photos; sampled faces come without one")
-    if paste_mask not in PASTE_MASKS:
-        raise InvalidInputError(f"--paste-mask is one of {', '.join(PASTE_MASKS)}; got {paste_mask!r}")
-    if noise_mode not in NOISE_MODES:
-        raise InvalidInputError(f"--noise-mode is one of {', '.join(NOISE_MODES)}; got {noise_mode!r}")
+    mask = one_of("--paste-mask", paste_mask, PASTE_MASKS)
+    options = EditOptions(
+        batch_size=batch_size,
+        layers=None if layers is None else parse_slots(layers),
+        noise_mode=one_of("--noise-mode", noise_mode, NOISE_MODES),  # type: ignore[arg-type]
+        raw=raw,
+        output="uint8",
+        output_device="cpu",
+        align=align_choice(align),
+        face=face_choice(faces),
+        refine_steps=refine_steps,
+        paste_back=mask if paste_back else False,  # type: ignore[arg-type]
+    )
     out = places[-1]
+    units: list[PhotoUnit | LatentsUnit] = [] if seeds is not None else list(file_units(places[0], out))
+    for unit in units:
+        if paste_back and not isinstance(unit, PhotoUnit):
+            raise InvalidInputError(f"--paste-back needs photos; {unit.label} holds latents")
     G = load_generator(generator, device=device)
-    chosen = None if layers is None else check_slots(parse_slots(layers), G.num_ws)
     editors, alphas, sweep = _editors(editor, amounts, G)
-    photos = PhotoReader(align_choice(align), face_choice(faces), paste_back, min(512, G.img_resolution))
+    if compile_synthesis:
+        options = replace(options, synthesise=G.compiled())
+    session = EditSession(G, editors, alphas, options)
     if seeds is not None:
-        units = list(seed_units(seeds, psi, G, max(1, batch_size // len(sweep))))
-    else:
-        units = list(file_units(places[0], photos))
+        units = [*seed_units(seeds, psi, G, max(1, batch_size // len(sweep)))]
     settings = {
+        **options.as_json(),
         "generator": G.fingerprint,
         "editors": [one.info.as_json() for one in editors],
         "alphas": alphas,
-        "layers": None if chosen is None else list(chosen),
-        "noise_mode": noise_mode,
-        "raw": raw,
         "latents": latents,
         "psi": psi if seeds is not None else None,
-        "align": photos.align,
-        "faces": photos.faces,
-        "refine_steps": refine_steps,
-        "paste_back": paste_mask if paste_back else False,
     }
-    begin_or_resume(out / "settings.json", settings)
-    synthesise = G.compiled() if compile_synthesis else True
-    failures: list[str] = []
-    written = 0
+    results = _Results(Run(out, settings), sweep, latents)
+    failures = Failures()
+    edited = 0
     for unit in track(units, "editing"):
-        try:
-            if unit.names is not None and all(_is_done(out, name, sweep, latents) for name in unit.names):
-                continue
-            read = unit.read()
-            if read.photo is not None:
-                todo = list(range(len(read.source)))
+        with failures.of(unit.label):
+            if isinstance(unit, PhotoUnit):
+                edited += _edit_photo(session, results, unit)
             else:
-                todo = [k for k, name in enumerate(read.names) if not _is_done(out, name, sweep, latents)]
-            edited: list[Any] = []  # for each face, images uint8 [K, 3, H, W] and latents [K, num_ws, w_dim]
-            for start in range(0, len(todo), batch_size):
-                rows = todo[start : start + batch_size]
-                result = edit_batch(
-                    G,
-                    [read.source[k] for k in rows] if isinstance(read.source, list) else read.source[rows],
-                    editors,
-                    alphas,
-                    batch_size=batch_size,
-                    layers=chosen,
-                    noise_mode=noise_mode,  # type: ignore[arg-type]
-                    raw=raw,
-                    output="uint8",
-                    synthesise=synthesise,
-                    output_device="cpu",
-                    align=False,
-                    refine_steps=refine_steps,
-                )
-                faces_of_batch = list(zip(result.images, result.latents, strict=True))  # type: ignore[arg-type]
-                if read.photo is not None:
-                    edited += faces_of_batch
-                    continue
-                for row, (images, codes) in zip(rows, faces_of_batch, strict=True):
-                    pixels = images.permute(0, 2, 3, 1).numpy()  # [K, H, W, 3]
-                    _write(out, read.names[row], sweep, pixels, codes if latents else None)
-            if read.photo is not None:
-                _write(out, read.names[0], sweep, *_pasted(read, edited, latents, paste_mask), read.profile)
-            written += len(todo)
-        except DeltafastError as error:
-            if _is_fatal(error):
-                raise
-            failures.append(str(error) if unit.label in str(error) else f"{unit.label}: {error}")
-    print(f"{written} faces edited, {len(units)} inputs seen; images are in {out}")
+                edited += _edit_latents(session, results, unit, batch_size)
+    print(f"{edited} faces edited, {len(units)} inputs seen; images are in {out}")
     reported(failures, len(units), "inputs could not be edited")
+
+
+def _edit_photo(session: EditSession, results: _Results, unit: PhotoUnit) -> int:
+    """Edit the faces of a photo, unless that is done, and return how many there are."""
+    from deltafast.pixels import to_arrays
+
+    source = unit.source()
+    if results.run.is_finished(unit.name, source):
+        return 0
+    edit = session.edit(unit.path)
+    files: list[Path] = []
+    if edit.photos is not None:
+        profile = None if edit.profiles is None else edit.profiles[0]
+        files += results.write(unit.name, edit.photos[0], edit.latents.flatten(0, 1), profile)
+    else:
+        assert edit.images is not None  # [F, K, C, H, W]
+        for name, images, codes in zip(unit.names(len(edit)), edit.images, edit.latents, strict=True):
+            files += results.write(name, to_arrays(images), codes)
+    results.run.finish(unit.name, source, files)
+    return len(edit)
+
+
+def _edit_latents(session: EditSession, results: _Results, unit: LatentsUnit, batch_size: int) -> int:
+    """Edit those latents of a file or of some seeds that are not done, and return how many that were."""
+    from deltafast.pixels import to_arrays
+
+    source, ws = unit.source(), unit.read()  # [N, num_ws, w_dim]
+    names = unit.names(len(ws))
+    todo = [row for row, name in enumerate(names) if not results.run.is_finished(name, source)]
+    for start in range(0, len(todo), batch_size):
+        rows = todo[start : start + batch_size]
+        edit = session.edit(ws[rows])
+        assert edit.images is not None  # [M, K, C, H, W]
+        for row, images, codes in zip(rows, edit.images, edit.latents, strict=True):
+            results.run.finish(names[row], source, results.write(names[row], to_arrays(images), codes))
+    return len(todo)
+
+
+@dataclass(frozen=True)
+class _Results:
+    """Where edited images go: one for each alpha of `sweep`, and where asked for the latents beside them."""
+
+    run: Run
+    sweep: list[float]
+    latents: bool
+
+    def write(
+        self,
+        name: str,
+        images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+        codes: Tensor,
+        profile: bytes | None = None,
+    ) -> list[Path]:
+        """Write K images `[K, H, W, C]` and latents, and return the files."""
+        from safetensors.torch import save_file
+
+        from deltafast.files import atomic_write, write_png
+
+        files = []
+        for alpha, image in zip(self.sweep, images, strict=True):
+            files.append(self.run.folder / f"{name}_{alpha:+.10g}.png")
+            write_png(files[-1], image, profile=profile)
+        if self.latents:
+            files.append(self.run.folder / f"{name}.safetensors")
+            with atomic_write(files[-1]) as temporary:
+                save_file({"ws": codes.contiguous()}, temporary)
+        return files
 
 
 def _editors(given: list[str], sweep: list[float], G: Generator) -> tuple[list[Editor], list[Any], list[float]]:
@@ -185,50 +230,3 @@ def _editors(given: list[str], sweep: list[float], G: Generator) -> tuple[list[E
         sweep = alphas if len(alphas) == 1 else [1.0]
         alphas = [[[fixed_alpha]] for fixed_alpha in alphas]
     return editors, alphas, sweep
-
-
-def _pasted(read: Read, edited: list[Any], latents: bool, mask: str) -> tuple[Any, Any]:
-    """The photo with its edited faces in it, for every alpha, `[K, H, W, 3]`, and their latents `[F K, L, C]`."""
-    import numpy as np
-    import torch
-
-    from deltafast.faces.pasting import paste_back
-
-    photos = []
-    for step in range(len(edited[0][0])):
-        photo = read.photo
-        assert photo is not None
-        for (images, _), alignment in zip(edited, read.alignments, strict=True):
-            face = np.ascontiguousarray(images[step].permute(1, 2, 0).numpy())
-            photo = paste_back(photo, face, alignment, mask=mask)  # type: ignore[arg-type]
-        photos.append(photo)
-    return photos, torch.cat([codes for _, codes in edited]) if latents else None
-
-
-def _is_done(out: Path, name: str, sweep: list[float], latents: bool) -> bool:
-    return all(path.exists() for path in _outputs(out, name, sweep, latents))
-
-
-def _outputs(out: Path, name: str, sweep: list[float], latents: bool) -> list[Path]:
-    pictures = [out / f"{name}_{alpha:+.10g}.png" for alpha in sweep]
-    return [*pictures, out / f"{name}.safetensors"] if latents else pictures
-
-
-def _write(out: Path, name: str, sweep: list[float], images: Any, latents: Any, profile: bytes | None = None) -> None:
-    import numpy as np
-    from safetensors.torch import save_file
-
-    from deltafast.files import atomic_write, write_png
-
-    for path, image in zip(_outputs(out, name, sweep, False), images, strict=True):
-        write_png(path, np.ascontiguousarray(image), profile=profile)
-    if latents is not None:
-        with atomic_write(out / f"{name}.safetensors") as temporary:
-            save_file({"ws": latents.contiguous()}, temporary)
-
-
-def _is_fatal(error: Exception) -> bool:
-    """Whether an error concerns the whole run and not one input."""
-    from deltafast.errors import DeltafastError, DiskError, DownloadError, EditorError, EncoderError
-
-    return type(error) is DeltafastError or isinstance(error, (DiskError, DownloadError, EditorError, EncoderError))

@@ -1,6 +1,8 @@
 """Latents or photos in, edited images or photos out."""
 
 from deltafast.editing.batch import edit_batch, edit_stream
+from deltafast.editing.options import EditOptions
 from deltafast.editing.result import EditResult
+from deltafast.editing.session import EditSession
 
-__all__ = ["EditResult", "edit_batch", "edit_stream"]
+__all__ = ["EditOptions", "EditResult", "EditSession", "edit_batch", "edit_stream"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor
 from deltafast.faces.alignment import Alignment
 
 __all__ = ["EditResult", "joined"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,11 @@ class EditResult:
       `[N, K, num_ws, w_dim]`.
     - `sources`: the latents before the edit, `[N, num_ws, w_dim]`: those given, or the projected images.
     - `offsets`: with `raw=True`, D(w, 0) as it is contained in `latents`, summed over the editors; None otherwise.
-    - `alignments`: of photos and images, where in each the face lies that was edited; None for latents.
-    - `photos`: with `paste_back=True`, N upright photos of their own sizes with the edited face in its place, uint8
-      `[H, W, 3]`, or `[K, H, W, 3]` for a sweep; None otherwise.
+    - `alignments`: of photos and images, where in its photo each face lies that was edited; None for latents.
+    - `photos`: with `paste_back=True`, the upright photos of their own sizes with the edited face (of `face="all"`, all
+      of them) in its place, uint8 `[H, W, 3]`, or `[K, H, W, 3]` for a sweep; None otherwise.
+    - `photo_index`: of which photo each of the N faces is, 0 being the first that was given; None for latents.
+    - `profiles`: with `photos`, the ICC profile of each one's colours, for writing it; None where it has none.
     """
 
     images: Tensor | None
@@ -36,6 +41,8 @@ class EditResult:
     offsets: Tensor | None = None
     alignments: list[Alignment] | None = None
     photos: list[NDArray[np.uint8]] | None = None
+    photo_index: list[int] | None = None
+    profiles: list[bytes | None] | None = None
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -48,13 +55,18 @@ def joined(parts: Sequence[EditResult]) -> EditResult:
         present = [value for value in values if value is not None]
         return torch.cat(present) if present else None
 
-    alignments = [part.alignments for part in parts if part.alignments is not None]
-    photos = [part.photos for part in parts if part.photos is not None]
     return EditResult(
         tensors([part.images for part in parts]),
         torch.cat([part.latents for part in parts]),
         torch.cat([part.sources for part in parts]),
         tensors([part.offsets for part in parts]),
-        [one for part in alignments for one in part] if alignments else None,
-        [one for part in photos for one in part] if photos else None,
+        _listed([part.alignments for part in parts]),
+        _listed([part.photos for part in parts]),
+        _listed([part.photo_index for part in parts]),
+        _listed([part.profiles for part in parts]),
     )
+
+
+def _listed(parts: list[list[T] | None]) -> list[T] | None:
+    present = [part for part in parts if part is not None]
+    return [one for part in present for one in part] if present else None

@@ -3,15 +3,17 @@
 from deltafast.projection.encoder import Encoder, load_encoder
 from deltafast.projection.images import ProjectedImages, project_images
 from deltafast.projection.latents import project_faces
-from deltafast.projection.projector import ProjectionSettings, encode_images
+from deltafast.projection.projector import PHOTO_SIZE, ProjectionSettings, Projector, encode_images
 from deltafast.projection.refine import PREFERENCES, RefineConfig, RefineResult, refine
 from deltafast.projection.sequences import project_sequences
 
 __all__ = [
+    "PHOTO_SIZE",
     "PREFERENCES",
     "Encoder",
     "ProjectedImages",
     "ProjectionSettings",
+    "Projector",
     "RefineConfig",
     "RefineResult",
     "encode_images",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -144,7 +145,7 @@ class Encoder(nn.Module):
             save_file(tensors, temporary, metadata=metadata)
 
 
-def load_encoder(path: str | Path | None = None) -> Encoder:
+def load_encoder(path: str | os.PathLike[str] | None = None) -> Encoder:
     """Load an encoder file, or the bundled one (MobileStyleGAN-FFHQ) when `path` is None; fp32, eval mode.
 
     Raises `EncoderError` when the file is missing, damaged, or of another format version.

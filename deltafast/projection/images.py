@@ -9,15 +9,16 @@ from typing import Any, Literal
 from safetensors.torch import save_file
 from torch import Tensor
 
-from deltafast.errors import ImageError, InvalidInputError
-from deltafast.files import atomic_write, begin_or_resume, list_images, read_json, write_json
+from deltafast.faces.photos import PhotoReader
+from deltafast.files import IMAGE_SUFFIXES, atomic_write, read_json, write_json
 from deltafast.generators.base import Generator
+from deltafast.inputs import Failures, find_inputs
 from deltafast.progress import track
-from deltafast.projection.encoder import Encoder, load_encoder
-from deltafast.projection.photos import PhotoReader
+from deltafast.projection.encoder import Encoder
 from deltafast.projection.projector import PHOTO_SIZE, ProjectionSettings, Projector, settings_as_json
 from deltafast.projection.refine import RefineResult
 from deltafast.projection.report import write_projection_sheet
+from deltafast.runs import Run, file_identity
 
 __all__ = ["ProjectedImages", "project_images"]
 
@@ -53,47 +54,43 @@ def project_images(
     """Project every photo of a folder (or one file) to `out/<name>.safetensors`, key `ws` `[1, L, 512]`.
 
     The largest face of each photo is aligned as FFHQ's are, unless the image is aligned already; `align=True` aligns
-    every image, `align=False` none. `out/<name>-alignment.json` says where in the photo it lies (`Alignment`). Beside
-    each latent stand `<name>.json`, how well it fits (`report.json` has all of them), and, where it was refined,
-    `<name>-sheet.png`: picture, encoder, refined, error. Finished files are kept when the call is repeated, an
+    every image, `align=False` none. Photos of subfolders are found too, and their results lie in subfolders of `out`.
+    `out/<name>-alignment.json` says where in the photo it lies (`Alignment`). Beside each latent stand `<name>.json`,
+    how well it fits (`report.json` has all of them), and, where it was refined, `<name>-sheet.png`: picture, encoder,
+    refined, error. What is finished is kept when the call is repeated, unless its photo is another one now; an
     interrupted refinement goes on at its last saved step. Files that cannot be used are named in the result, the rest
-    is done all the same. Raises `InvalidInputError` when there is no image at all.
+    is done all the same. Raises `InvalidInputError` when there is no image at all, `ResumeError` when `out` was begun
+    with other settings.
     """
     settings = settings or ProjectionSettings()
-    if not images.exists():
-        raise InvalidInputError(f"{images} is neither a folder nor a file")
-    paths = list_images(images) if images.is_dir() else [images]
-    if not paths:
-        raise InvalidInputError(f"{images} holds no images")
-    projector = Projector(generator, encoder or load_encoder(), settings, PHOTO_SIZE)
-    reader = PhotoReader(align, projector.size)
-    begin_or_resume(
-        out / "settings.json", {**settings_as_json(settings), "generator": generator.fingerprint, "align": align}
-    )
-    result = ProjectedImages({}, {})
-    stems = [path.stem for path in paths]
-    for path in track(paths, "projecting images"):
-        name = path.stem if stems.count(path.stem) == 1 else path.name  # face.png beside face.jpg
-        if not (out / f"{name}.safetensors").exists():
-            try:
-                target, alignment = reader.read(path)
-            except ImageError as error:
-                result.failures[str(path)] = error.reason
-                continue
-            if alignment is not None:
-                write_json(out / f"{name}-alignment.json", {"photo": path.name, **alignment.as_json()})
-            _project_image(projector, target, out, name)
-        result.reports[name] = read_json(out / f"{name}.json")
-    write_json(out / "report.json", result.reports)
-    return result
+    inputs = find_inputs(images, out, IMAGE_SUFFIXES, "images")
+    projector = Projector(generator, encoder, settings, PHOTO_SIZE)
+    reader = PhotoReader(align, size=projector.size)
+    run = Run(out, {**settings_as_json(settings), "generator": generator.fingerprint, "align": align})
+    failures = Failures()
+    reports: dict[str, dict[str, Any]] = {}
+    for photo in track(inputs, "projecting images"):
+        with failures.of(str(photo.path)):
+            source = file_identity(photo.path)
+            if not run.is_finished(photo.name, source):
+                (face,) = reader.read(photo.path).faces
+                written = _project_image(projector, projector.target(face.image), out, photo.name)
+                if not face.alignment.is_whole:
+                    written.append(out / f"{photo.name}-alignment.json")
+                    write_json(written[-1], {"photo": photo.path.name, **face.alignment.as_json()})
+                run.finish(photo.name, source, written)
+            reports[photo.name] = read_json(out / f"{photo.name}.json")
+    write_json(out / "report.json", reports)
+    return ProjectedImages(failures.told, reports)
 
 
-def _project_image(projector: Projector, target: Tensor, out: Path, name: str) -> None:
-    """Project one picture `[1, 3, size, size]`; the latent is written last, and stands for all that is finished."""
+def _project_image(projector: Projector, target: Tensor, out: Path, name: str) -> list[Path]:
+    """Project one picture `[1, 3, size, size]` and return the files that were made of it."""
     start = projector.encode(target)
     ws = start  # [1, num_ws, w_dim]
     shown = [target, projector.images(start)]
     report: dict[str, Any] = {"encoder": projector.measure(target, shown[1], start)[0].as_json()}
+    written = [out / f"{name}.safetensors", out / f"{name}.json"]
     state = out / f"{name}.state.pt"
     if projector.settings.refine.steps > 0:
         refined = projector.refine(target, start, shared_base=False, state=state)
@@ -105,11 +102,13 @@ def _project_image(projector: Projector, target: Tensor, out: Path, name: str) -
             for kind in refined.end
         }
         report["steps"] = refined.steps
-        write_projection_sheet(out / f"{name}-sheet.png", *shown, tile=256)
-    write_json(out / f"{name}.json", report)
-    with atomic_write(out / f"{name}.safetensors") as temporary:
+        written.append(out / f"{name}-sheet.png")
+        write_projection_sheet(written[-1], *shown, tile=256)
+    write_json(written[1], report)
+    with atomic_write(written[0]) as temporary:
         save_file({"ws": ws.cpu().contiguous()}, temporary)
     state.unlink(missing_ok=True)
+    return written
 
 
 def _moments(result: RefineResult) -> dict[str, dict[str, Tensor]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deltafast.errors import InvalidInputError
 from deltafast.face_networks.identity import load_identity_distance
 from deltafast.face_networks.landmarks import load_face_landmarks
 from deltafast.generators.base import Generator
+from deltafast.pixels import to_arrays
 from deltafast.projection.encoder import Encoder, load_encoder
 from deltafast.projection.fit import FitMeter, FitReport
 from deltafast.projection.perceptual import FaceDistance
+from deltafast.projection.photos import at_size
 from deltafast.projection.refine import RefineConfig, RefineResult, refine
-from deltafast.projection.report import to_uint8
 from deltafast.projection.w_statistics import WStatistics
 
 __all__ = ["PHOTO_SIZE", "ProjectionSettings", "Projector", "encode_images", "settings_as_json"]
@@ -59,20 +62,36 @@ def encode_images(
 class Projector:
     """Generator, encoder and distance, set up once for many projections of pictures of `size` pixels.
 
-    Raises `EncoderError` when the encoder was trained for another latent space, `DownloadError` when a
-    network of the refinement cannot be fetched.
+    What only the refinement needs (the statistics of W, three networks) is loaded with its first use. `encoder` None
+    takes the bundled one. Raises `EncoderError` when the encoder was trained for another latent space, `DownloadError`
+    when a network of the refinement cannot be fetched.
     """
 
-    def __init__(self, generator: Generator, encoder: Encoder, settings: ProjectionSettings, size: int) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        encoder: Encoder | None = None,
+        settings: ProjectionSettings | None = None,
+        size: int = PHOTO_SIZE,
+    ) -> None:
+        encoder = encoder or _bundled_encoder()
+        settings = settings or ProjectionSettings()
         encoder.check_generator(generator)
         self.generator = generator
         self.settings = settings
         self.size = min(size, generator.img_resolution)
         self.encoder = encoder.to(generator.w_avg.device)
-        self.statistics = WStatistics.of(generator)
         self.synthesise: Callable[[Tensor], Tensor] = generator.compiled() if settings.compile else generator.synthesis
+        self._statistics: WStatistics | None = None
         self._distance: FaceDistance | None = None
-        self._fit = FitMeter()
+        self._fit: FitMeter | None = None
+
+    @property
+    def statistics(self) -> WStatistics:
+        """The distribution of the generator's W codes, sampled with the first use."""
+        if self._statistics is None:
+            self._statistics = WStatistics.of(self.generator)
+        return self._statistics
 
     @property
     def distance(self) -> FaceDistance:
@@ -84,6 +103,28 @@ class Projector:
             distance = FaceDistance(self.encoder.backbone, landmarks, identity)
             self._distance = distance.to(self.generator.w_avg.device)
         return self._distance
+
+    def target(self, image: Tensor) -> Tensor:
+        """Return an aligned face `[3, S, S]` in [-1, 1] as this projector looks at it, `[1, 3, size, size]`."""
+        if image.ndim != 3 or image.shape[0] != 3 or min(image.shape[1:]) < 1:
+            raise InvalidInputError(f"an aligned face is an image [3, S, S], got {list(image.shape)}")
+        return at_size(image.to(self.encoder.w_avg), self.size)
+
+    def project(self, images: Iterable[Tensor]) -> Tensor:
+        """Project aligned faces, each `[3, S, S]` in [-1, 1] of its own S, into latents `[N, num_ws, w_dim]`.
+
+        By the encoder, and as many steps of refinement from there as the settings say; each face on its own, so that
+        its latent does not depend on its neighbours. No gradients are recorded.
+        """
+        rows = [self.encoder.w_avg.new_empty(0, self.generator.num_ws, self.generator.w_dim)]
+        with torch.inference_mode(False), torch.enable_grad():
+            for image in images:
+                target = self.target(image.detach().clone())  # an ordinary tensor, not one of inference mode
+                ws = self.encode(target)
+                if self.settings.refine.steps > 0:
+                    ws = self.refine(target, ws, shared_base=False).ws.detach()
+                rows.append(ws)
+        return torch.cat(rows)
 
     def encode(self, targets: Tensor) -> Tensor:
         """Encode `targets` `[N, 3, size, size]`; the result `[N, num_ws, w_dim]` can be refined."""
@@ -115,9 +156,15 @@ class Projector:
 
     def measure(self, targets: Tensor, images: Tensor, ws: Tensor) -> list[FitReport]:
         """Compare `targets` with `images`, both `[N, 3, size, size]`, the pictures of latents `ws`."""
+        self._fit = self._fit or FitMeter()
         distances = self.statistics.distance(ws).tolist()
-        pictures, pairs = to_uint8(targets), to_uint8(images)  # [N, size, size, 3]
+        pictures, pairs = to_arrays(targets), to_arrays(images)  # [N, size, size, 3]
         return [self._fit.measure(a, b, d) for a, b, d in zip(pictures, pairs, distances, strict=True)]
+
+
+@functools.lru_cache(maxsize=1)
+def _bundled_encoder() -> Encoder:
+    return load_encoder()
 
 
 def settings_as_json(settings: ProjectionSettings) -> dict[str, Any]:

@@ -5,20 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from deltafast.files import write_png
+from deltafast.pixels import to_arrays
 
-__all__ = ["to_uint8", "write_projection_sheet"]
-
-
-def to_uint8(images: Tensor) -> NDArray[np.uint8]:
-    """Float images `[N, 3, H, W]` in [-1, 1] to uint8 `[N, H, W, 3]`."""
-    scaled = ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
+__all__ = ["write_projection_sheet"]
 
 
 def write_projection_sheet(
@@ -30,7 +23,7 @@ def write_projection_sheet(
     """
     small = [F.interpolate(x.float(), (tile, tile), mode="area") for x in (targets, encoded, refined)]
     error = ((small[0] - small[2]).abs() * 3 - 1).clamp(-1, 1)
-    rows = [to_uint8(x) for x in (*small, error)]  # 4 x [N, tile, tile, 3]
+    rows = [to_arrays(x) for x in (*small, error)]  # 4 x [N, tile, tile, 3]
     count = len(targets)
     lines = []
     for start in range(0, count, columns):

@@ -13,9 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from deltafast.errors import InvalidInputError
-from deltafast.files import atomic_write, begin_or_resume
+from deltafast.files import atomic_write
 from deltafast.generators.base import Generator
+from deltafast.pixels import to_bytes
 from deltafast.progress import track
+from deltafast.runs import begin_or_resume
 
 __all__ = ["SampleConfig", "expand_codes", "read_pairs", "sample_codes", "sample_pairs", "slot_groups"]
 
@@ -98,7 +100,7 @@ def sample_pairs(generator: Generator, folder: Path, config: SampleConfig) -> li
         for code in codes:
             ws = expand_codes(code[None], groups).to(generator.w_avg)  # [1, num_ws, w_dim]
             image = F.avg_pool2d(synthesise(ws).float(), factor).clamp(-1, 1)  # [1, 3, R, R]
-            images.append(((image[0] + 1) * 127.5).round().to(torch.uint8).cpu())
+            images.append(to_bytes(image[0]).cpu())
         with atomic_write(path) as temporary:
             save_file({"codes": codes.half(), "images": torch.stack(images)}, temporary)
     return shards

@@ -11,13 +11,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from deltafast.errors import InvalidInputError, ResumeError
-from deltafast.files import atomic_write, begin_or_resume, read_json, sha256_file, write_json
+from deltafast.files import atomic_write, read_json, sha256_file, write_json
 from deltafast.generators.base import Generator
 from deltafast.progress import track
 from deltafast.projection.encoder import Encoder, load_encoder
 from deltafast.projection.photos import read_face
 from deltafast.projection.projector import ProjectionSettings, Projector, settings_as_json
 from deltafast.projection.report import write_projection_sheet
+from deltafast.runs import begin_or_resume
 from deltafast.sequence_latents import GeneratorId, SequenceLatents
 
 __all__ = ["project_sequences"]

@@ -19,14 +19,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deltafast.errors import InvalidInputError, ResumeError
-from deltafast.files import atomic_write, begin_or_resume, write_json
+from deltafast.files import atomic_write, write_json
 from deltafast.generators.base import Generator
+from deltafast.pixels import to_floats
 from deltafast.progress import track
 from deltafast.projection.augmentation import degrade
 from deltafast.projection.backbone import load_imagenet_backbone, normalise_images
 from deltafast.projection.encoder import Encoder, EncoderConfig, pool_features
 from deltafast.projection.sampling import SampleConfig, read_pairs, sample_pairs, slot_groups
 from deltafast.projection.train_through_generator import ImageTraining, train_through_generator
+from deltafast.runs import begin_or_resume
 
 __all__ = ["EncoderTraining", "fit_ridge_head", "train_encoder"]
 
@@ -124,7 +126,7 @@ def fit_ridge_head(encoder: Encoder, shards: list[Path], training: EncoderTraini
     features, targets = [], []
     for codes, images in track(read_pairs(shards), "features", len(shards)):
         for start in range(0, len(codes), training.batch):
-            x = _prepare(_to_float(images[start : start + training.batch]), training.input_resolution)
+            x = _prepare(to_floats(images[start : start + training.batch]), training.input_resolution)
             with torch.autocast("cpu", torch.bfloat16, enabled=training.mixed_precision):
                 outputs = encoder.backbone(x)
             features.append(pool_features([f.float() for f in outputs]))
@@ -194,7 +196,7 @@ class _Run:
             for start in range(0, len(codes), self.training.batch):
                 chosen = rows[start : start + self.training.batch]
                 size = (self.training.input_resolution,) * 2
-                small = F.interpolate(_to_float(images[chosen]), size, mode="bicubic", antialias=True).clamp(-1, 1)
+                small = F.interpolate(to_floats(images[chosen]), size, mode="bicubic", antialias=True).clamp(-1, 1)
                 seen = degrade(small, random).contiguous(memory_format=torch.channels_last)
                 losses.append(self._step(seen, codes[chosen]))
         self.epoch += 1
@@ -221,7 +223,7 @@ class _Run:
     def held_out_r2(self) -> list[float]:
         """Share of the variance of the held-out codes explained, one figure per slot group."""
         self.encoder.eval()
-        predicted = torch.cat([self.encoder(_to_float(images)) for _, images in read_pairs(self.held_out)])
+        predicted = torch.cat([self.encoder(to_floats(images)) for _, images in read_pairs(self.held_out)])
         targets = torch.cat([codes for codes, _ in read_pairs(self.held_out)])  # [n, groups, w_dim]
         residual = (predicted - targets).square().sum((0, 2))
         total = (targets - targets.mean(0)).square().sum((0, 2))
@@ -253,8 +255,3 @@ class _Run:
         except (RuntimeError, LookupError, ValueError, EOFError, pickle.UnpicklingError) as error:
             raise ResumeError(f"{path} is damaged or of another run ({error}); delete it to begin anew") from error
         return True
-
-
-def _to_float(images: Tensor) -> Tensor:
-    """uint8 images to float in [-1, 1]; any shape."""
-    return images.float() / 127.5 - 1

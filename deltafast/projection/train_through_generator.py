@@ -23,6 +23,7 @@ from deltafast.face_networks.identity import load_identity_distance
 from deltafast.face_networks.landmarks import load_face_landmarks
 from deltafast.files import atomic_write
 from deltafast.generators.base import Generator
+from deltafast.pixels import to_floats
 from deltafast.progress import track
 from deltafast.projection.augmentation import degrade
 from deltafast.projection.backbone import load_imagenet_backbone
@@ -167,7 +168,7 @@ class _Stage:
         shard = self.shards[int(torch.randint(len(self.shards), (), generator=random))]
         codes, images = next(read_pairs([shard]))
         rows = torch.randperm(len(codes), generator=random)[: self.settings.pairs]
-        return codes[rows], self._resized(images[rows].float() / 127.5 - 1)
+        return codes[rows], self._resized(to_floats(images[rows]))
 
     def _draw_heads(self, random: torch.Generator) -> list[Tensor]:
         if not self.heads:
@@ -183,7 +184,7 @@ class _Stage:
     def measure(self, held_out: list[Path]) -> dict[str, Any]:
         """Mean distances of held-out pairs and heads from their reconstructions."""
         _, images = next(read_pairs(held_out[:1]))
-        kinds = {"pairs": self._resized(images[:_MEASURED].float() / 127.5 - 1)}
+        kinds = {"pairs": self._resized(to_floats(images[:_MEASURED]))}
         if self.held_out_heads:
             kinds["heads"] = torch.cat([read_face(path, self.size) for path in self.held_out_heads])
         result: dict[str, Any] = {}

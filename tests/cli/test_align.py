@@ -16,7 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from deltafast.cli import app
-from deltafast.cli._photo_files import face_choice, names_of
+from deltafast.cli._photo_files import face_choice
 from deltafast.errors import InvalidInputError
 from deltafast.faces.alignment import Alignment
 from deltafast.faces.pasting import paste_back
@@ -89,7 +89,7 @@ def test_a_folder_is_aligned_and_what_cannot_be_is_named(photos: Path, tmp_path:
         assert 0 < np.abs(back.astype(int) - photo).mean() < 2
 
     kept = (out / "one.png").stat().st_mtime_ns
-    (out / "print.json").unlink()  # as if it had been stopped there
+    (out / "print.json").unlink()
     (out / "print.png").unlink()
     for name in ("torn.jpg", "dot.png", "meadow.png", "notes.png", "bomb.png"):
         (photos / name).unlink()
@@ -134,9 +134,7 @@ def test_mistakes_end_in_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_names_never_meet() -> None:
-    names = names_of([Path(p) for p in ("a.jpg", "a.png", "b.jpg", "b-0.jpg", "c.jpg", "settings.png")])
-    assert list(names.values()) == ["a.jpg", "a.png", "b.jpg", "b-0", "c", "settings.png"]
+def test_faces_are_chosen_by_word_or_number() -> None:
     assert face_choice("largest") == "largest"
     assert face_choice("12") == 12
     with pytest.raises(InvalidInputError, match="-1"):

@@ -242,7 +242,7 @@ def test_threads_share_an_editor(generator: Any, yaw: Editor, ws: Tensor) -> Non
         ({"latents_or_images": [torch.zeros(4, 5, 5)]}, InvalidInputError, r"Tensor \[4, 5, 5\]"),
         ({"align": "maybe"}, InvalidInputError, "align"),
         ({"align": 1}, InvalidInputError, "align"),
-        ({"face": "all"}, InvalidInputError, "one face of each photo"),
+        ({"face": "both"}, InvalidInputError, "number of a face"),
         ({"face": -1}, InvalidInputError, "number of a face"),
         ({"refine_steps": -1}, InvalidInputError, "refine_steps"),
         ({"feather": 2}, InvalidInputError, "feather"),

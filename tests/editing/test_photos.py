@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from PIL import Image
 from torch import Tensor
 
 import deltafast
-import deltafast.projection
 from deltafast.delta import Editor
+from deltafast.editing import EditOptions, EditSession, samples
 from deltafast.errors import DeltafastError, ImageError, InvalidInputError
 from deltafast.faces import alignment, models
 from deltafast.faces.alignment import FaceAligner
+from deltafast.projection import ProjectionSettings
 
 Pixels = NDArray[np.uint8]
 
@@ -45,17 +47,31 @@ def photo() -> Pixels:
 
 
 @pytest.fixture
-def projected(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+def made() -> list[Any]:
+    """The projectors that were made."""
+    return []
+
+
+@pytest.fixture
+def projected(monkeypatch: pytest.MonkeyPatch, made: list[Any]) -> list[Tensor]:
     """What was given to the projection, which here only takes the mean of an image."""
     seen: list[Tensor] = []
 
-    def project(generator: Any, images: Tensor, *, steps: int) -> Tensor:
-        seen.append(images)
-        assert images.dtype == torch.float32
-        assert bool((images.abs() <= 1).all())
-        return images.mean((1, 2, 3))[:, None, None].expand(-1, L, C) + 100 * steps
+    class MeanProjector:
+        def __init__(self, generator: Any, encoder: Any, settings: ProjectionSettings) -> None:
+            self._steps = settings.refine.steps
+            made.append(self)
 
-    monkeypatch.setattr(deltafast.projection, "project_faces", project)
+        def project(self, images: Iterable[Tensor]) -> Tensor:
+            rows = [image[None] for image in images]
+            seen.extend(rows)
+            for row in rows:
+                assert row.dtype == torch.float32
+                assert bool((row.abs() <= 1).all())
+            means = torch.stack([row.mean() for row in rows])
+            return means[:, None, None].expand(-1, L, C) + 100 * self._steps
+
+    monkeypatch.setattr(samples, "Projector", MeanProjector)
     return seen
 
 
@@ -77,7 +93,6 @@ def test_aligned_images_of_every_kind_are_projected_in_order(
         assert result.alignments is not None
         assert [a.photo_size for a in result.alignments] == [(32, 32)] * 3
         assert result.photos is None
-    assert max(len(images) for images in projected) == 2
     assert len(deltafast.edit_batch(generator, paths[0], yaw, 1.0, align=False)) == 1
     for singles in (paths, list(floats), list(arrays)):
         streamed = deltafast.edit_stream(generator, iter(singles), yaw, 0.0, batch_size=2, align=False)
@@ -208,3 +223,33 @@ def test_without_dlib_the_error_says_what_to_do(
         deltafast.edit_batch(generator, np.zeros((64, 64, 3), np.uint8), yaw, 1.0)
     assert len(deltafast.edit_batch(generator, np.zeros((64, 64, 3), np.uint8), yaw, 1.0, align=False)) == 1
     alignment.shared_aligner.cache_clear()
+
+
+def test_all_faces_of_a_photo_are_edited_and_go_back_into_it(
+    aligner: FaceAligner, generator: Any, yaw: Editor, projected: list[Tensor], made: list[Any], photo: Pixels
+) -> None:
+    two = np.ascontiguousarray(np.hstack([photo, photo[:, ::-1]]))
+    options = EditOptions(face="all", paste_back="crop", batch_size=1)
+    result = deltafast.edit_batch(generator, [photo, two, photo[:, ::-1]], yaw, [[0.0, 3.0]], options)
+    assert len(result) == 4
+    assert result.photo_index == [0, 1, 1, 2]
+    assert result.photos is not None
+    assert result.alignments is not None
+    assert [pasted.shape for pasted in result.photos] == [(2, *photo.shape), (2, *two.shape), (2, *photo.shape)]
+    for place in result.alignments[1:3]:
+        x, y = place.quad.mean(axis=0).astype(int)
+        assert (result.photos[1][1][y - 9 : y + 9, x - 9 : x + 9] != two[y - 9 : y + 9, x - 9 : x + 9]).any()
+    assert len(made) == 1, "one projector serves all photos of whatever size"
+    streamed = list(deltafast.edit_stream(generator, iter([photo, two]), yaw, 1.0, face="all", batch_size=2))
+    assert [len(part) for part in streamed] == [3]
+    assert streamed[0].photo_index == [0, 1, 1]
+
+
+def test_a_session_sets_up_its_projector_once(
+    generator: Any, yaw: Editor, projected: list[Tensor], made: list[Any]
+) -> None:
+    session = EditSession(generator, yaw, 1.0, EditOptions(align=False, refine_steps=2, batch_size=1))
+    for side in (32, 40, 48):
+        assert len(session.edit(np.full((side, side, 3), 9, np.uint8))) == 1
+    assert len(list(session.stream([np.full((side, side, 3), 9, np.uint8) for side in (64, 32)]))) == 2
+    assert len(made) == 1

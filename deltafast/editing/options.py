@@ -1,0 +1,120 @@
+"""How an edit is made: the one record of options behind `edit_batch`, `edit_stream` and the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from deltafast.errors import InvalidInputError
+from deltafast.faces.alignment import FaceChoice, check_choice
+from deltafast.faces.pasting import PASTE_MASKS, PasteMask
+from deltafast.generators.base import NOISE_MODES
+from deltafast.projection import Encoder
+
+__all__ = ["EditOptions", "Synthesise"]
+
+Synthesise: TypeAlias = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class EditOptions:
+    """The options of `edit_batch` and `edit_stream`, which also take them as keywords.
+
+    - `batch_size`: at most this many images are synthesised at once; the working memory depends on it, not on N.
+    - `layers`: W+ slots to which the edit is limited, beyond the editor's own choice.
+    - `noise_mode`: "const", "random" or "none", as the synthesis takes it.
+    - `raw`: the paper's w + D(w, α·Δ); the result then reports D(w, 0) in `offsets`.
+    - `output`: "float" is fp32 in about [-1, 1], as synthesised; "uint8" is 0..255.
+    - `synthesise`: False leaves the images out; a function (ws, noise_mode) -> images takes the place of
+      `generator.synthesis`: `generator.compiled()`, say.
+    - `output_device`: where the result goes; None is for `edit_batch` that of the latents given (the CPU for images),
+      for `edit_stream` the generator's.
+    - `align`: "auto" finds the face in every photo and cuts it out as FFHQ's are; only a square image whose face lies
+      where alignment would put it (to 5 % of the side) is taken as it is. True aligns that one too. False takes all
+      images as they are, which must then be aligned (square, face centred), and does without dlib.
+    - `face`: which face of a photo: "largest"; its number, 0 being the largest; or "all", which gives one sample for
+      each face (`EditResult.photo_index` says of which photo).
+    - `refine_steps`: steps of refinement after the encoder's answer, as in `deltafast project --steps`: closer to the
+      photo, and slower by a forward and a backward pass of the generator for each.
+    - `paste_back`: also return the whole photos, `EditResult.photos`, the edited faces put back in their places through
+      a mask: "face" (or True), which leaves hair and background as they were, or "crop", for edits that move them.
+      Over `feather` of the crop's side the mask fades out; beyond it every pixel is the photo's own.
+
+    - `encoder`: by which photos are projected, an `Encoder` or its file; None takes the bundled one, which is for
+      mobilestylegan-ffhq. `deltafast train-encoder` makes one for another generator.
+    - `same_w_space`: vouches that the editors' generator and this one share their W space although their files do not
+      say so, as a fine-tuned generator does with the one that it came from.
+
+    Raises `InvalidInputError` for what they cannot be.
+    """
+
+    batch_size: int = 8
+    layers: Iterable[int] | None = None
+    noise_mode: Literal["const", "random", "none"] = "const"
+    raw: bool = False
+    output: Literal["float", "uint8"] = "float"
+    synthesise: bool | Synthesise = True
+    output_device: torch.device | str | None = None
+    align: bool | Literal["auto"] = "auto"
+    face: FaceChoice = "largest"
+    refine_steps: int = 0
+    paste_back: bool | PasteMask = False
+    feather: float = 0.15
+    encoder: Encoder | str | os.PathLike[str] | None = None
+    same_w_space: bool = False
+
+    def __post_init__(self) -> None:
+        if not _is_count(self.batch_size, 1):
+            raise InvalidInputError(f"batch_size must be a whole number of at least 1, got {self.batch_size!r}")
+        if self.noise_mode not in NOISE_MODES:
+            raise InvalidInputError(f"noise_mode must be one of {', '.join(NOISE_MODES)}; got {self.noise_mode!r}")
+        if self.output not in ("float", "uint8"):
+            raise InvalidInputError(f'output must be "float" or "uint8", got {self.output!r}')
+        if not (isinstance(self.align, bool) or self.align == "auto"):
+            raise InvalidInputError(f'align must be True, False or "auto", got {self.align!r}')
+        check_choice(self.face)
+        if not _is_count(self.refine_steps, 0):
+            raise InvalidInputError(f"refine_steps must be a whole number from 0 on, got {self.refine_steps!r}")
+        if not isinstance(self.feather, (int, float)) or not 0 <= self.feather <= 0.5:
+            raise InvalidInputError(f"feather must be a share of the face's crop from 0 to 0.5, got {self.feather!r}")
+        if not (isinstance(self.paste_back, bool) or self.paste_back in PASTE_MASKS):
+            allowed = " or ".join(PASTE_MASKS)
+            raise InvalidInputError(f"paste_back must be True, False, {allowed}, got {self.paste_back!r}")
+        if not isinstance(self.encoder, (Encoder, str, os.PathLike, type(None))):
+            raise InvalidInputError(f"encoder must be an Encoder or its file, got {type(self.encoder).__name__}")
+        if self.paste_back and self.synthesise is False:
+            raise InvalidInputError("paste_back needs the images: leave synthesise as it is")
+        try:
+            device = None if self.output_device is None else torch.device(self.output_device)
+        except (RuntimeError, TypeError) as error:
+            raise InvalidInputError(
+                f"output_device must be a device such as cpu or cuda:0, got {self.output_device!r}"
+            ) from error
+        object.__setattr__(self, "output_device", device)
+
+    @property
+    def paste_mask(self) -> PasteMask | None:
+        """The mask through which faces are put back; None where they are not."""
+        return "face" if self.paste_back is True else (self.paste_back or None)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return those options that decide the values of images and latents as JSON values."""
+        return {
+            "layers": None if self.layers is None else sorted(self.layers),
+            "noise_mode": self.noise_mode,
+            "raw": self.raw,
+            "align": self.align,
+            "faces": self.face,
+            "refine_steps": self.refine_steps,
+            "paste_back": self.paste_mask or False,
+            "feather": self.feather if self.paste_back else None,
+        }
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

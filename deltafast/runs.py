@@ -1,0 +1,137 @@
+"""What a run keeps so that it can be interrupted: its settings, what it has finished and of what, unfinished state."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deltafast.errors import DiskError, ResumeError
+from deltafast.files import atomic_write, read_json, remove_leftovers, sha256_file, write_json
+
+__all__ = ["Run", "begin_or_resume", "digest_of", "file_identity", "load_state", "save_state"]
+
+_LEDGER = "finished.jsonl"
+
+
+def begin_or_resume(path: str | os.PathLike[str], settings: dict[str, Any]) -> None:
+    """Write a run's settings as JSON to `path` when it begins, and compare with those there when it goes on.
+
+    A setting that is not there counts as None, so that folders of earlier releases go on. Raises `ResumeError` that
+    names what differs when the run was begun with other settings.
+    """
+    target = Path(path)
+    plain = json.loads(json.dumps(settings))  # as they come back: tuples are lists
+    if not target.exists():
+        write_json(target, plain)
+        return
+    found = read_json(target)
+    known = found if isinstance(found, dict) else {}
+    names = sorted(key for key in {*known, *plain} if known.get(key) != plain.get(key))
+    if names or known is not found:
+        raise ResumeError(
+            f"{target.parent} was begun with other settings ({', '.join(names)}): choose another folder or delete it"
+        )
+
+
+def digest_of(value: Any) -> str:
+    """Return the sha256 of a JSON value, 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def file_identity(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what tells an input from another under the same name: its size in bytes and sha256."""
+    return {"size": os.path.getsize(path), "sha256": sha256_file(path)}
+
+
+class Run:
+    """A folder of results, each of which knows its input and the settings that it was made with.
+
+    `settings` (JSON values; with the generator's fingerprint, where there is one) are written to
+    `folder/settings.json`; what is finished stands in `folder/finished.jsonl`, one line each. Temporary files that a
+    killed run left in the folder are removed. Raises `ResumeError` where the folder was begun with other settings.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self.folder = folder
+        begin_or_resume(folder / "settings.json", settings)
+        remove_leftovers(folder)
+        self._settings = digest_of(settings)[:16]
+        self._finished = _read_ledger(folder / _LEDGER)
+
+    def is_finished(self, name: str, source: dict[str, Any]) -> bool:
+        """Whether the results called `name` are there, made of `source` (`file_identity`, say) with these settings."""
+        record = self._finished.get(name)
+        if record is None or record.get("input") != source or record.get("settings") != self._settings:
+            return False
+        return all((self.folder / file).exists() for file in record["files"])
+
+    def finish(self, name: str, source: dict[str, Any], files: Iterable[Path]) -> None:
+        """Note that the results called `name`, which are `files` in the folder, are made. Raises `DiskError`."""
+        record = {
+            "output": name,
+            "input": source,
+            "settings": self._settings,
+            "files": [path.relative_to(self.folder).as_posix() for path in files],
+        }
+        line = json.dumps(record, sort_keys=True) + "\n"
+        path = self.folder / _LEDGER
+        try:
+            with open(path, "ab") as stream:
+                stream.write(line.encode())
+        except OSError as error:
+            raise DiskError(f"cannot write {path}: {error.strerror or error}") from error
+        self._finished[name] = record
+
+
+def _read_ledger(path: Path) -> dict[str, dict[str, Any]]:
+    """Return name to its last record; a line that a crash has torn only means that its result is made again."""
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError:
+        return found
+    for line in lines:
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+            record = json.loads(line)
+            if isinstance(record["files"], list) and all(isinstance(file, str) for file in record["files"]):
+                found[str(record["output"])] = record
+    if lines[-1]:  # the torn line gets its end, so that the next one stands on its own
+        with contextlib.suppress(OSError), open(path, "ab") as stream:
+            stream.write(b"\n")
+    return found
+
+
+def save_state(path: Path, state: dict[str, Any], made_for: Any) -> None:
+    """Write the state of unfinished work (tensors, numbers, text, lists, dictionaries), atomically.
+
+    `made_for`: JSON values that say which work it is. Raises `DiskError`.
+    """
+    with atomic_write(path) as temporary:
+        torch.save({"state": state, "made_for": digest_of(made_for)}, temporary)
+
+
+def load_state(
+    path: Path, made_for: Any, *, device: torch.device | str = "cpu", advice: str = "delete it to begin anew"
+) -> dict[str, Any] | None:
+    """Return what `save_state` wrote, its tensors on `device`; None where there is nothing.
+
+    Raises `ResumeError` with `advice` when the file is damaged, or was made for other work.
+    """
+    if not path.exists():
+        return None
+    try:
+        saved = torch.load(path, weights_only=True, map_location=device)
+        state, found = saved["state"], saved["made_for"]
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        raise ResumeError(f"{path} is damaged or of another release; {advice}") from error
+    if found != digest_of(made_for) or not isinstance(state, dict):
+        raise ResumeError(f"{path} is the state of a run with other settings or inputs; {advice}")
+    return state

@@ -1,0 +1,94 @@
+"""What a run keeps: settings that are compared, results that know what they were made of, state that is of one work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from deltafast.errors import DiskError, ResumeError
+from deltafast.files import write_json
+from deltafast.runs import Run, begin_or_resume, file_identity, load_state, save_state
+
+
+def test_a_run_goes_on_with_its_own_settings_and_names_what_differs(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "settings.json"
+    begin_or_resume(path, {"steps": 3, "slots": (1, 2)})
+    begin_or_resume(path, {"slots": (1, 2), "steps": 3})
+    begin_or_resume(path, {"slots": (1, 2), "steps": 3, "new": None})  # a later release's option, not used
+    with pytest.raises(ResumeError, match=r"other settings \(seed, steps\)"):
+        begin_or_resume(path, {"steps": 4, "slots": (1, 2), "seed": 0})
+    write_json(path, [])
+    with pytest.raises(ResumeError, match="other settings"):
+        begin_or_resume(path, {})
+
+
+def _finish(run: Run, name: str, source: Path) -> None:
+    result = run.folder / f"{name}.png"
+    result.write_bytes(b"result")
+    run.finish(name, file_identity(source), [result])
+
+
+def test_a_finished_result_knows_its_input_and_settings(tmp_path: Path) -> None:
+    photo, out = tmp_path / "photo.png", tmp_path / "out"
+    photo.write_bytes(b"first")
+    run = Run(out, {"generator": "one"})
+    assert not run.is_finished("photo", file_identity(photo))
+    _finish(run, "photo", photo)
+    assert Run(out, {"generator": "one"}).is_finished("photo", file_identity(photo))
+    photo.write_bytes(b"other")  # as long, another picture
+    assert not Run(out, {"generator": "one"}).is_finished("photo", file_identity(photo))
+    photo.write_bytes(b"first")
+    (out / "settings.json").unlink()  # whoever takes away the settings cannot make the results those of others
+    assert not Run(out, {"generator": "two"}).is_finished("photo", file_identity(photo))
+    (out / "settings.json").unlink()
+    run = Run(out, {"generator": "one"})
+    assert run.is_finished("photo", file_identity(photo))
+    (out / "photo.png").unlink()
+    assert not run.is_finished("photo", file_identity(photo))
+
+
+def test_a_torn_ledger_costs_one_result(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(b"photo")
+    run = Run(tmp_path / "out", {})
+    for name in ("a", "b"):
+        _finish(run, name, photo)
+    ledger = tmp_path / "out" / "finished.jsonl"
+    ledger.write_bytes(b'[1]\n{"output": "x"}\n\xff\n' + ledger.read_bytes()[:-9])
+    run = Run(tmp_path / "out", {})
+    assert run.is_finished("a", file_identity(photo))
+    assert not run.is_finished("b", file_identity(photo))
+    _finish(run, "b", photo)
+    assert Run(tmp_path / "out", {}).is_finished("b", file_identity(photo))
+
+
+def test_a_ledger_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    run = Run(tmp_path / "out", {})
+    (tmp_path / "out" / "finished.jsonl").mkdir()
+    with pytest.raises(DiskError, match=r"finished\.jsonl"):
+        run.finish("a", {}, [])
+
+
+def test_unfinished_state_is_of_one_work(tmp_path: Path) -> None:
+    path = tmp_path / "work.state"
+    assert load_state(path, {"lr": 1}) is None
+    optimiser = torch.optim.Adam([torch.zeros(2, requires_grad=True)])
+    state = {"w": torch.arange(3), "losses": [0.5], "optimiser": optimiser.state_dict(), "step": 7}
+    save_state(path, state, {"lr": 1})
+    found = load_state(path, {"lr": 1})
+    assert found is not None
+    assert torch.equal(found["w"], state["w"])
+    assert found["losses"] == [0.5]
+    assert found["step"] == 7
+    with pytest.raises(ResumeError, match=r"work\.state .* other settings or inputs; delete it"):
+        load_state(path, {"lr": 2})
+    whole = path.read_bytes()
+    for damage in (b"", b"no state", whole[: len(whole) // 2]):
+        path.write_bytes(damage)
+        with pytest.raises(ResumeError, match=r"work\.state is damaged .*; pass --restart"):
+            load_state(path, {"lr": 1}, advice="pass --restart")
+    torch.save([1, 2], path)
+    with pytest.raises(ResumeError, match="damaged"):
+        load_state(path, {"lr": 1})
