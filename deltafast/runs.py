@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import pickle
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,9 @@ import torch
 
 from deltafast.errors import DiskError, ResumeError
 from deltafast.files import atomic_write, read_json, remove_leftovers, sha256_file, write_json
+from deltafast.untrusted.checks import reading
+from deltafast.untrusted.json_text import parse_json
+from deltafast.untrusted.torch_file import read_torch_bytes
 
 __all__ = ["Run", "begin_or_resume", "digest_of", "file_identity", "load_state", "save_state"]
 
@@ -100,7 +102,7 @@ def _read_ledger(path: Path) -> dict[str, dict[str, Any]]:
         return found
     for line in lines:
         with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
-            record = json.loads(line)
+            record = parse_json(line.decode())
             if isinstance(record["files"], list) and all(isinstance(file, str) for file in record["files"]):
                 found[str(record["output"])] = record
     if lines[-1]:  # the torn line gets its end, so that the next one stands on its own
@@ -118,20 +120,16 @@ def save_state(path: Path, state: dict[str, Any], made_for: Any) -> None:
         torch.save({"state": state, "made_for": digest_of(made_for)}, temporary)
 
 
-def load_state(
-    path: Path, made_for: Any, *, device: torch.device | str = "cpu", advice: str = "delete it to begin anew"
-) -> dict[str, Any] | None:
-    """Return what `save_state` wrote, its tensors on `device`; None where there is nothing.
+def load_state(path: Path, made_for: Any, *, advice: str = "delete it to begin anew") -> dict[str, Any] | None:
+    """Return what `save_state` wrote, its tensors on the CPU; None where there is nothing.
 
     Raises `ResumeError` with `advice` when the file is damaged, or was made for other work.
     """
     if not path.exists():
         return None
-    try:
-        saved = torch.load(path, weights_only=True, map_location=device)
+    with reading(lambda reason: ResumeError(f"{path} is damaged or of another release ({reason}); {advice}")):
+        saved = read_torch_bytes(path.read_bytes())
         state, found = saved["state"], saved["made_for"]
-    except (OSError, RuntimeError, LookupError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        raise ResumeError(f"{path} is damaged or of another release; {advice}") from error
     if found != digest_of(made_for) or not isinstance(state, dict):
         raise ResumeError(f"{path} is the state of a run with other settings or inputs; {advice}")
     return state

@@ -21,7 +21,7 @@ _FLOORS = (
     ("ops",),
     ("_C",),
     ("runs", "sequence_latents", "wheels"),
-    ("arguments", "files", "inputs", "memory", "pixels", "progress", "workers"),
+    ("arguments", "files", "inputs", "memory", "pixels", "progress", "schedule", "workers"),
     ("untrusted",),
     ("errors",),
 )

@@ -18,7 +18,7 @@ from deltafast.delta.face_feedback import FaceFeedback
 from deltafast.delta.linear import both_directions, linear_editor
 from deltafast.delta.precise_step import PreciseStep
 from deltafast.delta.slots import check_slots
-from deltafast.delta.training_state import Stage, TrainingState, load_state, save_state, state_path
+from deltafast.delta.training_state import Stage, TrainingState, load_training, save_training, state_path
 from deltafast.delta.training_step import TrainingStep
 from deltafast.errors import InvalidInputError, ResumeError
 from deltafast.files import atomic_write
@@ -79,7 +79,7 @@ def train_editor(
     sizes = DeltaSizes(len(slots), latents.w_dim, config.width, config.layers, config.dim)
     parameters = dict(editor.named_parameters())
     flat = torch.cat([parameters[name].detach().flatten() for name in weight_shapes(sizes)])
-    state = load_state(state_path(target), settings) if target is not None else None
+    state = load_training(state_path(target), settings) if target is not None else None
 
     keeper = None if target is None else _Keeper(state_path(target), settings, save_every)
     if state is None or state.stage == 0:
@@ -141,7 +141,7 @@ def _run(
         if done % every == 0 or done == steps:
             _check_losses(stage.losses[:done])
             if keeper is not None and done < steps:
-                save_state(keeper.path, keeper.settings, TrainingState.of(stage, number, earlier_losses))
+                save_training(keeper.path, keeper.settings, TrainingState.of(stage, number, earlier_losses))
 
 
 def _resolve(latents: SequenceLatents, attribute: str, config: DeltaConfig) -> tuple[SequenceLatents, DeltaConfig]:

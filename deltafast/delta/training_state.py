@@ -1,8 +1,7 @@
-"""The state of an unfinished training: weights, optimiser moments and losses in one safetensors file."""
+"""The state of an unfinished training: weights, optimiser moments and losses."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,15 +10,10 @@ import torch
 from torch import Tensor
 
 from deltafast.errors import ResumeError
-from deltafast.files import atomic_write
-from deltafast.untrusted.checks import reading
-from deltafast.untrusted.json_text import parse_json
-from deltafast.untrusted.safetensors_file import read_safetensors
+from deltafast.runs import load_state, save_state
 
-__all__ = ["Stage", "TrainingState", "load_state", "save_state", "state_path"]
+__all__ = ["Stage", "TrainingState", "load_training", "save_training", "state_path"]
 
-_KEY = "deltafast-training"
-_STAGE = "deltafast-stage"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -80,27 +74,22 @@ def state_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.state")
 
 
-def save_state(path: Path, settings: dict[str, Any], state: TrainingState) -> None:
+def save_training(path: Path, settings: dict[str, Any], state: TrainingState) -> None:
     """Write a training state, atomically. Raises `DiskError`."""
-    from safetensors.torch import save_file
-
-    with atomic_write(path) as temporary:
-        metadata = {_KEY: json.dumps(settings, sort_keys=True), _STAGE: str(state.stage)}
-        save_file(state.tensors, temporary, metadata=metadata)
+    save_state(path, {"tensors": state.tensors, "stage": state.stage}, settings)
 
 
-def load_state(path: Path, settings: dict[str, Any]) -> TrainingState | None:
+def load_training(path: Path, settings: dict[str, Any]) -> TrainingState | None:
     """Read a training state, None where there is none. Raises `ResumeError` for other settings or a damaged file."""
-    if not path.exists():
+    advice = "choose another --out, or pass --restart to train anew"
+    saved = load_state(path, settings, advice=advice)
+    if saved is None:
         return None
-    with reading(lambda reason: ResumeError(f"{path} is damaged ({reason}); pass --restart to train anew")):
-        tensors, metadata = read_safetensors(path)
-        saved, stage = parse_json(metadata.get(_KEY, "null")), int(metadata.get(_STAGE, "0"))
-    if stage not in (0, 1) or (stage and not {"weights", "earlier_losses"} <= set(tensors)):
-        raise ResumeError(f"{path} is damaged (of stage {stage}); pass --restart to train anew")
-    if saved != settings:
-        raise ResumeError(
-            f"{path} is the state of a training with other settings or latents; choose another --out, or pass "
-            "--restart to train anew"
-        )
+    tensors, stage = saved.get("tensors"), saved.get("stage")
+    if (
+        not isinstance(tensors, dict)
+        or stage not in (0, 1)
+        or (stage and not {"weights", "earlier_losses"} <= {*tensors})
+    ):
+        raise ResumeError(f"{path} is damaged (of stage {stage}); {advice}")
     return TrainingState(tensors, stage)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from deltafast.delta.config import DeltaConfig
 from deltafast.ops import delta_loss
+from deltafast.schedule import cosine_rate
 
 __all__ = ["TrainingStep", "learning_rate"]
 
@@ -101,5 +100,4 @@ class TrainingStep:
 
 def learning_rate(peak: float, step: int, steps: int) -> float:
     """Return the rate of a step: twenty steps of warming up, then half a cosine to 0."""
-    warm = min(1.0, (step + 1) / 20)
-    return peak * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
+    return peak * cosine_rate(step, steps, 20)

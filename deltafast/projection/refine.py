@@ -10,10 +10,11 @@ and the pull towards the start is a Mahalanobis distance, so latents stay where 
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import math
-import pickle
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deltafast.errors import InvalidInputError, ResumeError
-from deltafast.files import atomic_write
 from deltafast.generators.base import Generator
 from deltafast.projection.perceptual import FaceDistance
 from deltafast.projection.w_statistics import WStatistics
+from deltafast.runs import load_state, save_state
+from deltafast.schedule import cosine_rate
 
 __all__ = ["PREFERENCES", "RefineConfig", "RefineResult", "refine"]
 
@@ -33,6 +35,7 @@ PREFERENCES = {"fidelity": 0.1, "balanced": 1.0, "editability": 10.0}
 """How strongly a preference pulls refined latents towards the start, as a multiple of the configured weights."""
 
 _CHECKPOINT_EVERY = 5
+_WARM_UP = 5  # steps
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,8 @@ def refine(
     targets: `[N, 3, R, R]` in [-1, 1], R a divisor of the generator's resolution; start: `[N, num_ws, w_dim]`.
     With `shared_base` all N frames are one identity and share a base; without, every frame is on its own.
     `synthesise` replaces `generator.synthesis` (a compiled form of it, say). With `state`, a file that holds the
-    optimiser's state every few steps, an interrupted call goes on where it was and ends with the same result.
+    optimiser's state every few steps, an interrupted call goes on where it was and ends with the same result; the state
+    of other targets, or of other settings, is left unused.
     Raises `InvalidInputError` for wrong shapes or NaN.
     """
     _check(generator, targets, start)
@@ -159,6 +163,9 @@ class _Refinement:
         self.shared = shared_base
         self.frames = len(start) if shared_base else 1  # that share a base: their losses are averaged
         self.state = state
+        self.made_for: dict[str, Any] = {}
+        if state is not None:
+            self.made_for = {"config": asdict(config), "shared": shared_base, "of": _digest(targets, start)}
         self.base = torch.zeros_like(start[:1] if shared_base else start).requires_grad_(True)  # [1 or N, L, D]
         self.offsets = torch.zeros_like(start).requires_grad_(shared_base)  # [N, L, D]
         variables = [self.base, self.offsets] if shared_base else [self.base]
@@ -187,9 +194,8 @@ class _Refinement:
     def advance(self) -> None:
         """Take one step and, every few, save the state."""
         config = self.config
-        ramp = min(1.0, (self.step + 1) / 5) * 0.5 * (1 + math.cos(math.pi * self.step / config.steps))
         for group in self.optimiser.param_groups:
-            group["lr"] = config.lr * ramp
+            group["lr"] = config.lr * cosine_rate(self.step, config.steps, _WARM_UP)
         self.optimiser.zero_grad()
         total = 0.0
         measured = []
@@ -240,33 +246,35 @@ class _Refinement:
         return torch.stack([weights.get(name, 1.0) * value for name, value in terms.items()]).sum(0)  # [B]
 
     def _restore(self) -> None:
-        if self.state is None or not self.state.exists():
+        if self.state is None:
             return
-        try:
-            saved: dict[str, Any] = torch.load(self.state, weights_only=True, map_location=self.base.device)
+        with contextlib.suppress(ResumeError):  # damaged, or of a picture that was here before: begin anew
+            saved = load_state(self.state, self.made_for)
+            if saved is None:
+                return
             with torch.no_grad():
                 self.base.copy_(saved["base"])
                 self.offsets.copy_(saved["offsets"])
             self.optimiser.load_state_dict(saved["optimiser"])
-            self.first = dict(saved["first"])
+            self.first = {name: value.to(self.base.device) for name, value in saved["first"].items()}
             self.losses = [float(loss) for loss in saved["losses"]]
-        except (RuntimeError, LookupError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
-            raise ResumeError(
-                f"{self.state} is damaged or of another run ({error}); delete it to begin anew"
-            ) from error
 
     def _save(self, path: Path) -> None:
-        with atomic_write(path) as temporary:
-            torch.save(
-                {
-                    "base": self.base.detach(),
-                    "offsets": self.offsets.detach(),
-                    "optimiser": self.optimiser.state_dict(),
-                    "first": self.first,
-                    "losses": self.losses,
-                },
-                temporary,
-            )
+        state = {
+            "base": self.base.detach(),
+            "offsets": self.offsets.detach(),
+            "optimiser": self.optimiser.state_dict(),
+            "first": self.first,
+            "losses": self.losses,
+        }
+        save_state(path, state, self.made_for)
+
+
+def _digest(*tensors: Tensor) -> str:
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:

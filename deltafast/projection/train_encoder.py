@@ -9,7 +9,6 @@ finished epoch, the second stage at its last saved step.
 from __future__ import annotations
 
 import math
-import pickle
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deltafast.errors import InvalidInputError, ResumeError
-from deltafast.files import atomic_write, write_json
+from deltafast.errors import InvalidInputError
+from deltafast.files import write_json
 from deltafast.generators.base import Generator
 from deltafast.pixels import to_floats
 from deltafast.progress import track
@@ -28,7 +27,8 @@ from deltafast.projection.backbone import load_imagenet_backbone, normalise_imag
 from deltafast.projection.encoder import Encoder, EncoderConfig, pool_features
 from deltafast.projection.sampling import SampleConfig, read_pairs, sample_pairs, slot_groups
 from deltafast.projection.train_through_generator import ImageTraining, train_through_generator
-from deltafast.runs import begin_or_resume
+from deltafast.runs import begin_or_resume, load_state, save_state
+from deltafast.schedule import cosine_rate
 
 __all__ = ["EncoderTraining", "fit_ridge_head", "train_encoder"]
 
@@ -180,11 +180,7 @@ class _Run:
         per_shard = len(next(read_pairs(self.used[:1]))[0])
         steps = max(1, training.epochs * len(self.used) * math.ceil(per_shard / training.batch))
         warm = max(1, round(0.03 * steps))
-
-        def shape(step: int) -> float:
-            return min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
-
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, shape)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda step: cosine_rate(step, steps, warm))
 
     def train_epoch(self) -> None:
         random = torch.Generator().manual_seed(self.training.seed * 7919 + self.epoch)
@@ -230,28 +226,22 @@ class _Run:
         return [round(float(value), 4) for value in 1 - residual / total]
 
     def save(self, path: Path) -> None:
-        with atomic_write(path) as temporary:
-            torch.save(
-                {
-                    "encoder": self.encoder.state_dict(),
-                    "optimiser": self.optimiser.state_dict(),
-                    "schedule": self.schedule.state_dict(),
-                    "history": self.history,
-                    "epoch": self.epoch,
-                },
-                temporary,
-            )
+        state = {
+            "encoder": self.encoder.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "history": self.history,
+            "epoch": self.epoch,
+        }
+        save_state(path, state, asdict(self.training))
 
     def restore(self, path: Path) -> bool:
-        if not path.exists():
+        saved = load_state(path, asdict(self.training))
+        if saved is None:
             return False
-        try:
-            saved = torch.load(path, weights_only=True)
-            self.encoder.load_state_dict(saved["encoder"])
-            self.optimiser.load_state_dict(saved["optimiser"])
-            self.schedule.load_state_dict(saved["schedule"])
-            self.history = saved["history"]
-            self.epoch = int(saved["epoch"])
-        except (RuntimeError, LookupError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            raise ResumeError(f"{path} is damaged or of another run ({error}); delete it to begin anew") from error
+        self.encoder.load_state_dict(saved["encoder"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.schedule.load_state_dict(saved["schedule"])
+        self.history = saved["history"]
+        self.epoch = int(saved["epoch"])
         return True

@@ -8,9 +8,7 @@ synthetic heads, whose bald scalps and hard light no sample shows. The networks 
 
 from __future__ import annotations
 
-import math
-import pickle
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deltafast.errors import InvalidInputError, ResumeError
+from deltafast.errors import InvalidInputError
 from deltafast.face_networks.identity import load_identity_distance
 from deltafast.face_networks.landmarks import load_face_landmarks
-from deltafast.files import atomic_write
 from deltafast.generators.base import Generator
 from deltafast.pixels import to_floats
 from deltafast.progress import track
@@ -32,12 +29,15 @@ from deltafast.projection.perceptual import FaceDistance
 from deltafast.projection.photos import read_face
 from deltafast.projection.sampling import expand_codes, read_pairs
 from deltafast.projection.w_statistics import WStatistics
+from deltafast.runs import load_state, save_state
+from deltafast.schedule import cosine_rate
 
 __all__ = ["ImageTraining", "train_through_generator"]
 
 _SIZE = 256  # pixels at which images are compared
 _FROZEN = 7  # layers 0..6 of the backbone keep their ImageNet weights
 _SAVE_EVERY = 20
+_WARM_UP = 10  # steps
 _MEASURED = 12  # held-out pictures of each kind
 
 
@@ -140,9 +140,8 @@ class _Stage:
             gradient[row] = torch.autograd.grad(loss, code)[0][0] / len(targets)
         self.optimiser.zero_grad()
         predicted.backward(gradient)  # type: ignore[no-untyped-call]
-        shape = min(1.0, (self.step + 1) / 10) * 0.5 * (1 + math.cos(math.pi * self.step / settings.steps))
         for group in self.optimiser.param_groups:
-            group["lr"] = settings.lr * shape
+            group["lr"] = settings.lr * cosine_rate(self.step, settings.steps, _WARM_UP)
         self.optimiser.step()
         self.step += 1
 
@@ -197,26 +196,20 @@ class _Stage:
         return result
 
     def save(self, path: Path) -> None:
-        with atomic_write(path) as temporary:
-            torch.save(
-                {
-                    "encoder": self.encoder.state_dict(),
-                    "optimiser": self.optimiser.state_dict(),
-                    "figures": self.figures,
-                    "step": self.step,
-                },
-                temporary,
-            )
+        state = {
+            "encoder": self.encoder.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "figures": self.figures,
+            "step": self.step,
+        }
+        save_state(path, state, asdict(self.settings))
 
     def restore(self, path: Path) -> bool:
-        if not path.exists():
+        saved = load_state(path, asdict(self.settings))
+        if saved is None:
             return False
-        try:
-            saved = torch.load(path, weights_only=True, map_location=self.generator.device)
-            self.encoder.load_state_dict(saved["encoder"])
-            self.optimiser.load_state_dict(saved["optimiser"])
-            self.figures = saved["figures"]
-            self.step = int(saved["step"])
-        except (RuntimeError, LookupError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            raise ResumeError(f"{path} is damaged or of another run ({error}); delete it to begin anew") from error
+        self.encoder.load_state_dict(saved["encoder"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.figures = saved["figures"]
+        self.step = int(saved["step"])
         return True

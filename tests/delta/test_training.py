@@ -84,7 +84,7 @@ class _StopError(Exception):
 
 def _stop_after(monkeypatch: pytest.MonkeyPatch, saves: int) -> None:
     """Make the training stop right after so many saved states, as a power cut would."""
-    original, count = training_module.save_state, [0]
+    original, count = training_module.save_training, [0]
 
     def save(*arguments: object) -> None:
         original(*arguments)  # type: ignore[arg-type]
@@ -92,7 +92,7 @@ def _stop_after(monkeypatch: pytest.MonkeyPatch, saves: int) -> None:
         if count[0] == saves:
             raise _StopError
 
-    monkeypatch.setattr(training_module, "save_state", save)
+    monkeypatch.setattr(training_module, "save_training", save)
 
 
 def test_other_settings_or_latents_are_refused(
