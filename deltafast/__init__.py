@@ -9,7 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deltafast.delta.editor import Editor, list_editors, load_editor
+    from deltafast.delta.editor import Editor, list_editors
+    from deltafast.delta.loading import load_editor
     from deltafast.editing import EditResult, edit_batch, edit_stream
     from deltafast.faces.alignment import AlignedFace, Alignment, FaceAligner
     from deltafast.faces.pasting import paste_back
@@ -28,7 +29,7 @@ _HOMES = {
     "edit_batch": "deltafast.editing",
     "edit_stream": "deltafast.editing",
     "list_editors": "deltafast.delta.editor",
-    "load_editor": "deltafast.delta.editor",
+    "load_editor": "deltafast.delta.loading",
     "load_generator": "deltafast.generators.load",
     "paste_back": "deltafast.faces.pasting",
 }

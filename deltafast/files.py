@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import math
 import os
+import sys
 import tempfile
 import time
 import warnings
@@ -38,8 +40,8 @@ __all__ = [
     "write_png",
 ]
 
-_UNREADABLE = (".heic", ".heif")  # images all the same, so that they are named and not passed over
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", *_UNREADABLE)
+_HEIF = (".heic", ".heif")  # what pillow-heif reads, the extra `heic`; without it they are named as unreadable
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", *_HEIF)
 _MAX_PIXELS = 175_000_000  # a photo of 13k x 13k; more is taken for a decompression bomb, by Pillow too
 _STRIP = 1 << 22  # pixels that are converted at once
 _ORIENTATION = 0x0112  # EXIF's tag
@@ -202,11 +204,24 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
 
     with _decoding(path), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # there is our own bound
+        if Path(path).suffix.lower() in _HEIF:
+            _reads_heif()
         with Image.open(path) as opened:
             if opened.width * opened.height > _MAX_PIXELS:
                 raise Image.DecompressionBombError(f"{opened.width} x {opened.height}")
             opened.seek(0)
             yield opened
+
+
+@functools.lru_cache(maxsize=1)
+def _reads_heif() -> bool:
+    """Teach Pillow HEIC, where pillow-heif is installed, and return whether it is."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
 
 
 @contextlib.contextmanager
@@ -224,7 +239,9 @@ def _decoding(path: str | os.PathLike[str]) -> Iterator[None]:
         most = f"{_MAX_PIXELS // 1_000_000} megapixels"
         raise ImageError(path, f"the image is larger than {most}, the most that is read ({error})") from error
     except UnidentifiedImageError as error:
-        hint = "; convert it to JPEG or PNG" if Path(path).suffix.lower() in _UNREADABLE else ""
+        hint = ""
+        if Path(path).suffix.lower() in _HEIF and not _reads_heif():
+            hint = '; HEIC needs the extra `heic` (pip install "deltafast[heic]"), or convert it to JPEG or PNG'
         raise ImageError(path, f"cannot be read as an image: damaged, or of no known format{hint}") from error
     except Exception as error:  # decoders meet hostile bytes with errors of many kinds
         raise ImageError(path, f"cannot be read as an image ({reason_of(error)})") from error
@@ -317,9 +334,34 @@ def _sha(stream: Any) -> str:
 
 
 def cache_dir() -> Path:
-    """Return the folder for downloaded and converted files: `DELTAFAST_CACHE`, else `~/.cache/deltafast` (XDG)."""
+    """Return the folder for downloaded and converted files: `DELTAFAST_CACHE`, else `~/.cache/deltafast` (XDG).
+
+    Where there is no home (containers that run as an unknown user) it is a folder of this user's below the temporary
+    one, which is said once on stderr.
+    """
     explicit = os.environ.get("DELTAFAST_CACHE")
     if explicit:
-        return Path(explicit).expanduser()
+        return Path(os.path.expanduser(explicit))
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "deltafast"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "deltafast"
+    except RuntimeError:  # no HOME, and no entry for this user
+        return _homeless_cache()
+
+
+@functools.lru_cache(maxsize=1)
+def _homeless_cache() -> Path:
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    folder = Path(tempfile.gettempdir()) / f"deltafast-{user}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if hasattr(os, "getuid") and (folder.is_symlink() or folder.stat().st_uid != os.getuid()):
+            folder = Path(tempfile.mkdtemp(prefix="deltafast-"))  # somebody else's: nothing in it is to be trusted
+    except OSError as error:
+        raise DiskError(
+            f"there is no home folder and {folder} cannot be made ({error}); set DELTAFAST_CACHE"
+        ) from error
+    print(
+        f"deltafast: no home folder; downloads are kept in {folder} (set DELTAFAST_CACHE for another)", file=sys.stderr
+    )
+    return folder

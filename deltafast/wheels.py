@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from deltafast.errors import DiskError, DownloadError
 from deltafast.files import cache_dir, sha256_file
 
@@ -92,17 +94,14 @@ def _download(wheel: Wheel, target: Path) -> None:
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock among processes; the system releases it when a process dies.
 
-    Where the system has no such locks (Windows) work may be done twice, but files are replaced atomically.
+    Raises `DiskError` where the lock's file cannot be written.
     """
     try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    try:
-        stream = open(path, "w")  # noqa: SIM115  (closed below)
+        lock = FileLock(path)
+        lock.acquire()
     except OSError as error:
         raise DiskError(f"cannot write {path}: {error}; set DELTAFAST_CACHE to another folder") from error
-    with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    try:
         yield
+    finally:
+        lock.release()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
 from typing import Any, Generic, TypeVar
 
 from deltafast.errors import WorkerError
@@ -20,7 +23,9 @@ class Workers(Generic[Job, Result]):
     """A number of spawned processes that apply one function to jobs; started at the first job, kept until `close`.
 
     `work` and `begin` (called once in each process with `arguments`) are functions of a module. Ctrl-C is left to the
-    calling process: jobs that are under way are finished, the others dropped.
+    calling process: jobs that are under way are finished, the others dropped. When the calling process ends, however it
+    ends (SIGKILL too), the workers end at once. They are spawned, never forked: torch hangs in a process that was
+    forked after torch's threads had run.
     """
 
     def __init__(
@@ -71,12 +76,21 @@ def _begin(begin: Callable[..., None] | None, arguments: tuple[Any, ...]) -> Non
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
+    threading.Thread(target=_end_with_parent, name="deltafast-parent-watch", daemon=True).start()
     global _failed
     try:
         if begin is not None:
             begin(*arguments)
     except Exception as error:
         _failed = error
+
+
+def _end_with_parent() -> None:
+    """Wait until the calling process is gone, and end this one: the executor's own workers would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _do(work: Callable[[Job], Result], job: Job) -> Result:

@@ -7,9 +7,12 @@ inside their function, so that `deltafast --help` answers at once.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import io
 import pkgutil
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -23,6 +26,7 @@ from deltafast.memory import keep_freed_memory
 __all__ = ["app", "main"]
 
 INTERRUPTED = 130  # the exit code that shells give a program ended by Ctrl-C
+TERMINATED = 143  # ... and by SIGTERM
 
 
 def _reporting(command: Callable[..., Any]) -> Callable[..., None]:
@@ -81,4 +85,15 @@ app = _build()
 def main() -> None:
     """Run the command line on the process's arguments; the console script `deltafast`."""
     keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name need not be text
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, _terminate)
     app(prog_name="deltafast")
+
+
+def _terminate(*_: object) -> None:
+    """End as after Ctrl-C, so that workers are ended and temporary files removed."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(TERMINATED)

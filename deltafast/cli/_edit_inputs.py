@@ -48,7 +48,7 @@ class LatentsUnit:
     names: Callable[[int], list[str]]
 
 
-def seed_units(text: str, psi: float, G: Generator, size: int) -> Iterator[LatentsUnit]:
+def seed_units(text: str, psi: float, class_index: int | None, G: Generator, size: int) -> Iterator[LatentsUnit]:
     """Yield the faces sampled from seeds, `size` at a time. Raises `InvalidInputError` for what is no list of seeds."""
     from deltafast.delta.slots import parse_ranges
     from deltafast.generators.seeds import latents_from_seeds
@@ -58,12 +58,12 @@ def seed_units(text: str, psi: float, G: Generator, size: int) -> Iterator[Laten
         part = seeds[start : start + size]
 
         def read(part: tuple[int, ...] = part) -> Tensor:
-            return latents_from_seeds(G, part, psi)  # [N, num_ws, w_dim]
+            return latents_from_seeds(G, part, psi, class_index=class_index)  # [N, num_ws, w_dim]
 
         def names(_: int, part: tuple[int, ...] = part) -> list[str]:
             return [f"seed{seed:04d}" for seed in part]
 
-        yield LatentsUnit(f"seeds {part[0]}-{part[-1]}", lambda: {"psi": psi}, read, names)
+        yield LatentsUnit(f"seeds {part[0]}-{part[-1]}", lambda: {"psi": psi, "class": class_index}, read, names)
 
 
 def file_units(source: Path, out: Path) -> Iterator[PhotoUnit | LatentsUnit]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from deltafast.cli._edit_inputs import LatentsUnit, PhotoUnit
-    from deltafast.delta.editor import Editor
+    from deltafast.delta.editor import LatentEditor
     from deltafast.editing import EditSession
     from deltafast.generators.base import Generator
     from deltafast.runs import Run
@@ -35,7 +35,10 @@ def edit(
     ],
     editor: Annotated[
         list[str],
-        typer.Option(help="Bundled editor or editor file; repeat to compose in order. NAME=0.5 fixes its own alpha."),
+        typer.Option(
+            help="Bundled editor, editor file, or a direction (.npy, .pt); repeat to compose in order. NAME=0.5 fixes "
+            "its own alpha."
+        ),
     ],
     alpha: Annotated[list[float] | None, typer.Option(help="How far to go; repeat for a sweep. Default: 1.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Edit sampled faces instead: 0-63 or 1,5,9.")] = None,
@@ -63,6 +66,17 @@ def edit(
     paste_mask: Annotated[
         str, typer.Option(help="What --paste-back replaces: the face, or the whole crop with hair and background.")
     ] = "face",
+    class_index: Annotated[
+        int | None, typer.Option("--class", min=0, help="Of a conditional generator, the class of the sampled faces.")
+    ] = None,
+    encoder: Annotated[
+        Path | None,
+        typer.Option(help="Encoder file for photos (`deltafast train-encoder`); the bundled one by default."),
+    ] = None,
+    same_w_space: Annotated[
+        bool,
+        typer.Option("--same-w-space", help="Vouch that the editors' generator and this one share their W space."),
+    ] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")] = None,
     compile_synthesis: Annotated[bool, typer.Option("--compile/--no-compile", help="Use torch.compile.")] = False,
 ) -> None:
@@ -78,6 +92,7 @@ def edit(
     from deltafast.editing import EditOptions, EditSession
     from deltafast.errors import InvalidInputError
     from deltafast.faces.pasting import PASTE_MASKS
+    from deltafast.files import sha256_file
     from deltafast.generators.base import NOISE_MODES
     from deltafast.generators.load import load_generator
     from deltafast.inputs import Failures
@@ -91,6 +106,8 @@ def edit(
         raise InvalidInputError(f"alphas must be finite and all different, got {amounts}")
     if not math.isfinite(psi):
         raise InvalidInputError(f"--psi must be a finite number, got {psi}")
+    if seeds is None and class_index is not None:
+        raise InvalidInputError("--class is for sampled faces, with --seeds")
     if seeds is not None and paste_back:
         raise InvalidInputError("--paste-back needs photos; sampled faces come without one")
     mask = one_of("--paste-mask", paste_mask, PASTE_MASKS)
@@ -105,6 +122,8 @@ def edit(
         face=face_choice(faces),
         refine_steps=refine_steps,
         paste_back=mask if paste_back else False,  # type: ignore[arg-type]
+        encoder=encoder,
+        same_w_space=same_w_space,
     )
     out = places[-1]
     units: list[PhotoUnit | LatentsUnit] = [] if seeds is not None else list(file_units(places[0], out))
@@ -112,19 +131,21 @@ def edit(
         if paste_back and not isinstance(unit, PhotoUnit):
             raise InvalidInputError(f"--paste-back needs photos; {unit.label} holds latents")
     G = load_generator(generator, device=device)
-    editors, alphas, sweep = _editors(editor, amounts, G)
+    editors, described, alphas, sweep = _editors(editor, amounts, G, same_w_space)
     if compile_synthesis:
         options = replace(options, synthesise=G.compiled())
     session = EditSession(G, editors, alphas, options)
     if seeds is not None:
-        units = [*seed_units(seeds, psi, G, max(1, batch_size // len(sweep)))]
+        units = [*seed_units(seeds, psi, class_index, G, max(1, batch_size // len(sweep)))]
     settings = {
         **options.as_json(),
         "generator": G.fingerprint,
-        "editors": [one.info.as_json() for one in editors],
+        "editors": described,
         "alphas": alphas,
         "latents": latents,
         "psi": psi if seeds is not None else None,
+        "class": class_index,
+        "encoder": None if encoder is None else sha256_file(encoder),
     }
     results = _Results(Run(out, settings), sweep, latents)
     failures = Failures()
@@ -206,19 +227,30 @@ class _Results:
         return files
 
 
-def _editors(given: list[str], sweep: list[float], G: Generator) -> tuple[list[Editor], list[Any], list[float]]:
-    """Return editors for this generator, their alphas for `edit_batch`, and the sweep that the images run over."""
-    from deltafast.delta.editor import load_editor
+def _editors(
+    given: list[str], sweep: list[float], G: Generator, same_w_space: bool
+) -> tuple[list[LatentEditor], list[Any], list[Any], list[float]]:
+    """Return editors for this generator, what they are as JSON, their alphas, and the sweep of the images."""
+    from deltafast.delta.direction import DirectionEditor
+    from deltafast.delta.loading import load_editor
     from deltafast.errors import InvalidInputError
 
-    editors: list[Editor] = []
+    editors: list[LatentEditor] = []
+    described: list[Any] = []
     alphas: list[Any] = []
     swept = False
     for text in given:
         name, equals, fixed = text.rpartition("=")
         if not equals or Path(text).exists():
             name, fixed = text, ""
-        editors.append(load_editor(name).for_generator(G))
+        loaded = load_editor(name)
+        if isinstance(loaded, DirectionEditor):
+            editors.append(loaded.for_generator(G))
+            described.append(loaded.as_json())
+        else:
+            fitted = loaded.for_generator(G, same_w_space=same_w_space)
+            editors.append(fitted)
+            described.append(fitted.info.as_json())
         try:
             alphas.append(float(fixed) if fixed else [sweep])
         except ValueError as error:
@@ -229,4 +261,4 @@ def _editors(given: list[str], sweep: list[float], G: Generator) -> tuple[list[E
     if not swept:  # every editor has its own alpha: one image for each face
         sweep = alphas if len(alphas) == 1 else [1.0]
         alphas = [[[fixed_alpha]] for fixed_alpha in alphas]
-    return editors, alphas, sweep
+    return editors, described, alphas, sweep

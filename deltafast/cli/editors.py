@@ -17,17 +17,25 @@ def editors(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
 ) -> None:
     """List the bundled editors: their names, ranges and generators."""
-    from deltafast.delta.editor import list_editors, load_editor
+    from deltafast.delta.direction import DirectionEditor
+    from deltafast.delta.editor import list_editors
+    from deltafast.delta.loading import load_editor
 
     names = list(files or list_editors())
-    facts: dict[str, dict[str, Any]] = {name: load_editor(name).info.as_json() for name in names}
+    loaded = {name: load_editor(name) for name in names}
+    facts: dict[str, dict[str, Any]] = {
+        name: one.as_json() if isinstance(one, DirectionEditor) else one.info.as_json() for name, one in loaded.items()
+    }
     if as_json:
         print(json.dumps(facts, indent=2, sort_keys=True))
         return
     if not facts:
         print("no editors are bundled with this installation; train one with `deltafast train`")
-    for name in names:
-        info = load_editor(name).info
+    for name, one in loaded.items():
+        if isinstance(one, DirectionEditor):
+            print(f"{name:<14} a direction {list(one.direction.shape)}, which alpha 1 adds as it is")
+            continue
+        info = one.info
         start, end = info.value_range
         slots = ",".join(str(slot) for slot in info.slots)
         print(f"{name:<14} alpha 0..1 = {start:g}..{end:g}   slots {slots} of {info.num_ws}   {info.generator.name}")

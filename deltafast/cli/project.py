@@ -23,20 +23,31 @@ def project(
     align: Annotated[
         str, typer.Option(help="Find and align the largest face of photos: auto (unless aligned), always, never")
     ] = "auto",
+    class_index: Annotated[
+        int | None,
+        typer.Option(
+            "--class", min=0, help="Of a conditional generator, the class near which latents stay; default: all"
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")] = None,
     compile_synthesis: Annotated[bool, typer.Option("--compile/--no-compile", help="Use torch.compile")] = False,
 ) -> None:
-    """Project photos or synthetic sequences into the generator's W+ space; interrupted, the same command goes on."""
+    """Project photos or synthetic sequences into the generator's W+ space; interrupted, the same command goes on.
+
+    What is finished is kept, unless its photo is another one now. Photos that cannot be used are reported at the end;
+    the rest is done.
+    """
     from deltafast.cli._photo_files import align_choice
     from deltafast.errors import DeltafastError
     from deltafast.generators.load import load_generator
     from deltafast.projection import ProjectionSettings, RefineConfig, load_encoder, project_images, project_sequences
 
     names = None if refine_only is None else tuple(name.strip() for name in refine_only.split(",") if name.strip())
-    settings = ProjectionSettings(RefineConfig(steps=steps, prefer=prefer), names, compile=compile_synthesis)
+    config = RefineConfig(steps=steps, prefer=prefer)
+    settings = ProjectionSettings(config, names, compile=compile_synthesis, class_index=class_index)
     aligning = align_choice(align)
     loaded = load_generator(generator, device=device)
-    chosen = load_encoder(encoder)
+    chosen = None if encoder is None else load_encoder(encoder)
     if (source / "manifest.json").is_file():
         latents = project_sequences(loaded, source, out, settings, encoder=chosen)
         typer.echo(f"{len(latents.identities)} identities -> {out / 'latents.safetensors'}")

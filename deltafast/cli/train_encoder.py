@@ -17,6 +17,9 @@ def train_encoder(
     heads: Annotated[
         Path | None, typer.Option(help="Folder from `deltafast render`: pictures without latents for the second stage")
     ] = None,
+    class_index: Annotated[
+        int | None, typer.Option("--class", min=0, help="Sample one class of a conditional generator; default: all")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the training; the pairs have a fixed one")] = 0,
     device: Annotated[str | None, typer.Option(help="Device for sampling: cpu, cuda, cuda:1 ...")] = None,
     dtype: Annotated[str, typer.Option(help="Precision of the sampling: float32, float16 or bfloat16")] = "float32",
@@ -36,6 +39,6 @@ def train_encoder(
         raise InvalidInputError(f"--dtype must be one of {', '.join(dtypes)}, got {dtype!r}")
     loaded = load_generator(generator, device=device, dtype=dtypes[dtype])
     training = EncoderTraining(epochs=epochs, seed=seed, images=ImageTraining(steps=image_steps, seed=seed))
-    pairs = SampleConfig(count=samples, resolution=min(256, loaded.img_resolution))
+    pairs = SampleConfig(count=samples, resolution=min(256, loaded.img_resolution), class_index=class_index)
     run(loaded, out, pairs, training, heads=heads)
     typer.echo(f"encoder: {out / 'encoder.safetensors'}; held-out figures: {out / 'training.json'}")

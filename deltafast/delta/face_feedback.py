@@ -17,6 +17,7 @@ from deltafast.face_networks.identity import load_identity_distance
 from deltafast.face_networks.landmarks import load_face_landmarks
 from deltafast.face_networks.measures import FACE_MEASURES, FaceMeasures
 from deltafast.generators.base import Generator
+from deltafast.pixels import as_rgb
 from deltafast.progress import track
 
 __all__ = ["FaceFeedback"]
@@ -103,6 +104,6 @@ class FaceFeedback:
         return torch.stack(slopes).median(0).values
 
     def _image(self, ws: Tensor) -> Tensor:
-        image = self._generator.synthesis(ws).float()  # [N, 3, R, R]
+        image = as_rgb(self._generator.synthesis(ws).float())  # [N, 3, R, R]
         factor = max(1, self._generator.img_resolution // _SIZE)
         return F.avg_pool2d(image, factor) if factor > 1 else image

@@ -73,7 +73,7 @@ def check_w_space(attribute: str, own: GeneratorId, other: GeneratorId, vouched:
         raise EditorError(
             f"the editor {attribute!r} was trained on {own.name} (W space {own.w_space}) and does not fit "
             f"{other.name} (W space {other.w_space}); train one for it with `deltafast project` and `deltafast "
-            "train`, or vouch for it with editor.for_generator(generator, same_w_space=True)"
+            "train`, or vouch for it: same_w_space=True in Python, --same-w-space on the command line"
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from deltafast.arguments import check_device
 from deltafast.errors import InvalidInputError
 from deltafast.faces.alignment import FaceChoice, check_choice
 from deltafast.faces.pasting import PASTE_MASKS, PasteMask
@@ -26,7 +27,8 @@ class EditOptions:
     """The options of `edit_batch` and `edit_stream`, which also take them as keywords.
 
     - `batch_size`: at most this many images are synthesised at once; the working memory depends on it, not on N.
-    - `layers`: W+ slots to which the edit is limited, beyond the editor's own choice.
+    - `layers`: W+ slots to which the edit is limited, beyond the editor's own choice: their numbers, or a mask of
+      num_ws booleans.
     - `noise_mode`: "const", "random" or "none", as the synthesis takes it.
     - `raw`: the paper's w + D(w, α·Δ); the result then reports D(w, 0) in `offsets`.
     - `output`: "float" is fp32 in about [-1, 1], as synthesised; "uint8" is 0..255.
@@ -89,12 +91,7 @@ class EditOptions:
             raise InvalidInputError(f"encoder must be an Encoder or its file, got {type(self.encoder).__name__}")
         if self.paste_back and self.synthesise is False:
             raise InvalidInputError("paste_back needs the images: leave synthesise as it is")
-        try:
-            device = None if self.output_device is None else torch.device(self.output_device)
-        except (RuntimeError, TypeError) as error:
-            raise InvalidInputError(
-                f"output_device must be a device such as cpu or cuda:0, got {self.output_device!r}"
-            ) from error
+        device = None if self.output_device is None else check_device(self.output_device, "output_device")
         object.__setattr__(self, "output_device", device)
 
     @property
@@ -105,7 +102,7 @@ class EditOptions:
     def as_json(self) -> dict[str, Any]:
         """Return those options that decide the values of images and latents as JSON values."""
         return {
-            "layers": None if self.layers is None else sorted(self.layers),
+            "layers": None if self.layers is None else [int(one) for one in self.layers],
             "noise_mode": self.noise_mode,
             "raw": self.raw,
             "align": self.align,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deltafast.arguments import check_floating, tensor_of_array
 from deltafast.editing.options import EditOptions
 from deltafast.errors import InvalidInputError
 from deltafast.faces.photos import Photo, PhotoReader, is_picture
@@ -70,7 +71,7 @@ class FaceSource:
         """
         generator = self._generator
         if isinstance(given, np.ndarray) and np.issubdtype(given.dtype, np.floating) and given.shape[-1:] != (3,):
-            given = torch.from_numpy(np.ascontiguousarray(given))
+            given = tensor_of_array(given, "latents")
         if isinstance(given, Tensor) and not (given.ndim == 4 and given.shape[1] == 3):
             if self._options.paste_back:
                 raise InvalidInputError("paste_back puts faces back into photos; latents come without one")
@@ -111,7 +112,7 @@ class FaceSource:
         """What one item of an iterator gives."""
         shapes = ((self._generator.w_dim,), (self._generator.num_ws, self._generator.w_dim))
         if isinstance(item, np.ndarray) and np.issubdtype(item.dtype, np.floating) and tuple(item.shape) in shapes:
-            item = torch.from_numpy(item)
+            item = tensor_of_array(item, "latents")
         if isinstance(item, Tensor) and item.is_floating_point() and tuple(item.shape) in shapes:
             item = item[None]
         source = self.read([item] if is_picture(item) else item, number)
@@ -145,8 +146,7 @@ def _together(group: list[Samples]) -> Samples:
 
 def _latents(generator: Generator, given: Tensor) -> Tensor:
     shape = (generator.num_ws, generator.w_dim)
-    if not given.is_floating_point():
-        raise InvalidInputError(f"latents must be floating point, got {given.dtype} {list(given.shape)}")
+    check_floating(given, "latents")
     ws = given.detach()
     if tuple(ws.shape) == shape and shape[0] > 1:
         raise InvalidInputError(

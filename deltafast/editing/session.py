@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deltafast.delta.editor import LatentEditor, load_editor
+from deltafast.arguments import check_generator
+from deltafast.delta.editor import LatentEditor
+from deltafast.delta.loading import load_editor
 from deltafast.delta.slots import check_slots
 from deltafast.editing.alphas import Alphas, read_alphas
 from deltafast.editing.options import EditOptions
@@ -32,6 +34,7 @@ class EditSession:
     """
 
     def __init__(self, generator: Generator, editor: Any, alpha: Any, options: EditOptions | None = None) -> None:
+        check_generator(generator)
         self.options = options or EditOptions()
         layers = self.options.layers
         self._slots = None if layers is None else check_slots(layers, generator.num_ws)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deltafast.arguments import check_floating, tensor_of_array
 from deltafast.errors import ImageError, InvalidInputError
 from deltafast.faces.alignment import AlignedFace, Alignment, FaceChoice, check_choice, shared_aligner
 from deltafast.files import colour_profile, image_pixels, is_animation, read_image
@@ -157,11 +158,13 @@ def _decoded(name: str, picture: Any) -> NDArray[np.uint8] | Tensor:
         if picture.ndim != 3 or picture.shape[2] != 3:
             raise InvalidInputError(f"an image array must be [H, W, 3], {name} is uint8 {list(picture.shape)}")
         return picture
-    tensor = picture.detach() if isinstance(picture, Tensor) else torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    if isinstance(picture, np.ndarray):
+        tensor = tensor_of_array(picture, name).permute(2, 0, 1)
+    else:
+        tensor = picture.detach()
     if tensor.dtype == torch.uint8:
         return to_arrays(tensor)
-    if not tensor.is_floating_point():
-        raise InvalidInputError(f"images must be uint8 or floating point in [-1, 1], {name} is {tensor.dtype}")
+    check_floating(tensor, f"{name}, unless uint8,")
     tensor = tensor.float()
     if not bool(torch.isfinite(tensor).all()):
         raise InvalidInputError(f"images must not hold NaN or infinity, as {name} does")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -118,6 +119,13 @@ class Encoder(nn.Module):
         if not bool(torch.isfinite(images).all()):
             raise InvalidInputError("the images hold NaN or infinite values")
         return expand_codes(self(images.to(self.w_avg)), self.config.groups)  # [N, num_ws, w_dim]
+
+    def digest(self) -> str:
+        """Return a sha256 (64 hexadecimal digits) of all weights, by which results know what they were made with."""
+        found = hashlib.sha256()
+        for name, value in self.state_dict().items():
+            found.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
 
     def check_generator(self, generator: Generator) -> None:
         """Raise `EncoderError` unless `generator` has the latent space that this encoder was trained on."""

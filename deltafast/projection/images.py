@@ -66,7 +66,8 @@ def project_images(
     inputs = find_inputs(images, out, IMAGE_SUFFIXES, "images")
     projector = Projector(generator, encoder, settings, PHOTO_SIZE)
     reader = PhotoReader(align, size=projector.size)
-    run = Run(out, {**settings_as_json(settings), "generator": generator.fingerprint, "align": align})
+    made_with = {"generator": generator.fingerprint, "encoder": None if encoder is None else encoder.digest()}
+    run = Run(out, {**settings_as_json(settings), **made_with, "align": align})
     failures = Failures()
     reports: dict[str, dict[str, Any]] = {}
     for photo in track(inputs, "projecting images"):

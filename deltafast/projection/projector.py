@@ -16,7 +16,7 @@ from deltafast.errors import InvalidInputError
 from deltafast.face_networks.identity import load_identity_distance
 from deltafast.face_networks.landmarks import load_face_landmarks
 from deltafast.generators.base import Generator
-from deltafast.pixels import to_arrays
+from deltafast.pixels import as_rgb, to_arrays
 from deltafast.projection.encoder import Encoder, load_encoder
 from deltafast.projection.fit import FitMeter, FitReport
 from deltafast.projection.perceptual import FaceDistance
@@ -26,6 +26,7 @@ from deltafast.projection.w_statistics import WStatistics
 
 __all__ = ["PHOTO_SIZE", "ProjectionSettings", "Projector", "encode_images", "settings_as_json"]
 
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow makes grey of colours
 PHOTO_SIZE = 512
 """Pixels at which photos are compared with their reconstructions; what is finer is not looked at."""
 
@@ -34,13 +35,15 @@ PHOTO_SIZE = 512
 class ProjectionSettings:
     """What `project_*` does: refinement steps (0: the encoder alone) and, for sequences, which identities get them.
 
-    `refined_identities` None means all; `compile` runs the synthesis through `torch.compile`.
+    `refined_identities` None means all; `compile` runs the synthesis through `torch.compile`; `class_index` is the
+    class of a conditional generator whose W codes refined latents stay near, None all of them.
     """
 
     refine: RefineConfig = field(default_factory=RefineConfig)
     refined_identities: tuple[str, ...] | None = None
     batch_size: int = 1
     compile: bool = False
+    class_index: int | None = None
 
 
 @torch.inference_mode()
@@ -90,7 +93,7 @@ class Projector:
     def statistics(self) -> WStatistics:
         """The distribution of the generator's W codes, sampled with the first use."""
         if self._statistics is None:
-            self._statistics = WStatistics.of(self.generator)
+            self._statistics = WStatistics.of(self.generator, class_index=self.settings.class_index)
         return self._statistics
 
     @property
@@ -108,6 +111,9 @@ class Projector:
         """Return an aligned face `[3, S, S]` in [-1, 1] as this projector looks at it, `[1, 3, size, size]`."""
         if image.ndim != 3 or image.shape[0] != 3 or min(image.shape[1:]) < 1:
             raise InvalidInputError(f"an aligned face is an image [3, S, S], got {list(image.shape)}")
+        if self.generator.img_channels == 1:  # what it cannot show is not asked of it
+            grey = image.new_tensor(_LUMA).view(3, 1, 1)
+            image = (image * grey).sum(0, keepdim=True).expand(3, -1, -1)
         return at_size(image.to(self.encoder.w_avg), self.size)
 
     def project(self, images: Iterable[Tensor]) -> Tensor:
@@ -151,7 +157,7 @@ class Projector:
     def images(self, ws: Tensor) -> Tensor:
         """Synthesise `ws` one by one, reduced to `[N, 3, size, size]` in [-1, 1]."""
         size = (self.size, self.size)
-        parts = [F.interpolate(self.synthesise(w[None]).float(), size, mode="area") for w in ws]
+        parts = [F.interpolate(as_rgb(self.synthesise(w[None]).float()), size, mode="area") for w in ws]
         return torch.cat(parts).clamp(-1, 1)
 
     def measure(self, targets: Tensor, images: Tensor, ws: Tensor) -> list[FitReport]:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from deltafast.errors import InvalidInputError, ResumeError
 from deltafast.generators.base import Generator
+from deltafast.pixels import as_rgb
 from deltafast.projection.perceptual import FaceDistance
 from deltafast.projection.w_statistics import WStatistics
 from deltafast.runs import load_state, save_state
@@ -234,7 +235,7 @@ class _Refinement:
         return self.start[rows] + self.statistics.unwhiten(coordinates)
 
     def _image(self, ws: Tensor) -> Tensor:
-        return F.avg_pool2d(self.render(ws).float(), self.factor)  # [B, 3, R, R]
+        return F.avg_pool2d(as_rgb(self.render(ws).float()), self.factor)  # [B, 3, R, R]
 
     def _weighted(self, terms: dict[str, Tensor]) -> Tensor:
         config = self.config

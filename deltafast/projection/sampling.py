@@ -15,7 +15,8 @@ from torch import Tensor
 from deltafast.errors import InvalidInputError
 from deltafast.files import atomic_write
 from deltafast.generators.base import Generator
-from deltafast.pixels import to_bytes
+from deltafast.generators.seeds import class_labels
+from deltafast.pixels import as_rgb, to_bytes
 from deltafast.progress import track
 from deltafast.runs import begin_or_resume
 
@@ -27,7 +28,8 @@ class SampleConfig:
     """How pairs are drawn: `count` pairs from `seed`, psi uniform in [psi_low, psi_high], images of `resolution`².
 
     With probability `mixing` each, the middle and the late slots take a style of their own (style mixing), so
-    that an encoder learns which part of an image each part of W+ answers for.
+    that an encoder learns which part of an image each part of W+ answers for. Of a conditional generator pairs are of
+    the class `class_index`, or, where that is None, of every class in turn.
     """
 
     count: int = 14080
@@ -37,6 +39,7 @@ class SampleConfig:
     psi_high: float = 1.0
     mixing: float = 0.35
     shard: int = 64
+    class_index: int | None = None
 
 
 def slot_groups(num_ws: int) -> tuple[tuple[int, int], ...]:
@@ -58,9 +61,10 @@ def sample_codes(generator: Generator, index: int, config: SampleConfig) -> Tens
     z = torch.randn(3, generator.z_dim, generator=random)  # [3, z_dim]
     psi = torch.empty(()).uniform_(config.psi_low, config.psi_high, generator=random)
     fresh = torch.rand(3, generator=random) < config.mixing
-    labels = torch.zeros(3, generator.c_dim) if generator.c_dim else None
+    chosen_class = index % generator.c_dim if generator.c_dim and config.class_index is None else config.class_index
+    labels = class_labels(generator, None if chosen_class is None else [chosen_class], 3)  # [3, c_dim]
     device, dtype = generator.w_avg.device, generator.w_avg.dtype
-    w = generator.mapping(z.to(device, dtype), None if labels is None else labels.to(device, dtype))[:, 0].float().cpu()
+    w = generator.mapping(z.to(device, dtype), labels)[:, 0].float().cpu()
     average = generator.w_avg.float().cpu()  # [w_dim]
     w = average + psi * (w - average)  # [3, w_dim]
     chosen = [w[0]]
@@ -99,7 +103,7 @@ def sample_pairs(generator: Generator, folder: Path, config: SampleConfig) -> li
         images = []
         for code in codes:
             ws = expand_codes(code[None], groups).to(generator.w_avg)  # [1, num_ws, w_dim]
-            image = F.avg_pool2d(synthesise(ws).float(), factor).clamp(-1, 1)  # [1, 3, R, R]
+            image = F.avg_pool2d(as_rgb(synthesise(ws).float()), factor)  # [1, 3, R, R]
             images.append(to_bytes(image[0]).cpu())
         with atomic_write(path) as temporary:
             save_file({"codes": codes.half(), "images": torch.stack(images)}, temporary)

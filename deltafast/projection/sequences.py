@@ -14,7 +14,7 @@ from deltafast.errors import InvalidInputError, ResumeError
 from deltafast.files import atomic_write, read_json, sha256_file, write_json
 from deltafast.generators.base import Generator
 from deltafast.progress import track
-from deltafast.projection.encoder import Encoder, load_encoder
+from deltafast.projection.encoder import Encoder
 from deltafast.projection.photos import read_face
 from deltafast.projection.projector import ProjectionSettings, Projector, settings_as_json
 from deltafast.projection.report import write_projection_sheet
@@ -45,11 +45,10 @@ def project_sequences(
     settings = settings or ProjectionSettings()
     manifest_path = sequences / "manifest.json"
     attributes, identities, frames = _read_manifest(manifest_path)
-    projector = Projector(generator, encoder or load_encoder(), settings, _RENDERED)
+    projector = Projector(generator, encoder, settings, _RENDERED)
     source = sha256_file(manifest_path)
-    begin_or_resume(
-        out / "settings.json", {**settings_as_json(settings), "generator": generator.fingerprint, "sequences": source}
-    )
+    made_with = {"generator": generator.fingerprint, "encoder": None if encoder is None else encoder.digest()}
+    begin_or_resume(out / "settings.json", {**settings_as_json(settings), **made_with, "sequences": source})
     latents: dict[tuple[str, str], Tensor] = {}
     report: dict[str, Any] = {}
     for identity in track(identities, "projecting identities"):

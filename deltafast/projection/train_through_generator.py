@@ -20,7 +20,7 @@ from deltafast.errors import InvalidInputError
 from deltafast.face_networks.identity import load_identity_distance
 from deltafast.face_networks.landmarks import load_face_landmarks
 from deltafast.generators.base import Generator
-from deltafast.pixels import to_floats
+from deltafast.pixels import as_rgb, to_floats
 from deltafast.progress import track
 from deltafast.projection.augmentation import degrade
 from deltafast.projection.backbone import load_imagenet_backbone
@@ -161,7 +161,7 @@ class _Stage:
     def _image(self, codes: Tensor) -> Tensor:
         ws = expand_codes(codes, self.encoder.config.groups)
         factor = self.generator.img_resolution // self.size
-        return F.avg_pool2d(self.generator.synthesis(ws).float(), factor)  # [N, 3, R, R]
+        return F.avg_pool2d(as_rgb(self.generator.synthesis(ws).float()), factor)  # [N, 3, R, R]
 
     def _draw_pairs(self, random: torch.Generator) -> tuple[Tensor, Tensor]:
         shard = self.shards[int(torch.randint(len(self.shards), (), generator=random))]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from deltafast.errors import InvalidInputError
 from deltafast.generators.base import Generator
+from deltafast.generators.seeds import class_labels
 
 __all__ = ["WStatistics"]
 
@@ -30,16 +31,17 @@ class WStatistics:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, generator: Generator, samples: int = _SAMPLES) -> WStatistics:
-        """Sample the mapping network, always the same way; conditional generators with the zero label.
+    def of(cls, generator: Generator, samples: int = _SAMPLES, *, class_index: int | None = None) -> WStatistics:
+        """Sample the mapping network, always the same way; of a conditional generator one class, or all in turn.
 
-        Takes about half a second on two cores. Raises `InvalidInputError` for fewer than two samples.
+        Takes about half a second on two cores. Raises `InvalidInputError` for fewer than two samples, and for a class
+        that is not there.
         """
         if samples < 2:
             raise InvalidInputError(f"statistics need at least 2 samples, got {samples}")
         z = torch.randn(samples, generator.z_dim, generator=torch.Generator().manual_seed(_SEED))
         device = generator.w_avg.device
-        labels = torch.zeros(samples, generator.c_dim, device=device) if generator.c_dim else None
+        labels = class_labels(generator, None if class_index is None else [class_index], samples)
         w = generator.mapping(z.to(device, generator.w_avg.dtype), labels)[:, 0].double()  # [samples, w_dim]
         variances, axes = torch.linalg.eigh(torch.cov(w.T))  # ascending
         deviations = variances.clamp_min(_FLOOR * float(variances[-1])).sqrt()

@@ -30,7 +30,9 @@ def faces() -> Tensor:
 
 def test_without_steps_it_is_the_encoders_answer(tiny_generator: Generator, encoder: Encoder, faces: Tensor) -> None:
     ws = project_faces(tiny_generator, faces, encoder=encoder)
-    assert torch.equal(ws, encode_images(tiny_generator, faces, encoder=encoder))
+    expected = encode_images(tiny_generator, faces, encoder=encoder)
+    torch.testing.assert_close(ws, expected, rtol=1e-4, atol=1e-5)  # images of 80 pixels are reduced twice
+    assert torch.equal(ws[1:], project_faces(tiny_generator, faces[1:], encoder=encoder)), "whatever it comes with"
     assert not ws.is_inference()
     assert project_faces(tiny_generator, faces[:0], encoder=encoder, steps=2).shape == (0, *ws.shape[1:])
 
