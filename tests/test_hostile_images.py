@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from deltafast import files
 from deltafast.errors import ImageError
 from deltafast.files import image_size, is_animation, read_image
 
@@ -170,7 +171,7 @@ def test_damage_anywhere_gives_an_image_or_an_image_error(name: str, tmp_path: P
     assert refused > 0
 
 
-def test_what_is_no_image_is_refused_by_name(tmp_path: Path) -> None:
+def test_what_is_no_image_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "notes.jpg").write_text("not a picture")
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "page.gif").write_text("<html></html>")
@@ -181,7 +182,8 @@ def test_what_is_no_image_is_refused_by_name(tmp_path: Path) -> None:
             with pytest.raises(ImageError) as caught:
                 read(tmp_path / name)
             assert caught.value.path == str(tmp_path / name)
-    with pytest.raises(ImageError, match="convert it to JPEG or PNG"):
+    monkeypatch.setattr(files, "_reads_heif", lambda: False)
+    with pytest.raises(ImageError, match=r"deltafast\[heic\].*convert it to JPEG or PNG"):
         read_image(tmp_path / "phone.heic")
 
 
@@ -244,3 +246,17 @@ def test_100_megapixels_are_read_in_bounded_memory(options: dict[str, int], most
     megabytes, width = (int(word) for word in seen.stdout.split())
     assert width == (2500 if options else 10000)
     assert megabytes < most
+
+
+def test_heic_is_read_where_the_extra_is_installed(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif", reason="the extra `heic` (pillow-heif) is not installed")
+    smooth = np.linspace(40, 200, 64)[None, :, None] + np.zeros((48, 1, 3))
+    picture = Image.fromarray(smooth.astype(np.uint8))
+    try:
+        heif.from_pillow(picture).save(tmp_path / "phone.HEIC", quality=95)
+    except RuntimeError as error:  # built without the encoder
+        pytest.skip(f"pillow-heif cannot write here: {error}")
+    seen = read_image(tmp_path / "phone.HEIC")
+    assert seen.shape == (48, 64, 3)
+    assert np.abs(seen.astype(int) - np.asarray(picture).astype(int)).mean() < 4
+    assert image_size(tmp_path / "phone.HEIC") == (64, 48)
