@@ -39,9 +39,9 @@ FIRST_SEED = 1000
 VARIATIONS: dict[str, dict[str, float]] = {
     "default": {},
     "identity=0": {"identity": 0.0},
-    "kept=0": {"kept": 0.0},
-    "kept=1": {"kept": 1.0},
-    "kept=3": {"kept": 3.0},
+    "leak=0": {"leak": 0.0},
+    "leak=1": {"leak": 1.0},
+    "leak=3": {"leak": 3.0},
     "steps=120": {"steps": 120},
     "undo=0": {"undo": 0.0},
     "latents=0": {"latents": 0.0},
@@ -69,8 +69,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("out/precise-ablation"), help="kept readings and editors")
     parser.add_argument("--faces", type=int, default=16)
-    parser.add_argument("--reach", type=float, default=1.0)
-    parser.add_argument("--asked-gain", type=float, default=1.0)
+    parser.add_argument("--extent", "--reach", type=float, default=1.0)
+    parser.add_argument("--target-gain", "--asked-gain", type=float, default=1.0)
     parser.add_argument("--set", action="append", default=[], help="NAME=VALUE: another default; repeat")
     parser.add_argument("--vary", default=",".join(VARIATIONS), help=f"of {', '.join(VARIATIONS)}")
     options = parser.parse_args(arguments)
@@ -79,7 +79,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     if unknown:
         parser.error(f"no variation {unknown[0]!r}; there are {', '.join(VARIATIONS)}")
     try:
-        options.precise = replace(PreciseConfig(asked_gain=options.asked_gain), **_settings(options.set, parser))
+        options.precise = replace(PreciseConfig(target_gain=options.target_gain), **_settings(options.set, parser))
     except InvalidInputError as error:
         parser.error(str(error))
     return options
@@ -105,7 +105,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "attribute": options.attribute,
         "latents": latents.digest(options.attribute),
         "faces": options.faces,
-        "reach": options.reach,
+        "extent": options.extent,
         "precise": asdict(options.precise),
     }
     result: dict[str, Any] = {"run": describe_run(), "settings": settings, "rows": {}}
@@ -119,7 +119,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     def read(editor: LatentEditor, alphas: tuple[float, ...] = (-1.0, -0.5, 0.0, 0.5, 1.0)) -> EditCurves:
         return read_edits(reader, editor, options.attribute, faces, alphas)
 
-    paper = DeltaConfig(reach=options.reach)
+    paper = DeltaConfig(extent=options.extent)
     rows = {"paper": paper}
     for name in options.vary:
         rows[name] = replace(paper, loss="precise", precise=replace(options.precise, **VARIATIONS[name]))

@@ -100,6 +100,21 @@ def _wrong_imports(file: str, source: str) -> list[str]:
     return wrong
 
 
+def _reached_from(*files: str) -> set[str]:
+    """Name every file of the package that some files import, those inside functions and by way of others included."""
+    known = {_name(path) for path in _python_files()} - {_FRONT_DOOR}
+    found, todo = set(files), list(files)
+    while todo:
+        file = todo.pop()
+        for _, module, name in _imports(file, ast.parse((_ROOT / file).read_text(encoding="utf-8"))):
+            places = [module.replace(".", "/"), f"{module}.{name}".replace(".", "/")]
+            for other in [f"{place}{end}" for place in places for end in (".py", "/__init__.py")]:
+                if other in known and other not in found:
+                    found.add(other)
+                    todo.append(other)
+    return found
+
+
 def _without_docstring(file: str, source: str) -> list[str]:
     """Name the public functions, classes and public methods of one file that have no docstring."""
     missing = []
@@ -167,6 +182,19 @@ def test_a_wrong_import_is_found(file: str, line: str, complaint: str) -> None:
 )
 def test_a_right_import_is_left_alone(file: str, line: str) -> None:
     assert _wrong_imports(file, line) == []
+
+
+def test_what_edits_never_imports_what_evaluates() -> None:
+    commands = {"edit", "align", "project", "train", "train_encoder", "render", "editors", "info"}
+    files = [_name(path) for path in _python_files() if _room(_module_of(_name(path))) not in ("evaluation", "cli")]
+    reached = _reached_from(*set(files) - {_FRONT_DOOR}, *(f"deltafast/cli/{name}.py" for name in commands))
+    assert "deltafast/editing/batch.py" in reached
+    assert not [file for file in reached if file.startswith("deltafast/evaluation/")]
+
+
+def test_an_import_by_way_of_another_file_is_found() -> None:
+    reached = _reached_from("deltafast/cli/evaluate.py")
+    assert {"deltafast/evaluation/statistics.py", "deltafast/generators/base.py"} <= reached
 
 
 def test_files_have_one_subject_each() -> None:

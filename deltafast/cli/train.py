@@ -25,8 +25,9 @@ def train(
     lambda_a: Annotated[float | None, typer.Option(help="Weight of the first identity's loss.")] = None,
     lambda_b: Annotated[float | None, typer.Option(help="Weight of the second identity's loss.")] = None,
     negative: Annotated[str | None, typer.Option(help="What alpha < 0 means: symmetric, other-end or scale.")] = None,
-    reach: Annotated[
-        float | None, typer.Option(help="Share of the way to the sequence's end that alpha 1 means.")
+    extent: Annotated[
+        float | None,
+        typer.Option("--extent", "--reach", help="Share of the way to the sequence's end that alpha 1 means."),
     ] = None,
     loss: Annotated[
         str | None, typer.Option(help="paper, or precise: train on by what edits do to images; minutes on a CPU.")
@@ -35,11 +36,13 @@ def train(
         str | None, typer.Option(help="For --loss precise: a name or a checkpoint; the latents' own by default.")
     ] = None,
     precise_steps: Annotated[int | None, typer.Option(help="Steps of the second stage of --loss precise.")] = None,
-    asked_gain: Annotated[
-        float | None, typer.Option(help="Factor on the change that --loss precise asks of the attribute.")
+    target_gain: Annotated[
+        float | None,
+        typer.Option("--target-gain", "--asked-gain", help="Factor on the change that --loss precise wants."),
     ] = None,
-    kept: Annotated[
-        float | None, typer.Option(help="Weight that --loss precise gives to whatever was not asked for.")
+    leak: Annotated[
+        float | None,
+        typer.Option("--leak", "--kept", help="Weight that --loss precise gives to the change of everything else."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, pairs, noise and faces.")] = 0,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1 ...")] = "cpu",
@@ -75,10 +78,10 @@ def train(
         "lambda_a": lambda_a,
         "lambda_b": lambda_b,
         "negative": negative,
-        "reach": reach,
+        "extent": extent,
         "loss": loss,
     }
-    precise: dict[str, Any] = {"steps": precise_steps, "asked_gain": asked_gain, "kept": kept}
+    precise: dict[str, Any] = {"steps": precise_steps, "target_gain": target_gain, "leak": leak}
     precise = {name: value for name, value in precise.items() if value is not None}
     if precise:
         given["precise"] = PreciseConfig(**precise)

@@ -8,10 +8,12 @@ from typing import Any
 
 from deltafast.errors import InvalidInputError
 
-__all__ = ["LOSSES", "NEGATIVE_MODES", "DeltaConfig", "PreciseConfig", "recommended_slots"]
+__all__ = ["LOSSES", "NEGATIVE_MODES", "DeltaConfig", "PreciseConfig", "current_words", "recommended_slots"]
 
 LOSSES = ("paper", "precise")
 NEGATIVE_MODES = ("symmetric", "other-end", "scale")
+
+_OLD_WORDS = {"reach": "extent", "asked_gain": "target_gain", "asked": "target", "kept": "leak"}  # of version 0.1
 
 _SLOTS = {
     "yaw": range(0, 6),
@@ -31,9 +33,9 @@ class PreciseConfig:
 
     - `steps`, `edits` (edited faces in a step), `lr` (peak of a cosine schedule).
     - `faces`: sampled faces that are edited; `psi_low`, `psi_high`: between which their truncation psi is drawn.
-    - `asked_gain`: factor on the change that the synthetic sequence says an edit should make.
-    - Weights: `asked`, of the squared error of the attribute's own measure; `kept`, of the mean square change of all
-      others (both in standard deviations over the faces); `identity`, of 1 - cosine of the person's descriptors before
+    - `target_gain`: factor on the change that the synthetic sequence says an edit should make.
+    - Weights: `target`, of the squared error of the attribute's own measure; `leak`, of the mean square change of all
+      others (both in standard deviations over the faces); `identity`, of 1 - cosine of the face's descriptors before
       and after; `undo`, of what an edit with -Δ leaves, as a share of the squared edit; `latents`, of what D leaves of
       another identity's change in the sequences, as a share of the squared change.
 
@@ -46,9 +48,9 @@ class PreciseConfig:
     faces: int = 96
     psi_low: float = 0.5
     psi_high: float = 1.0
-    asked_gain: float = 1.0
-    asked: float = 3.0
-    kept: float = 2.0
+    target_gain: float = 1.0
+    target: float = 3.0
+    leak: float = 2.0
     identity: float = 6.0
     undo: float = 0.1
     latents: float = 0.3
@@ -56,10 +58,10 @@ class PreciseConfig:
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("edits", 1), ("faces", 2)):
             _check_count(name, getattr(self, name), least)
-        for name in ("lr", "psi_low", "psi_high", "asked_gain", "asked", "kept", "identity", "undo", "latents"):
+        for name in ("lr", "psi_low", "psi_high", "target_gain", "target", "leak", "identity", "undo", "latents"):
             _check_not_negative(name, getattr(self, name))
-        if self.asked_gain == 0:
-            raise InvalidInputError("asked_gain must be above 0")
+        if self.target_gain == 0:
+            raise InvalidInputError("target_gain must be above 0")
         if self.psi_low > self.psi_high:
             raise InvalidInputError(f"psi_low must be at most psi_high, got {self.psi_low} and {self.psi_high}")
 
@@ -80,7 +82,7 @@ class DeltaConfig:
       to the first one, seen from the neutral face, so that what both ends have in common, which is not the attribute,
       cancels. "other-end": |α| times the Δ to the opposite end. "scale": α·Δ with the Δ to the last frame, as in the
       paper; always where the neutral face is the first frame. All are continuous at α = 0.
-    - `reach`: which share of the way from the neutral face to the end of the sequence α = 1 means; it scales Δ.
+    - `extent`: which share of the way from the neutral face to the end of the sequence α = 1 means; it scales Δ.
     - `loss`: "paper", or "precise", which trains on through the generator afterwards as `precise` says.
 
     Raises `InvalidInputError` for values out of range.
@@ -99,7 +101,7 @@ class DeltaConfig:
     lambda_b: float = 1.0
     loss: str = "paper"
     negative: str = "symmetric"
-    reach: float = 1.0
+    extent: float = 1.0
     identities: int | None = None
     seed: int = 0
     precise: PreciseConfig | None = None
@@ -115,8 +117,8 @@ class DeltaConfig:
             raise InvalidInputError(f"layers must be at most 8, got {self.layers}")
         for name in ("lr", "noise_encoder", "noise_decoder", "lambda_a", "lambda_b"):
             _check_not_negative(name, getattr(self, name))
-        if not isinstance(self.reach, (int, float)) or not 0 < self.reach <= 4:
-            raise InvalidInputError(f"reach must be in 0..4, got {self.reach!r}")
+        if not isinstance(self.extent, (int, float)) or not 0 < self.extent <= 4:
+            raise InvalidInputError(f"extent must be in 0..4, got {self.extent!r}")
         if self.lambda_a + self.lambda_b <= 0:
             raise InvalidInputError("lambda_a and lambda_b must not both be 0")
         if self.identities is not None and self.identities < 2:
@@ -140,8 +142,8 @@ class DeltaConfig:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> DeltaConfig:
-        """Read what `as_json` gave; raises `InvalidInputError` for unknown or missing fields."""
-        given = {"precise": None, **values}
+        """Read what `as_json` gave, by this version or one with older words; raises `InvalidInputError` otherwise."""
+        given = {"precise": None, **current_words(values)}
         _check_fields(cls, given)
         slots, precise = given["slots"], given["precise"]
         given["slots"] = None if slots is None else tuple(slots)
@@ -149,6 +151,14 @@ class DeltaConfig:
             _check_fields(PreciseConfig, precise)
             given["precise"] = PreciseConfig(**precise)
         return cls(**given)
+
+
+def current_words(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a config's JSON values, as files of version 0.1 hold them too, under today's names."""
+    return {
+        _OLD_WORDS.get(name, name): current_words(value) if isinstance(value, dict) else value
+        for name, value in values.items()
+    }
 
 
 def recommended_slots(attribute: str, num_ws: int) -> tuple[int, ...]:

@@ -56,7 +56,7 @@ class EditorInfo:
     """What an editor is of: attribute, its frame values, num_ws, generator, config, and facts of its training.
 
     `values` are those of the training frames (degrees, or fractions 0..1): α = 1 means from the neutral one towards
-    the last, as far as the config's `reach` says: to `value_range[1]`. `training` holds identities, steps and the
+    the last, as far as the config's `extent` says: to `value_range[1]`. `training` holds identities, steps and the
     final loss, those of the second stage of loss="precise" under "precise", as JSON values.
     """
 
@@ -74,7 +74,7 @@ class EditorInfo:
         """The attribute's value at the neutral frame and at α = 1."""
         neutral, end, _ = ends_of(self.values)
         start = self.values[neutral]
-        return start, start + self.config.reach * (self.values[end] - start)
+        return start, start + self.config.extent * (self.values[end] - start)
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""

@@ -1,8 +1,8 @@
 """What an edit does to faces, through the generator: the loss on images of `loss="precise"`.
 
 Sampled faces are edited. The measure that the synthetic sequence moves most should change as the sequence says, every
-other measure and the person should not. The networks that look (MediaPipe's face mesh, SFace) are not those that judge
-results.
+other measure and the identity should not. The networks that look (MediaPipe's face mesh, SFace) are not those that
+judge results.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class FaceFeedback:
 
     - `faces` `[faces, num_ws, w_dim]`: the latents that are edited.
     - `measure`: name of the measure that the sequence moves most, in standard deviations over the faces.
-    - `asked`: how much α = 1 should move it, times the config's `asked_gain`.
+    - `target`: how much α = 1 should move it, times the config's `target_gain`.
     """
 
     def __init__(
@@ -57,18 +57,18 @@ class FaceFeedback:
         with torch.no_grad():
             codes = generator.mapping(z.to(generator.device)).float()  # [faces, num_ws, w_dim]
             self.faces = torch.lerp(generator.w_avg.float().expand_as(codes), codes, psi.to(codes))
-            measures, persons = [], []
+            measures, descriptors = [], []
             for row in track(range(config.faces), "looking at sampled faces"):
                 image = self._image(self.faces[row : row + 1])
                 measures.append(self._measures(image))
-                persons.append(self._identity.describe(image))
+                descriptors.append(self._identity.describe(image))
         self._before = torch.cat(measures)  # [faces, measures]
-        self._persons = torch.cat(persons)  # [faces, 128]
+        self._descriptors = torch.cat(descriptors)  # [faces, 128]
         self._spread = self._before.std(0).clamp_min(1e-6)  # [measures]
         moved = self._moved_by_sequences(frames, amounts.to(self._before))  # [measures]
         own = int((moved / self._spread).abs().argmax())
         self.measure = FACE_MEASURES[own]
-        self.asked = config.asked_gain * float(moved[own])
+        self.target = config.target_gain * float(moved[own])
         if abs(float(moved[own])) < 0.05 * float(self._spread[own]):
             raise InvalidInputError(
                 'the sequences change nothing that can be measured on faces; loss="precise" cannot be used with them'
@@ -80,13 +80,13 @@ class FaceFeedback:
         """Return the loss, a scalar, of `ws` `[1, num_ws, w_dim]`: face number `face`, edited by α = `amount`."""
         image = self._image(ws)
         change = (self._measures(image)[0] - self._before[face]) / self._spread  # [measures]
-        asked = amount * self.asked / self._spread[self._own]
-        other_person = self._identity(image, self._persons[face : face + 1])[0]
+        wanted = amount * self.target / self._spread[self._own]
+        identity_lost = self._identity(image, self._descriptors[face : face + 1])[0]
         config = self._config
         total: Tensor = (
-            config.asked * (change[self._own] - asked).square()
-            + config.kept * change[self._others].square().mean()
-            + config.identity * other_person
+            config.target * (change[self._own] - wanted).square()
+            + config.leak * change[self._others].square().mean()
+            + config.identity * identity_lost
         )
         return total
 

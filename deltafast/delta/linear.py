@@ -44,7 +44,7 @@ class LinearEditor:
 
     @classmethod
     def of(cls, editor: Editor) -> LinearEditor:
-        """Return the baseline of an editor: its slots, identities, projections and reach, but plain mean vectors."""
+        """Return the baseline of an editor: its slots, identities, projections and extent, but plain mean vectors."""
         both = editor.linear_directions.new_zeros(editor.num_ws, 2, editor.w_dim)
         both[list(editor.slots)] = editor.linear_directions
         generator = editor.info.generator

@@ -64,8 +64,8 @@ class PreciseStep:
         backwards = None if opposite is None else self._encode(named, neutral, opposite)
         forwards, backwards = both_directions(forwards, backwards, self._config.negative)
         alpha = amounts.to(self.weights)[None, :, None]  # [1, E, 1]
-        reach = self._config.reach
-        delta = reach * torch.where(alpha >= 0, alpha * forwards, -alpha * backwards)  # [S, E, dim]
+        extent = self._config.extent
+        delta = extent * torch.where(alpha >= 0, alpha * forwards, -alpha * backwards)  # [S, E, dim]
         start = self._faces[faces.to(self._faces.device)].transpose(0, 1)  # [S, E, w_dim]
         w = (start - self._mean) / self._scale
         change = self._change(named, w, delta)  # [S, E, w_dim], normalised

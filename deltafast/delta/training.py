@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deltafast.delta.config import DeltaConfig, recommended_slots
+from deltafast.delta.config import DeltaConfig, current_words, recommended_slots
 from deltafast.delta.editor import Editor, EditorInfo, ends_of, load_editor
 from deltafast.delta.editor_file import round_weights
 from deltafast.delta.face_feedback import FaceFeedback
@@ -187,7 +187,7 @@ def _amounts(editor: Editor) -> Tensor:
     """The α of each training frame, `[n]`."""
     values = torch.tensor(editor.values)
     neutral, end, _ = ends_of(editor.values)
-    return (values - values[neutral]) / (values[end] - values[neutral]) / editor.info.config.reach
+    return (values - values[neutral]) / (values[end] - values[neutral]) / editor.info.config.extent
 
 
 def _check_losses(losses: Tensor) -> None:
@@ -218,11 +218,11 @@ def _finish(
     forwards = editor.encode(stack[:, neutral], stack[:, end]).mean(0)  # [num_ws, dim]
     backwards = None if opposite is None else editor.encode(stack[:, neutral], stack[:, opposite]).mean(0)
     forwards, backwards = both_directions(forwards, backwards, config.negative)
-    editor.delta.copy_(config.reach * forwards)
-    editor.delta_negative.copy_(config.reach * backwards)
+    editor.delta.copy_(config.extent * forwards)
+    editor.delta_negative.copy_(config.extent * backwards)
     linear = linear_editor(latents, attribute, editor.slots, negative=config.negative)
     both = torch.stack([linear.direction, linear.negative], 1)[list(editor.slots)]  # [S, 2, w_dim]
-    editor.linear_directions.copy_((config.reach * both).half())
+    editor.linear_directions.copy_((config.extent * both).half())
     training = {
         "identities": len(latents.identities),
         **_final(losses[: config.steps]),
@@ -243,7 +243,7 @@ def _final(losses: list[float]) -> dict[str, Any]:
 
 def _finished(target: Path, settings: dict[str, Any]) -> Editor:
     editor = load_editor(target)
-    if editor.info.training.get("settings") != settings:
+    if current_words(editor.info.training.get("settings") or {}) != settings:
         raise ResumeError(
             f"{target} is an editor trained with other settings or latents; choose another --out, or pass --restart "
             "to train it anew"

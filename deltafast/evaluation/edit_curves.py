@@ -131,15 +131,15 @@ def extend_weaker(curves: Mapping[str, EditCurves], reference: str) -> dict[str,
     """
     more: dict[str, tuple[float, ...]] = {}
     for name, own in curves.items():
-        asked = []
+        missing = []
         for direction in (-1, 1):
             wanted = _FAR_ENOUGH * _mean(reach(curves[reference], direction, 1.0))
             done = max(abs(alpha) for alpha in own.alphas if alpha * direction >= 0)
             left = [size for size in EXTENDED if size > done]
             if name != reference and left and _mean(reach(own, direction, done)) < wanted:
-                asked.append(direction * left[0])
-        if asked:
-            more[name] = tuple(sorted(asked))
+                missing.append(direction * left[0])
+        if missing:
+            more[name] = tuple(sorted(missing))
     return more
 
 

@@ -25,7 +25,7 @@ from deltafast.evaluation.statistics import bootstrap_mean
 from deltafast.evaluation.synthetic_reference import render_reference
 from deltafast.evaluation.tables import AttributeRun, read_set, set_tables
 from deltafast.evaluation.verdicts import verdicts
-from deltafast.files import atomic_write, write_json
+from deltafast.files import atomic_write, read_json, write_json
 from deltafast.generators.seeds import latents_from_seeds
 
 __all__ = ["evaluate"]
@@ -64,7 +64,7 @@ def evaluate(out: Path, inputs: EvaluationInputs) -> dict[str, Any]:
     report["images_synthesised"] = inputs.reader.synthesised
     write_json(out / "report.json", report)
     with atomic_write(out / "report.md") as temporary:
-        temporary.write_text(report_page(report), encoding="utf-8")
+        temporary.write_text(report_page(read_json(out / "report.json")), encoding="utf-8")
     return report
 
 

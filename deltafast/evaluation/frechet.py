@@ -20,7 +20,7 @@ __all__ = ["FrechetEstimate", "frechet_distance", "frechet_estimate", "spread_ar
 Array = NDArray[np.float64]
 
 _SUBSET_SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
-_LEAST_TO_EXTRAPOLATE = 16  # faces; with fewer the line has nothing to stand on
+_MIN_TO_EXTRAPOLATE = 16  # faces; with fewer the line has nothing to stand on
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _factor(rows: Array) -> Array:
 def _extrapolate(one: Array, two: Array, whole: float, rng: np.random.Generator, repeats: int = 5) -> float:
     """Return where the distances of random subsets, as a line over 1/n, meet n = infinity."""
     n = len(one)
-    if n < _LEAST_TO_EXTRAPOLATE:
+    if n < _MIN_TO_EXTRAPOLATE:
         return float("nan")
     sizes, values = [n], [whole]
     for share in _SUBSET_SHARES:

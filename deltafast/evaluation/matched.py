@@ -27,8 +27,8 @@ IDENTITY_DISTANCE = "identity_distance"
 IDENTITY_COSINE = "identity_cosine"
 LEAK = "leak"
 ALONG = (0.25, 0.5, 0.75, 1.0)  # of the matched change: where identity is read along an edit sequence
-_LEAST_SHARE = 0.25  # of the measure's standard deviation over faces: the least change at which costs are compared
-_LEAST_REACH = 0.75  # of the reference's mean reach
+_MIN_SHARE = 0.25  # of the measure's standard deviation over faces: the least change at which costs are compared
+_MIN_REACH = 0.75  # of the reference's mean reach
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ def match_editors(curves: Mapping[str, EditCurves], reference: str) -> Matched:
         raise InvalidInputError("editors are compared on the same attribute and the same faces")
     target_name = TARGET_MEASURES[base.attribute][0]
     spread = {name: _spread(base.measure(name)[:, base.zero]) for name in MEASURES}
-    least = _LEAST_SHARE * spread[target_name]
+    least = _MIN_SHARE * spread[target_name]
     reaches = {name: np.stack([reach(c, d) for d in (-1, 1)], axis=1) for name, c in curves.items()}  # [N, 2]
-    wanted = _LEAST_REACH * _mean(reaches[reference])
+    wanted = _MIN_REACH * _mean(reaches[reference])
     kept = [name for name in curves if name == reference or _mean(reaches[name]) >= wanted]
     levels = np.min([reaches[name] for name in kept], axis=0)  # [N, 2]; NaN stays NaN
     with np.errstate(invalid="ignore"):

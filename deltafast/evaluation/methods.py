@@ -114,7 +114,7 @@ class MethodBuilder:
             )
         linear = LinearEditor.of(first).for_generator(self._generator)
         wanted = mean_change(self._reader, methods[0].editor, self._calibration, f"{first.attribute}: calibration")
-        return methods + self._baselines(linear, wanted, first.info.value_range, first.info.config.reach)
+        return methods + self._baselines(linear, wanted, first.info.value_range, first.info.config.extent)
 
     def of_linear(self, attribute: str, slots: Sequence[int] | None = None) -> list[Method]:
         """Return LINEAR and the other plain directions alone, of an attribute of the sequences, α = 1 its last frame.
@@ -128,14 +128,14 @@ class MethodBuilder:
         return self._baselines(linear, wanted, _value_range(linear), 1.0)
 
     def _baselines(
-        self, linear: LinearEditor, wanted: float, value_range: tuple[float, float], reach: float
+        self, linear: LinearEditor, wanted: float, value_range: tuple[float, float], extent: float
     ) -> list[Method]:
         """Return LINEAR's three forms and the user's directions, each calibrated to the mean change `wanted`."""
         attribute = linear.attribute
         given: list[tuple[str, str, LinearEditor, tuple[float, float] | None, dict[str, Any]]] = [
             (LINEAR, _LABELS[LINEAR], linear, value_range, {})
         ]
-        pair = self._pair(linear, reach)
+        pair = self._pair(linear, extent)
         if pair is not None:
             two = self._sequences.identities[:2] if self._sequences is not None else []
             given.append((LINEAR_PAIR, _LABELS[LINEAR_PAIR], pair, value_range, {"identities": two}))
@@ -153,7 +153,7 @@ class MethodBuilder:
             methods.append(Method(name, label, scaled, factor, own_range, notes))
         return methods
 
-    def _pair(self, linear: LinearEditor, reach: float) -> LinearEditor | None:
+    def _pair(self, linear: LinearEditor, extent: float) -> LinearEditor | None:
         """Return LINEAR of the sequences' first two identities; None where they have no such attribute or W space."""
         sequences = self._sequences
         if sequences is None or linear.attribute not in sequences.attributes or len(sequences.identities) < 2:
@@ -163,7 +163,7 @@ class MethodBuilder:
             own = linear_editor(two, linear.attribute, range(two.num_ws)).for_generator(self._generator)
         except EditorError:
             return None
-        values = own.direction * reach, own.negative * reach
+        values = own.direction * extent, own.negative * extent
         return LinearEditor(linear.attribute, linear.values, values[0], linear.slots, linear.generator, values[1])
 
     def _ridge(self, linear: LinearEditor) -> tuple[LinearEditor, dict[str, Any]] | None:

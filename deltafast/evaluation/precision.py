@@ -1,4 +1,4 @@
-"""Precision: the target attribute against alpha, read off the image, and what was asked for beside what was got."""
+"""Precision: the target attribute against alpha, read off the image, and what was requested beside what was got."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deltafast.evaluation.statistics import bootstrap_mean, slope_and_r2
 from deltafast.evaluation.synthetic_reference import SyntheticChange
 from deltafast.faces.attributes import MEASURES, TARGET_MEASURES
 
-__all__ = ["asked_and_got", "precision"]
+__all__ = ["precision", "requested_and_got"]
 
 Array = NDArray[np.float64]
 
@@ -44,14 +44,14 @@ def precision(curves: EditCurves) -> dict[str, Any]:
     }
 
 
-def asked_and_got(
+def requested_and_got(
     curves: EditCurves, reference: SyntheticChange, value_range: tuple[float, float], scale: float = 1.0
 ) -> dict[str, Any]:
-    """Compare the change that an editor was asked for with the one that is seen, as JSON values.
+    """Compare the change that was requested of an editor with the one that is seen, as JSON values.
 
     alpha means the attribute's value `value_range[0] + scale * alpha * (value_range[1] - value_range[0])`, in the unit
-    of the rendered frames; `asked` is the change of the measure that the rendered heads show there. One row for each
-    alpha of the grid `ALPHAS` whose value was rendered, with the mean change got and the mean absolute error over
+    of the rendered frames; `requested` is the change of the measure that the rendered heads show there. One row for
+    each alpha of the grid `ALPHAS` whose value was rendered, with the mean change got and the mean absolute error over
     faces; `error` is that error over all rows, each face's mean first, and `nominal_error` the same against the plain
     number of degrees, where the attribute and its measure are both angles (None otherwise).
     """
@@ -64,17 +64,17 @@ def asked_and_got(
     errors, plain = [], []
     for k, alpha in enumerate(ALPHAS):
         value = neutral + scale * alpha * (end - neutral)
-        asked = reference.asked(value)
-        if alpha == 0 or not np.isfinite(asked):
+        requested = reference.requested(value)
+        if alpha == 0 or not np.isfinite(requested):
             continue
-        error = np.abs(change[:, k] - asked)  # [N]
+        error = np.abs(change[:, k] - requested)  # [N]
         errors.append(error)
         plain.append(np.abs(change[:, k] - (value - neutral)))
         rows.append(
             {
                 "alpha": alpha,
                 "value": value,
-                "asked": asked,
+                "requested": requested,
                 "got": bootstrap_mean(change[:, k]).as_json(),
                 "error": bootstrap_mean(error).as_json(),
             }

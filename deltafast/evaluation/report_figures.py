@@ -117,10 +117,10 @@ def _latent_figures(
 
 
 def _curves(run: AttributeRun, one: SetReadings) -> AttributeCurves:
-    asked = np.full(len(ALPHAS), np.nan)
+    requested = np.full(len(ALPHAS), np.nan)
     method = run.methods[0]
     if run.reference is not None and method.value_range is not None:
         neutral, end = method.value_range
-        asked = np.array([run.reference.asked(neutral + alpha * (end - neutral)) for alpha in ALPHAS])
+        requested = np.array([run.reference.requested(neutral + alpha * (end - neutral)) for alpha in ALPHAS])
     labels = {method.name: method.label for method in run.methods}
-    return AttributeCurves(run.attribute, one.curves[run.attribute], labels, one.matched[run.attribute], asked)
+    return AttributeCurves(run.attribute, one.curves[run.attribute], labels, one.matched[run.attribute], requested)

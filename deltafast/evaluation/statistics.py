@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ __all__ = [
     "Interval",
     "at_change",
     "bootstrap_mean",
+    "bootstrap_ratio",
     "compare_paired",
     "monotone_share",
     "slope_and_r2",
@@ -37,30 +38,28 @@ class Interval:
         return {key: None if value != value else value for key, value in asdict(self).items()}
 
 
-def bootstrap_mean(values: Array, *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Interval:
+def bootstrap_mean(values: Array, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
     """Return the mean of `values` `[N]` and its percentile bootstrap interval, faces being drawn with replacement.
 
     NaN are left out; with fewer than two values the interval is NaN. Deterministic in `seed`.
     """
     kept = np.asarray(values, dtype=np.float64)
-    kept = kept[np.isfinite(kept)]
-    if len(kept) == 0:
-        return Interval(float("nan"), float("nan"), float("nan"), 0)
-    if len(kept) == 1:
-        return Interval(float(kept[0]), float("nan"), float("nan"), 1)
-    means = _draws(len(kept), resamples, seed) @ kept / len(kept)  # [R]
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(kept.mean()), float(low), float(high), len(kept))
+    return _bootstrap((kept[np.isfinite(kept)],), np.mean, confidence, resamples, seed)
 
 
-@functools.lru_cache(maxsize=4)
-def _draws(n: int, resamples: int, seed: int) -> Array:
-    """Return how often each of n faces is drawn in each resample, `[R, n]`; kept, as a report asks for it often."""
-    drawn = np.random.default_rng(seed).integers(0, n, (resamples, n))  # [R, n]
-    rows = np.repeat(np.arange(resamples), n)
-    counts = np.zeros((resamples, n))
-    np.add.at(counts, (rows, drawn.ravel()), 1.0)
-    return counts
+def bootstrap_ratio(
+    ours: Array, theirs: Array, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """Return the mean of `ours` over the mean of `theirs`, costs `[N]` of the same faces, and its interval.
+
+    Faces are drawn, each with both of its costs, and left out where either is NaN; with fewer than two the interval is
+    NaN, and so is everything where the costs of theirs are all 0. Deterministic in `seed`.
+    """
+    there = np.isfinite(ours) & np.isfinite(theirs)
+    one, two = (np.asarray(values, dtype=np.float64)[there] for values in (ours, theirs))
+    if not two.any():
+        return Interval(float("nan"), float("nan"), float("nan"), len(two))
+    return _bootstrap((one, two), _ratio_of_means, confidence, resamples, seed)
 
 
 def compare_paired(ours: Array, theirs: Array, *, confidence: float = 0.95, seed: int = 0) -> tuple[Interval, str]:
@@ -72,6 +71,33 @@ def compare_paired(ours: Array, theirs: Array, *, confidence: float = 0.95, seed
     if difference.high < 0:
         return difference, "better"
     return difference, "worse" if difference.low > 0 else "equal"
+
+
+def _bootstrap(
+    samples: tuple[Array, ...], statistic: Callable[..., Array], confidence: float, resamples: int, seed: int
+) -> Interval:
+    """Return a statistic of samples that belong together row by row, and scipy's percentile interval."""
+    from scipy.stats import bootstrap
+
+    n = len(samples[0])
+    point = float(statistic(*samples, axis=0)) if n else float("nan")
+    if n < 2:
+        return Interval(point, float("nan"), float("nan"), n)
+    found = bootstrap(
+        samples,
+        statistic,
+        paired=len(samples) > 1,
+        vectorized=True,
+        n_resamples=resamples,
+        confidence_level=confidence,
+        method="percentile",
+        random_state=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(point, float(found.low), float(found.high), n)
+
+
+def _ratio_of_means(ours: Array, theirs: Array, axis: int) -> Array:
+    return np.asarray(ours.mean(axis=axis) / theirs.mean(axis=axis))
 
 
 def monotone_share(values: Array) -> float:

@@ -35,7 +35,7 @@ class SyntheticChange:
     change: Array
     frames: tuple[tuple[Path, ...], ...]
 
-    def asked(self, value: float) -> float:
+    def requested(self, value: float) -> float:
         """Return the measure's change that the attribute's `value` means; NaN beyond the rendered frames.
 
         The mean over the heads, linear between frames.

@@ -16,7 +16,7 @@ from deltafast.evaluation.identity import between_faces, group_identity, identit
 from deltafast.evaluation.leak import leak_table
 from deltafast.evaluation.matched import Matched, match_editors
 from deltafast.evaluation.methods import LINEAR, Method
-from deltafast.evaluation.precision import asked_and_got, precision
+from deltafast.evaluation.precision import precision, requested_and_got
 from deltafast.evaluation.readings import FaceReader, Readings
 from deltafast.evaluation.realism import realism_table, unedited_halves
 from deltafast.evaluation.statistics import bootstrap_mean
@@ -112,7 +112,7 @@ def set_tables(reader: FaceReader, readings: SetReadings, runs: Sequence[Attribu
             "identity": identity_table(matched, run.ours),
             "leak": leak_table(matched, run.ours),
             "precision": {m.name: precision(readings.curves[run.attribute][m.name]) for m in run.methods},
-            "asked": _asked(readings.curves[run.attribute], run),
+            "requested": _requested(readings.curves[run.attribute], run),
             "realism": realism_table(base, edited, run.ours),
         }
     return {
@@ -134,11 +134,11 @@ def _edited_features(reader: FaceReader, method: Method, faces: FaceSet) -> tupl
     return reader.features(edited[:, 0]), reader.features(edited[:, 1])
 
 
-def _asked(curves: Mapping[str, EditCurves], run: AttributeRun) -> dict[str, Any]:
+def _requested(curves: Mapping[str, EditCurves], run: AttributeRun) -> dict[str, Any]:
     if run.reference is None:
         return {}
     return {
-        method.name: asked_and_got(curves[method.name], run.reference, method.value_range, method.scale)
+        method.name: requested_and_got(curves[method.name], run.reference, method.value_range, method.scale)
         for method in run.methods
         if method.value_range is not None
     }

@@ -10,8 +10,8 @@ from deltafast.evaluation.methods import LINEAR, best_linear
 
 __all__ = ["verdicts"]
 
-LEAST_MONOTONE = 0.97
-MOST_YAW_ERROR = 3.0  # degrees
+MIN_MONOTONE = 0.97
+MAX_YAW_ERROR = 3.0  # degrees
 
 
 def verdicts(tables: dict[str, Any], attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -19,7 +19,7 @@ def verdicts(tables: dict[str, Any], attributes: Mapping[str, Any]) -> list[dict
 
     `tables`: those of one set of faces; `attributes`: the report's entry of that name. Wanted of every editor: less
     identity lost, and less leak, than the LINEAR that does best at it, at the same change and outside the interval;
-    monotone for 97 % of faces; and yaw within 3 degrees of what was asked for.
+    monotone for 97 % of faces; and yaw within 3 degrees of the requested one.
     """
     found: list[dict[str, Any]] = []
     for attribute, figures in tables["attributes"].items():
@@ -36,18 +36,18 @@ def verdicts(tables: dict[str, Any], attributes: Mapping[str, Any]) -> list[dict
         share = figures["precision"][own]["monotone"]["mean"]
         found.append(
             {
-                "what": f"{attribute}: monotone for at least {100 * LEAST_MONOTONE:.0f} % of faces",
-                "reached": share is not None and share >= LEAST_MONOTONE,
+                "what": f"{attribute}: monotone for at least {100 * MIN_MONOTONE:.0f} % of faces",
+                "reached": share is not None and share >= MIN_MONOTONE,
                 "figure": "not measured" if share is None else f"{100 * share:.1f} %",
             }
         )
-        asked = figures["asked"].get(own, {})
+        requested = figures["requested"].get(own, {})
         if attribute == "yaw":
-            error = (asked.get("nominal_error") or {}).get("mean")
+            error = (requested.get("nominal_error") or {}).get("mean")
             found.append(
                 {
-                    "what": f"yaw: asked-for angle reached within {MOST_YAW_ERROR:g}° on average",
-                    "reached": error is not None and error <= MOST_YAW_ERROR,
+                    "what": f"yaw: requested angle reached within {MAX_YAW_ERROR:g}° on average",
+                    "reached": error is not None and error <= MAX_YAW_ERROR,
                     "figure": "not measured" if error is None else f"off by {error:.2f}° on average",
                 }
             )

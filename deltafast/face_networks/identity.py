@@ -1,4 +1,4 @@
-"""How different the persons in two aligned images look to a face recognition network: for losses.
+"""How different the identities in two aligned images look to a face recognition network: for losses.
 
 The network is SFace, not dlib's, which judges results.
 """
@@ -20,7 +20,7 @@ _BOX = (0.136, 0.138, 0.728)
 
 
 class IdentityDistance(nn.Module):
-    """Distance between the persons in images and in fixed targets; differentiable with respect to the images."""
+    """Distance between the identities in images and in fixed targets; differentiable with respect to the images."""
 
     def __init__(self, network: SFace) -> None:
         super().__init__()

@@ -49,9 +49,9 @@ TARGET_MEASURES = {
     "pitch": ("pitch", 1.0),
     "smile": ("mouth_width", 1.0),
     "eyes-closed": ("eye_openness", -1.0),
-    "light": ("shading", 1.0),
     "mouth-open": ("mouth_opening", 1.0),
     "brows-raised": ("brow_height", 1.0),
+    "light": ("shading", 1.0),
     "light-elevation": ("vertical_shading", 1.0),
 }
 

@@ -29,7 +29,7 @@ def test_rows_are_measured_once_and_kept(
         out=tmp_path / "rows.json",
         work=tmp_path / "work",
         faces=2,
-        reach=1.0,
+        extent=1.0,
         precise=PreciseConfig(),
         vary=["short"],
     )
@@ -45,15 +45,15 @@ def test_rows_are_measured_once_and_kept(
 
     monkeypatch.setattr(FaceReader, "read", fail)
     assert precise_ablation.run(options) == json.loads((tmp_path / "rows.json").read_text())
-    options.reach = 0.5
+    options.extent = 0.5
     with pytest.raises(ResumeError, match="other settings"):
         precise_ablation.run(options)
 
 
 def test_defaults_can_be_set_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     given = ["latents.safetensors", "--attribute", "yaw", "--out", "rows.json", "--asked-gain", "1.7"]
-    options = precise_ablation._parse([*given, "--set", "steps=120", "--set", "kept=1"])
-    assert options.precise == PreciseConfig(asked_gain=1.7, steps=120, kept=1.0)
+    options = precise_ablation._parse([*given, "--set", "steps=120", "--set", "leak=1"])
+    assert options.precise == PreciseConfig(target_gain=1.7, steps=120, leak=1.0)
     for wrong in ("step=120", "steps=many", "steps"):
         with pytest.raises(SystemExit):
             precise_ablation._parse([*given, "--set", wrong])
@@ -61,7 +61,7 @@ def test_defaults_can_be_set_and_nothing_else(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         precise_ablation._parse([*given, "--set", "steps=0"])
     assert "steps must be" in capsys.readouterr().err
-    assert precise_ablation._parse([*given, "--set", "asked_gain=2"]).precise.asked_gain == 2
+    assert precise_ablation._parse([*given, "--set", "target_gain=2"]).precise.target_gain == 2
 
 
 def test_a_table_without_linear_says_so() -> None:

@@ -116,7 +116,7 @@ def test_the_generator_must_be_that_of_the_latents(
 
 
 def test_settings_out_of_range_are_refused_and_others_survive_json() -> None:
-    for wrong in ({"steps": 0}, {"faces": 1}, {"edits": True}, {"kept": -1.0}, {"lr": float("nan")}, {"psi_low": 2.0}):
+    for wrong in ({"steps": 0}, {"faces": 1}, {"edits": True}, {"leak": -1.0}, {"lr": float("nan")}, {"psi_low": 2.0}):
         with pytest.raises(InvalidInputError):
             PreciseConfig(**wrong)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="precise"):
@@ -152,7 +152,7 @@ def test_real_edits_come_nearer_to_what_is_asked(mobilestylegan: Generator, repo
     values = torch.tensor(latents.attributes["smile"])
     feedback = FaceFeedback(mobilestylegan, latents.stack("smile"), values, settings, 0)
     assert feedback.measure == "mouth_width"
-    assert feedback.asked > 0
+    assert feedback.target > 0
     loss = {
         name: sum(float(feedback.loss(editor.edit(feedback.faces[k : k + 1], 0.7), k, 0.7).detach()) for k in range(6))
         for name, editor in editors.items()

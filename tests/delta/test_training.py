@@ -18,6 +18,7 @@ from deltafast.delta import (
     DeltaConfig,
     Editor,
     LinearEditor,
+    PreciseConfig,
     linear_editor,
     load_editor,
     recommended_slots,
@@ -157,18 +158,18 @@ def test_one_sided_and_two_sided_attributes_name_their_ends(sequences: SequenceL
 
 def test_reach_scales_what_alpha_one_means(sequences: SequenceLatents, config: DeltaConfig) -> None:
     whole = train_editor(sequences, "yaw", replace(config, steps=5))
-    half = train_editor(sequences, "yaw", replace(config, steps=5, reach=0.5))
+    half = train_editor(sequences, "yaw", replace(config, steps=5, extent=0.5))
     torch.testing.assert_close(half.delta, 0.5 * whole.delta)
     torch.testing.assert_close(half.delta_negative, 0.5 * whole.delta_negative)
     assert half.info.value_range == (0.0, 15.0)
     ws = sequences.stack("yaw")[0, :3]
     torch.testing.assert_close(half.edit(ws, 1.0), whole.edit(ws, 0.5))
-    with pytest.raises(InvalidInputError, match="reach"):
-        replace(config, reach=0.0)
+    with pytest.raises(InvalidInputError, match="extent"):
+        replace(config, extent=0.0)
 
 
 def test_an_editor_carries_its_linear_baseline(sequences: SequenceLatents, config: DeltaConfig, tmp_path: Path) -> None:
-    editor = train_editor(sequences, "yaw", replace(config, steps=5, reach=0.5), out=tmp_path / "yaw.safetensors")
+    editor = train_editor(sequences, "yaw", replace(config, steps=5, extent=0.5), out=tmp_path / "yaw.safetensors")
     baseline = LinearEditor.of(load_editor(tmp_path / "yaw.safetensors"))
     direct = linear_editor(sequences, "yaw", editor.slots, negative=config.negative)
     ws = sequences.stack("yaw")[0, :3]
@@ -221,6 +222,33 @@ def test_config_round_trips_through_json() -> None:
     assert config.slots == (1, 3)
     with pytest.raises(InvalidInputError, match="unknown"):
         DeltaConfig.from_json({**config.as_json(), "unknown": 1})
+
+
+def _in_old_words(config: DeltaConfig) -> dict[str, object]:
+    old = {"extent": "reach", "target_gain": "asked_gain", "target": "asked", "leak": "kept"}
+    values = config.as_json()
+    values["precise"] = {old.get(name, name): value for name, value in values["precise"].items()}
+    return {old.get(name, name): value for name, value in values.items()}
+
+
+def test_configs_in_the_words_of_version_0_1_are_read() -> None:
+    config = DeltaConfig(loss="precise", extent=0.3, precise=PreciseConfig(target_gain=1.7, target=2.0, leak=1.0))
+    assert {"reach", "negative"} <= set(_in_old_words(config))
+    assert DeltaConfig.from_json(_in_old_words(config)) == config
+    assert load_editor("yaw").info.config.extent < 1  # a bundled editor, whose file says reach
+
+
+def test_an_editor_that_was_trained_in_old_words_counts_as_finished(
+    tmp_path: Path, sequences: SequenceLatents, config: DeltaConfig
+) -> None:
+    short, out = replace(config, steps=3), tmp_path / "yaw.safetensors"
+    editor = train_editor(sequences, "yaw", short, out=out)
+    settings = editor.info.training["settings"]
+    settings["config"]["reach"] = settings["config"].pop("extent")
+    editor.save(out)
+    assert _same(train_editor(sequences, "yaw", short, out=out), editor)
+    with pytest.raises(ResumeError):
+        train_editor(sequences, "yaw", replace(short, extent=0.5), out=out)
 
 
 def test_recommended_slots_exist_in_small_generators() -> None:

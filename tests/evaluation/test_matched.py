@@ -10,7 +10,7 @@ from deltafast.evaluation.edit_curves import ALPHAS, EditCurves, extend_weaker
 from deltafast.evaluation.identity import between_faces, group_identity, identity_table
 from deltafast.evaluation.leak import leak_table
 from deltafast.evaluation.matched import IDENTITY_DISTANCE, LEAK, along_the_way, match_editors
-from deltafast.evaluation.precision import asked_and_got, precision
+from deltafast.evaluation.precision import precision, requested_and_got
 from deltafast.evaluation.readings import Readings
 from deltafast.evaluation.synthetic_reference import SyntheticChange
 from deltafast.faces.attributes import MEASURES
@@ -49,32 +49,32 @@ def test_an_editor_that_goes_the_wrong_way_is_not_monotone() -> None:
     assert figures["total_change"]["mean"] < 0
 
 
-def test_asked_and_got_differ_by_what_was_put_in() -> None:
+def test_requested_and_got_differ_by_what_was_put_in() -> None:
     # the heads turn as far as they are told; alpha = 1 asks for 15 degrees, and every face turns by 12
     heads = np.array([[-30.0, 0.0, 30.0], [-30.0, 0.0, 30.0]])
     reference = SyntheticChange("yaw", "degree", (-30.0, 0.0, 30.0), heads, ())
     turned = curves(12.0, 0.2)
     turned.readings.measures["yaw"][:] = 12 * np.array(ALPHAS)
-    found = asked_and_got(turned, reference, (0.0, 15.0))
-    assert [row["asked"] for row in found["rows"]] == [-15, -7.5, 7.5, 15]
+    found = requested_and_got(turned, reference, (0.0, 15.0))
+    assert [row["requested"] for row in found["rows"]] == [-15, -7.5, 7.5, 15]
     assert [row["got"]["mean"] for row in found["rows"]] == pytest.approx([-12, -6, 6, 12])
     assert [row["error"]["mean"] for row in found["rows"]] == pytest.approx([3, 1.5, 1.5, 3])
     assert found["error"]["mean"] == pytest.approx(2.25)
     assert found["nominal_error"]["mean"] == pytest.approx(2.25)
-    exact = asked_and_got(turned, reference, (0.0, 15.0), scale=0.8)
+    exact = requested_and_got(turned, reference, (0.0, 15.0), scale=0.8)
     assert exact["error"]["mean"] == pytest.approx(0)
     # heads that turn only half as far as they are told: the plain angle is asked for as before
     half = SyntheticChange("yaw", "degree", (-30.0, 0.0, 30.0), heads / 2, ())
-    assert asked_and_got(turned, half, (0.0, 15.0))["rows"][0]["asked"] == -7.5
-    assert asked_and_got(turned, half, (0.0, 15.0))["nominal_error"]["mean"] == pytest.approx(2.25)
+    assert requested_and_got(turned, half, (0.0, 15.0))["rows"][0]["requested"] == -7.5
+    assert requested_and_got(turned, half, (0.0, 15.0))["nominal_error"]["mean"] == pytest.approx(2.25)
 
 
 def test_nothing_is_asked_for_beyond_the_rendered_frames() -> None:
     reference = SyntheticChange("smile", "fraction", (0.0, 0.5, 1.0), np.array([[0.0, 0.02, np.nan]]), ())
-    assert reference.asked(0.25) == pytest.approx(0.01)
-    assert np.isnan(reference.asked(-0.5))
-    assert np.isnan(reference.asked(1.0))  # no face was found there
-    rows = asked_and_got(curves(1, 0, attribute="smile"), reference, (0.0, 0.5))["rows"]
+    assert reference.requested(0.25) == pytest.approx(0.01)
+    assert np.isnan(reference.requested(-0.5))
+    assert np.isnan(reference.requested(1.0))  # no face was found there
+    rows = requested_and_got(curves(1, 0, attribute="smile"), reference, (0.0, 0.5))["rows"]
     assert [row["alpha"] for row in rows] == [0.5, 1.0]
 
 

@@ -15,6 +15,7 @@ from deltafast.errors import InvalidInputError
 from deltafast.evaluation.evaluate import evaluate
 from deltafast.evaluation.face_sets import face_set_of_latents, face_set_of_seeds
 from deltafast.evaluation.feature_networks import FeatureNetwork
+from deltafast.evaluation.markdown import count_verdicts, report_page, with_new_words
 from deltafast.evaluation.methods import UserDirection
 from deltafast.evaluation.readings import FaceReader
 from deltafast.evaluation.settings import RIDGE_SEED, EvaluationInputs, EvaluationSettings
@@ -69,8 +70,8 @@ def test_a_report_has_every_table_and_figure_and_is_read_once(inputs: Evaluation
     assert set(yaw["identity"]) | set(yaw["matched"]["left_out"]) == set(methods)
     assert set(sampled["groups"]) == {"Pose", "Expression"}
     # the heads were rendered and asked for by those who promise a value, and nothing by those who do not
-    assert set(yaw["asked"]) == {"ours", "linear", "linear-two-heads"}
-    assert [row["value"] for row in yaw["asked"]["ours"]["rows"]] == [-35, -17.5, 17.5, 35]
+    assert set(yaw["requested"]) == {"ours", "linear", "linear-two-heads"}
+    assert [row["value"] for row in yaw["requested"]["ours"]["rows"]] == [-35, -17.5, 17.5, 35]
     # LINEAR adds up exactly; the trained editor undoes itself less than exactly
     consistency = report["consistency"]["latents"]["yaw"]
     assert consistency["linear"]["halves"]["mean"] < 1e-5
@@ -137,7 +138,7 @@ def figures(verdict: str, share: float, error: float) -> dict[str, object]:
         "identity": {"ours": row(0.1), "linear": first, "linear-ridge": second},
         "leak": {"ours": {"leak": row(0.1)}, "linear": {"leak": first}, "linear-ridge": {"leak": second}},
         "precision": {"ours": {"monotone": {"mean": share}}},
-        "asked": {"ours": {"nominal_error": {"mean": error}}},
+        "requested": {"ours": {"nominal_error": {"mean": error}}},
     }
 
 
@@ -148,11 +149,21 @@ def test_verdicts_are_against_the_best_linear() -> None:
     assert found["smile: leak better than the best LINEAR (LINEAR, ridge)"]["reached"]
     assert found["yaw: monotone for at least 97 % of faces"]["reached"]
     assert not found["smile: monotone for at least 97 % of faces"]["reached"]
-    assert found["yaw: asked-for angle reached within 3° on average"]["figure"] == "off by 2.50° on average"
+    assert found["yaw: requested angle reached within 3° on average"]["figure"] == "off by 2.50° on average"
     assert (
         "equal: ours - LINEAR -0.2 [-0.25, -0.15]"
         in found["yaw: identity better than the best LINEAR (LINEAR, ridge)"]["figure"]
     )
+
+
+def test_a_page_counts_its_comparisons_and_reads_old_words(repository_root: Path) -> None:
+    found = {"a": [{"ours_is": "better"}, {"ours_is": "equal"}], "b": {"c": {"ours_is": "better"}}}
+    assert count_verdicts(found) == {"made": 3, "better": 2, "equal": 1, "worse": 0}
+    assert with_new_words([{"asked": {"rows": [{"asked": 1}]}}]) == [{"requested": {"rows": [{"requested": 1}]}}]
+    old = json.loads((repository_root / "docs" / "evaluation" / "report.json").read_text(encoding="utf-8"))
+    made = count_verdicts(old)["made"]
+    assert made > 100
+    assert f"This report makes {made} comparisons" in report_page(old)
 
 
 def test_a_face_is_a_seed(tiny_generator: Generator) -> None:

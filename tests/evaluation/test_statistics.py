@@ -9,6 +9,7 @@ from deltafast.errors import InvalidInputError
 from deltafast.evaluation.statistics import (
     at_change,
     bootstrap_mean,
+    bootstrap_ratio,
     compare_paired,
     monotone_share,
     slope_and_r2,
@@ -32,6 +33,18 @@ def test_bootstrap_is_deterministic_and_leaves_nan_out() -> None:
     assert one.low <= 2 <= one.high
     assert bootstrap_mean(np.full(3, np.nan)).as_json() == {"mean": None, "low": None, "high": None, "n": 0}
     assert bootstrap_mean(np.array([5.0])).as_json() == {"mean": 5.0, "low": None, "high": None, "n": 1}
+
+
+def test_the_interval_of_a_ratio_keeps_each_face_with_itself() -> None:
+    rng = np.random.default_rng(2)
+    faces = rng.uniform(0.2, 2.0, 60)  # differ much more from each other than the two costs of one face do
+    ratio = bootstrap_ratio(0.8 * faces + rng.normal(0, 0.005, 60), faces)
+    assert ratio.mean == pytest.approx(0.8, abs=0.005)
+    assert 0.79 < ratio.low < ratio.mean < ratio.high < 0.81
+    unpaired = bootstrap_ratio(0.8 * rng.permutation(faces), faces)
+    assert unpaired.high - unpaired.low > 10 * (ratio.high - ratio.low)
+    assert bootstrap_ratio(np.array([1.0, np.nan, 3.0]), np.array([2.0, 2.0, np.nan])).n == 1
+    assert np.isnan(bootstrap_ratio(np.ones(4), np.zeros(4)).mean)
 
 
 def test_verdicts() -> None:

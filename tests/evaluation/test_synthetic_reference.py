@@ -18,9 +18,9 @@ def test_heads_of_known_yaw_are_read_to_turn_that_far(meter: FaceMeter, tmp_path
     assert reference.unit == "degree"
     assert reference.change.shape == (2, 3)
     np.testing.assert_array_equal(reference.change[:, 1], 0)
-    assert reference.asked(35) == pytest.approx(35, abs=5)
-    assert reference.asked(-35) == pytest.approx(-35, abs=5)
-    assert reference.asked(17.5) == pytest.approx(reference.asked(35) / 2)  # between frames: linear
+    assert reference.requested(35) == pytest.approx(35, abs=5)
+    assert reference.requested(-35) == pytest.approx(-35, abs=5)
+    assert reference.requested(17.5) == pytest.approx(reference.requested(35) / 2)  # between frames: linear
     assert all(path.is_file() for row in reference.frames for path in row)
 
 

@@ -20,39 +20,39 @@ __all__ = ["AttributeCurves", "plot_alpha", "plot_identity"]
 Array = NDArray[np.float64]
 
 _SHARES = np.linspace(0.0, 1.0, 9)  # of each face's matched change
-_MOST_LINES = 40  # faces drawn one by one
+_MAX_LINES = 40  # faces drawn one by one
 
 
 @dataclass(frozen=True)
 class AttributeCurves:
     """What the plots of one attribute show: curves and labels by method (ours first), costs at matched change.
 
-    `asked` `[5]`: the change that the synthetic sequence means at each of `ALPHAS`, NaN where it says nothing.
+    `requested` `[5]`: the change that the synthetic sequence means at each of `ALPHAS`, NaN where it says nothing.
     """
 
     attribute: str
     curves: Mapping[str, EditCurves]
     labels: Mapping[str, str]
     matched: Matched
-    asked: Array
+    requested: Array
 
 
 def plot_alpha(path: Path, shown: list[AttributeCurves]) -> None:
-    """Plot for each attribute the target's change over alpha: every face of ours, all means, what was asked for."""
+    """Plot for each attribute the target's change over alpha: every face of ours, all means, what was requested."""
     figure, rows = new_figure(1, len(shown))
     for axis, one in zip(rows[0], shown, strict=True):
         colours = method_colours(list(one.curves))
         for k, (name, curves) in enumerate(one.curves.items()):
             change = curves.at(ALPHAS).target_change()  # [N, 5]
             if k == 0:
-                axis.plot(ALPHAS, change[:_MOST_LINES].T, color=colours[name], alpha=0.15, linewidth=0.7)
+                axis.plot(ALPHAS, change[:_MAX_LINES].T, color=colours[name], alpha=0.15, linewidth=0.7)
             means = [bootstrap_mean(column) for column in change.T]
             axis.plot(ALPHAS, [m.mean for m in means], color=colours[name], linewidth=2, label=one.labels[name])
             axis.fill_between(
                 ALPHAS, [m.low for m in means], [m.high for m in means], color=colours[name], alpha=0.2, linewidth=0
             )
-        if np.isfinite(one.asked).any():
-            axis.plot(ALPHAS, one.asked, "k--", linewidth=1.2, label="asked for (synthetic heads)")
+        if np.isfinite(one.requested).any():
+            axis.plot(ALPHAS, one.requested, "k--", linewidth=1.2, label="requested (synthetic heads)")
         name = TARGET_MEASURES[one.attribute][0]
         axis.set_title(one.attribute, fontsize=10)
         axis.set_xlabel("α", fontsize=9)

@@ -1,0 +1,268 @@
+"""What stands in the tables of README.md and docs/quality.md: rows of figures, chosen from the committed JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from deltafast.evaluation.matched import LEAK
+from deltafast.evaluation.methods import LINEAR, OURS, best_linear
+from deltafast.faces.attributes import TARGET_MEASURES
+from deltafast.files import read_json
+
+_RESULTS = "benchmarks/results"
+_WHO = {LINEAR: "mean", "linear-two-heads": "two heads", "linear-ridge": "ridge"}
+_PARTS = {"smile": "mouth width", "eyes-closed": "eye openness", "brows-raised": "brow height"}
+_LIGHTS = {"light": "shading ratio", "light-elevation": "upper to lower ratio"}
+_LOSSES = {"paper": "paper's loss", "default": "precise"}
+
+
+# ---- words --------------------------------------------------------------------------------------------------------
+
+
+def figure(value: float, digits: int) -> str:
+    """Write a number with so many decimals, and a real minus."""
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def span(value: dict[str, float], digits: int, unit: str = "") -> str:
+    """Write a mean with its interval."""
+    return f"{figure(value['mean'], digits)}{unit} [{figure(value['low'], digits)}, {figure(value['high'], digits)}]"
+
+
+def share(value: float, digits: int | None = None) -> str:
+    """Write a share in percent; without `digits` as short as three significant ones allow."""
+    return f"{100 * value:.3g} %" if digits is None else f"{figure(100 * value, digits)} %"
+
+
+def verdict(entry: dict[str, Any]) -> str:
+    """Write ours - the best LINEAR, the verdict, and which LINEAR it is."""
+    mean, low, high = (f"{entry['minus'][key]:.3g}".replace("-", "−") for key in ("mean", "low", "high"))
+    word = "better" if entry["is"] == "better" else f"**{entry['is']}**"
+    return f"{mean} [{low}, {high}], {word} ({entry['who']})"
+
+
+FILTERS: dict[str, Callable[..., str]] = {"figure": figure, "span": span, "share": share, "verdict": verdict}
+
+
+def change(attribute: str, total: dict[str, float], unedited: float) -> str:
+    """Write what an edit changes from α = −1 to 1, in the words of its attribute."""
+    if attribute in ("yaw", "pitch"):
+        return span(total, 1, "°")
+    if attribute in _PARTS:
+        return f"{share(total['mean'] / unedited, 0)} of the mean {_PARTS[attribute]}"
+    if attribute in _LIGHTS:
+        return f"{_LIGHTS[attribute]} {span({key: math.exp(total[key]) for key in ('mean', 'low', 'high')}, 2)}"
+    return f"{share(total['mean'], 1)} of the face's width"
+
+
+# ---- rows ---------------------------------------------------------------------------------------------------------
+
+
+def table_rows(root: Path) -> dict[str, tuple[str, Any]]:
+    """Return name -> (macro of templates/tables.md.j2, what it is given)."""
+
+    def result(name: str) -> Any:
+        return read_json(root / _RESULTS / f"{name}.json")
+
+    report = read_json(root / "docs/evaluation/report.json")
+    sets = report["sets"]
+    sampled, photos = (against_linear(sets[name]) for name in ("sampled", "latents"))
+    delta = result("delta_ablation_yaw")["settings"]
+    return {
+        "editors": ("editors", sampled),
+        "sampled": ("against_linear", sampled),
+        "photos-edited": ("against_linear", photos),
+        "realism": ("realism", sampled),
+        "history": ("history", history(result("edit_quality"), result("evaluation_paper_loss"), report)),
+        "ablation": (
+            "ablation",
+            [*ablation(result("precise_ablation_smile")), *ablation(result("precise_ablation_yaw"))],
+        ),
+        "photos": ("photos", result("photos")),
+        "reconstruction": ("reconstruction", result("reconstruction")),
+        "linear-of": ("linear_of", [linear_of(name, result(file)) for name, file in _LINEAR_OF]),
+        "delta-ablation": ("delta_ablation", delta_ablation(delta)),
+        "results": ("results", results(root)),
+        "cpu": ("cpu", cpu(result("cpu_mobilestylegan"), result("cpu_stylegan2"), result("cpu_delta"))),
+    }
+
+
+def against_linear(tables: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for each attribute of one set of faces: our figures, and those beside the best LINEAR's."""
+    rows = []
+    for attribute in sorted(tables["attributes"], key=list(TARGET_MEASURES).index):
+        entry = tables["attributes"][attribute]
+        ours = entry["precision"][OURS]
+        frechet = {
+            name: {**values, "mean": values["distance"]}
+            for name, values in entry["realism"].items()
+            if name in {OURS, *_WHO}
+        }
+        rows.append(
+            {
+                "attribute": attribute,
+                "change": change(attribute, ours["total_change"], ours["unedited_mean"]),
+                "monotone": ours["monotone"]["mean"],
+                "distance_at_1": ours["distance_at_1"],
+                "identity": _beside({name: (v["distance_at_end"], v) for name, v in entry["identity"].items()}),
+                "leak": _beside({name: (v[LEAK]["per_unit"], v[LEAK]) for name, v in entry["leak"].items()}),
+                "realism": _beside({name: (v, v) for name, v in frechet.items()}),
+                "frechet": frechet,
+            }
+        )
+    return rows
+
+
+def _beside(costs: dict[str, tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
+    """Return our cost beside the smallest of the LINEARs': each is (cost, comparison with ours)."""
+    best = best_linear({name: cost["mean"] for name, (cost, _) in costs.items()})
+    assert best is not None
+    ours, theirs = costs[OURS][0]["mean"], costs[best][0]["mean"]
+    compared = costs[best][1]
+    return {
+        "who": _WHO[best],
+        "ours": ours,
+        "best": theirs,
+        "share": ours / theirs,
+        "minus": compared["ours_minus_this"],
+        "is": compared["ours_is"],
+    }
+
+
+def history(first: dict[str, Any], paper: dict[str, Any], now: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of the first version, of the paper's loss, and of today."""
+    rows = []
+    for attribute in ("yaw", "smile", "light"):
+        old = first["editors"][attribute][OURS]
+        rows.append(
+            {
+                "what": "first, sampled",
+                "attribute": attribute,
+                "change": change(attribute, old["total_change"], old["unedited_mean"]),
+                "monotone": old["monotone_share"],
+                "distance_at_1": old["identity_distance_at_1"],
+            }
+        )
+        for faces, title in (("sampled", "sampled"), ("latents", "portraits")):
+            for report, when in ((paper, "paper's loss"), (now, "now")):
+                own = report["sets"][faces]["attributes"][attribute]["precision"][OURS]
+                rows.append(
+                    {
+                        "what": f"{when}, {title}",
+                        "attribute": attribute,
+                        "change": change(attribute, own["total_change"], own["unedited_mean"]),
+                        "monotone": own["monotone"]["mean"],
+                        "distance_at_1": own["distance_at_1"],
+                    }
+                )
+    return rows
+
+
+def ablation(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of one precise_ablation, the paper's loss first."""
+    attribute = found["settings"]["attribute"]
+    rows = []
+    for name in sorted(found["rows"], key=["paper", "default", "identity=0", "kept=0", "kept=3"].index):
+        row = found["rows"][name]
+        mean = row["change"]["mean"]
+        rows.append(
+            {
+                **row,
+                "attribute": attribute,
+                "loss": _LOSSES.get(name, f"precise, {name}"),
+                "change": f"{mean:.1f}°" if attribute == "yaw" else f"{mean:.3f}",
+            }
+        )
+    return rows
+
+
+_LINEAR_OF = (
+    ("two heads, refined", "linear_of_two-heads"),
+    ("fifty identities, encoder", "linear_of_sequences"),
+)
+
+
+def linear_of(latents: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Return the row of one set of latents: what LINEAR of it does between α = −0.5 and 0.5."""
+    row: dict[str, Any] = {"latents": latents}
+    for attribute in ("yaw", "light"):
+        own = found["editors"][attribute]["linear"]
+        low, high = own["alphas"].index(-0.5), own["alphas"].index(0.5)
+        row[attribute] = {
+            "change": own["target_mean"][high] - own["target_mean"][low],
+            "distance": (own["identity_distance"][low] + own["identity_distance"][high]) / 2,
+            "monotone": own["monotone_share"],
+        }
+    return row
+
+
+def delta_ablation(settings: dict[str, Any]) -> list[tuple[str, float]]:
+    """Return setting and error on identities left out, the default first, as many of a kind in rising order."""
+    kinds = ["width", "dim", "identities", "noise_encoder", "noise_decoder", "lambda_a"]
+
+    def place(name: str) -> tuple[int, float]:
+        kind, _, value = name.partition("=")
+        return kinds.index(kind), float(value)
+
+    rows = [("default: 42 identities, width 32, dim 16, noise 0.1 and 0.5, λ1 = λ2 = 1", settings["default"])]
+    rows += [
+        (name, settings[name]) for name in sorted((n for n in settings if n.partition("=")[0] in kinds), key=place)
+    ]
+    return [(name, entry["mean"]["transfer"]) for name, entry in rows]
+
+
+def cpu(mobile: dict[str, Any], stylegan2: dict[str, Any], delta: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of what takes how long on a CPU: ours, and the others of the same run."""
+    rows = []
+    named = {"torch.compile": "plain torch, NHWC, torch.compile", "onnxruntime": "onnxruntime"}
+    named |= {"OpenVINO": "OpenVINO, latency", "plain torch": None}
+    for what, way in (
+        ("MobileStyleGAN-FFHQ, 1024², one image", "forward"),
+        ("its gradient for the latent", "backward"),
+    ):
+        times = {row["contender"]: row["median_s"] for row in mobile[way]}
+        plain = min(time for name, time in times.items() if name in ("plain torch, NCHW", "plain torch, NHWC"))
+        others = [(name, plain if key is None else times.get(key)) for name, key in named.items()]
+        rows.append(_row(what, times["deltafast"], [(name, time) for name, time in others if time is not None]))
+    for what, batch in (("StyleGAN2 config E, 256², one image", "1"), ("the same, batch 8", "8")):
+        entry = stylegan2["batches"][batch]
+        times = {name: values["median"] for name, values in entry["seconds"].items()}
+        others = [("stylegan2-ada's operations", times[entry["best_plain_baseline"]])]
+        others += [("torch's convolutions alone", next(t for name, t in times.items() if "convolutions alone" in name))]
+        others += [("torch.compile", t) for name, t in times.items() if "torch.compile" in name]
+        rows.append(_row(what, times["deltafast"], others))
+    found = delta["results"]
+    for pairs in ("8", "64"):
+        entry = found[f"training step, {pairs} pairs of identities"]
+        what = f"a training step of E and D, {pairs} pairs of heads"
+        rows.append(_row(what, entry["deltafast"]["median_s"], [("plain torch", entry["plain torch"]["median_s"])]))
+    entry = found["edit, 1024 latents"]
+    rows.append(
+        _row("1024 latents edited", entry["deltafast"]["median_s"], [("plain torch", entry["plain torch"]["median_s"])])
+    )
+    return rows
+
+
+def _row(what: str, ours: float, others: list[tuple[str, float]]) -> dict[str, Any]:
+    return {"what": what, "ours": _milliseconds(ours), "others": [(name, _milliseconds(t)) for name, t in others]}
+
+
+def _milliseconds(seconds: float) -> str:
+    """Write seconds as milliseconds: below 20 with one decimal."""
+    value = 1e3 * seconds
+    return f"{value:.1f}" if value < 20 else f"{value:.0f}"
+
+
+def results(root: Path) -> list[dict[str, str]]:
+    """Return file, date, commit (12 digits, and "+" where the checkout had changes) and command of every result."""
+    rows = []
+    for path in [root / "docs/evaluation/report.json", *sorted((root / _RESULTS).glob("*.json"))]:
+        run = read_json(path).get("run")
+        if run is not None:
+            commit = run["commit"] or "unknown"
+            short = commit[:12] + ("+" if commit.endswith("+") else "")
+            rows.append({"file": path.name, "date": run["date"], "commit": short, "command": run["command"]})
+    return rows
