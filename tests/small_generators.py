@@ -12,8 +12,22 @@ import types
 import torch
 
 
-def stylegan2_tensors(resolution=16, width=8, w_dim=16, z_dim=16, c_dim=0, seed=0, layers=2):
-    """Canonical tensors of a StyleGAN2 whose channel counts differ from layer to layer."""
+def stylegan2_tensors(
+    resolution=16,
+    width=8,
+    w_dim=16,
+    z_dim=16,
+    c_dim=0,
+    seed=0,
+    layers=2,
+    architecture="skip",
+    width_of_const=4,
+    taps=(1, 3, 3, 1),
+):
+    """Canonical tensors of a StyleGAN2 whose channel counts differ from layer to layer.
+
+    `architecture` as in the config; `width_of_const` 2 makes images half as wide as high.
+    """
     g = torch.Generator().manual_seed(seed)
 
     def randn(*shape):
@@ -25,16 +39,16 @@ def stylegan2_tensors(resolution=16, width=8, w_dim=16, z_dim=16, c_dim=0, seed=
         t["mapping.embed.weight"], t["mapping.embed.bias"] = randn(w_dim, c_dim), randn(w_dim) * 0.1
         inputs += w_dim
     for k in range(layers):
-        t[f"mapping.fc{k}.weight"] = randn(w_dim, inputs if k == 0 else w_dim) / math.sqrt(inputs if k == 0 else w_dim)
-        t[f"mapping.fc{k}.bias"] = randn(w_dim) * 0.1
+        t[f"mapping.fc{k}.weight"] = randn(w_dim, inputs if k == 0 else w_dim) / 0.01
+        t[f"mapping.fc{k}.bias"] = randn(w_dim) * 0.1 / 0.01
 
-    def affine(name, channels, gain=1.0):
-        t[f"synthesis.{name}.affine.weight"] = randn(channels, w_dim) / math.sqrt(w_dim) * gain
-        t[f"synthesis.{name}.affine.bias"] = torch.ones(channels) * gain
+    def affine(name, channels):
+        t[f"synthesis.{name}.affine.weight"] = randn(channels, w_dim)
+        t[f"synthesis.{name}.affine.bias"] = torch.ones(channels)
 
     channels = width
-    t["synthesis.b4.const"] = randn(channels, 4, 4)
-    row = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    t["synthesis.b4.const"] = randn(channels, 4, width_of_const)
+    row = torch.tensor(taps, dtype=torch.float32) / sum(taps)
     t["synthesis.resample_filter"] = torch.outer(row, row)
     size, step = 4, 0
     while size <= resolution:
@@ -44,13 +58,17 @@ def stylegan2_tensors(resolution=16, width=8, w_dim=16, z_dim=16, c_dim=0, seed=
             name = f"b{size}.{layer}"
             t[f"synthesis.{name}.weight"] = randn(outputs, channels, 3, 3)
             t[f"synthesis.{name}.bias"] = randn(outputs) * 0.2
-            t[f"synthesis.{name}.noise_const"] = randn(size, size)
+            t[f"synthesis.{name}.noise_const"] = randn(size, size * width_of_const // 4)
             t[f"synthesis.{name}.noise_strength"] = randn(()) * 0.2
             affine(name, channels)
+            if architecture == "resnet" and layer == "conv0":
+                last = width + (step + 1) % 3
+                t[f"synthesis.b{size}.skip.weight"] = randn(last, channels, 1, 1)
             channels = outputs
-        t[f"synthesis.b{size}.torgb.weight"] = randn(3, channels, 1, 1)
-        t[f"synthesis.b{size}.torgb.bias"] = randn(3) * 0.1
-        affine(f"b{size}.torgb", channels, 1 / math.sqrt(channels))
+        if architecture == "skip" or size == resolution:
+            t[f"synthesis.b{size}.torgb.weight"] = randn(3, channels, 1, 1)
+            t[f"synthesis.b{size}.torgb.bias"] = randn(3) * 0.1
+            affine(f"b{size}.torgb", channels)
         size *= 2
     return t
 
@@ -150,7 +168,7 @@ def ada_generator(tensors, resolution, *, conv_clamp=None, source="", lr_multipl
         gain = multiplier / math.sqrt(weight.shape[1])
         return Persistent(
             "FullyConnectedLayer",
-            {"weight": parameter(weight / gain), "bias": parameter(bias / multiplier)},
+            {"weight": parameter(weight), "bias": parameter(bias)},
             weight_gain=gain,
             bias_gain=multiplier,
             activation=activation,
@@ -177,11 +195,7 @@ def ada_generator(tensors, resolution, *, conv_clamp=None, source="", lr_multipl
             if f"{name}.weight" not in tensors:
                 continue
             gain = 1 / math.sqrt(tensors[f"{name}.weight"].shape[1]) if layer == "torgb" else 1.0
-            style = {
-                f"{name}.affine.weight": tensors[f"{name}.affine.weight"] / gain,
-                f"{name}.affine.bias": tensors[f"{name}.affine.bias"] / gain,
-            }
-            affine = _affine(style, name)
+            affine = linear(f"{name}.affine", 1.0)
             parameters = {"weight": parameter(tensors[f"{name}.weight"]), "bias": parameter(tensors[f"{name}.bias"])}
             buffers = {}
             values = attributes(name, conv_clamp=conv_clamp)
@@ -205,15 +219,3 @@ def ada_generator(tensors, resolution, *, conv_clamp=None, source="", lr_multipl
         "mapping": Persistent("MappingNetwork", (), {"w_avg": tensors["mapping.w_avg"]}, mapping, source=source),
     }
     return Persistent("Generator", modules=networks, source=source)
-
-
-def _affine(style, name):
-    weight, bias = style[f"{name}.affine.weight"], style[f"{name}.affine.bias"]
-    gain = 1 / math.sqrt(weight.shape[1])
-    return Persistent(
-        "FullyConnectedLayer",
-        {"weight": torch.nn.Parameter(weight / gain), "bias": torch.nn.Parameter(bias)},
-        weight_gain=gain,
-        bias_gain=1.0,
-        activation="linear",
-    )

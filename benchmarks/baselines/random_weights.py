@@ -34,12 +34,12 @@ def _tensors(img_resolution: int, channel_base: int) -> dict[str, Tensor]:
 
     t = {"mapping.w_avg": torch.zeros(_W_DIM)}
     for k in range(8):
-        t[f"mapping.fc{k}.weight"] = randn(_W_DIM, _W_DIM) / math.sqrt(_W_DIM)
+        t[f"mapping.fc{k}.weight"] = randn(_W_DIM, _W_DIM) / 0.01  # the learning-rate multiplier
         t[f"mapping.fc{k}.bias"] = torch.zeros(_W_DIM)
 
-    def affine(name: str, channels: int, gain: float) -> None:
-        t[f"synthesis.{name}.affine.weight"] = randn(channels, _W_DIM) * (gain / math.sqrt(_W_DIM))
-        t[f"synthesis.{name}.affine.bias"] = torch.full((channels,), gain)
+    def affine(name: str, channels: int) -> None:
+        t[f"synthesis.{name}.affine.weight"] = randn(channels, _W_DIM)
+        t[f"synthesis.{name}.affine.bias"] = torch.ones(channels)
 
     row = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
     t["synthesis.resample_filter"] = torch.outer(row, row)
@@ -54,11 +54,11 @@ def _tensors(img_resolution: int, channel_base: int) -> dict[str, Tensor]:
             t[f"synthesis.{name}.bias"] = randn(outputs) * 0.1
             t[f"synthesis.{name}.noise_const"] = randn(size, size)
             t[f"synthesis.{name}.noise_strength"] = torch.tensor(0.1)
-            affine(name, channels, 1.0)
+            affine(name, channels)
             channels = outputs
         t[f"synthesis.b{size}.torgb.weight"] = randn(3, channels, 1, 1)
         t[f"synthesis.b{size}.torgb.bias"] = torch.zeros(3)
-        affine(f"b{size}.torgb", channels, 1 / math.sqrt(channels))
+        affine(f"b{size}.torgb", channels)
         size *= 2
     return t
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltafast.generators.base import Generator
+from deltafast.generators.version_1 import to_version_1
 
 Form = Literal["ada", "grouped", "shared"]
 Synthesis = Callable[[Tensor], Tensor]  # ws [N, L, w_dim] -> fp32 images [N, channels, H, W]
@@ -52,7 +53,8 @@ class PlainStylegan2(nn.Module):
         self.blocks = [2**k for k in range(2, generator.img_resolution.bit_length())]  # 4, 8, ..., resolution
         lowest = 2 ** (generator.img_resolution.bit_length() - low_blocks)
         self.dtypes = {size: low if low is not None and size >= lowest else torch.float32 for size in self.blocks}
-        for name, tensor in generator.tensors().items():
+        folded = to_version_1(generator.tensors(), generator.config)  # gains multiplied in: what is fastest
+        for name, tensor in folded.items():
             if name.startswith("synthesis."):
                 self.register_buffer(_flat(name.removeprefix("synthesis.")), tensor.detach().float().clone())
         self.register_buffer("taps", self._get("resample_filter").sum(1))  # [k]

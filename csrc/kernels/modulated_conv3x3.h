@@ -22,8 +22,11 @@ struct PackConv3x3Params {
   int64_t inputs = 0;
   int64_t outputs = 0;
   bool up = false;
-  const float* weight = nullptr;  // [O, C, 3, 3]
+  const float* weight = nullptr;  // [O, C, 3, 3]; for each o, channels apart by channel_step
+  int64_t channel_step = 9;       // 9, or 1 for a weight that is channels-last
+  int64_t tap_step = 1;           // 1, or C
   float* packed = nullptr;        // [products, O / panel, C, panel], filled up with zeros
+  float* squares = nullptr;       // [O, C], the sums of the squares of the taps, or null
 };
 
 struct Conv3x3Params {
@@ -87,6 +90,7 @@ inline Conv3x3Work conv3x3_work(const Conv3x3Params& p) {
 
 namespace cpu {
 void pack_conv3x3(const PackConv3x3Params& params, ParallelFor parallel_for);
+bool same_bits(const void* a, const void* b, int64_t bytes, ParallelFor parallel_for);
 void modulated_conv3x3(const Conv3x3Params& params, ParallelFor parallel_for);
 }  // namespace cpu
 

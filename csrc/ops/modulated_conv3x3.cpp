@@ -3,6 +3,8 @@
 
 #include "kernels/modulated_conv3x3.h"
 
+#include <cstring>
+
 #include "ops/epilogue_arguments.h"
 #include "ops/tensor.h"
 
@@ -35,6 +37,51 @@ Tensor pack(const Tensor& weight, bool up) {
   params.packed = static_cast<float*>(packed.mutable_data_ptr());
   cpu::pack_conv3x3(params, parallel_for);
   return packed;
+}
+
+// Packs `weight` again, and sums its squares, where its bits are not those of `source`, of which
+// `packed` and `squares` were made. Weights may be written in ways that leave no trace (through
+// .data, by another framework), so nothing less than all their bits is looked at.
+void refresh(const Tensor& weight, const Tensor& source, const Tensor& packed,
+             const Tensor& squares, bool up) {
+  STD_TORCH_CHECK(weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3, kName,
+                  ": weight must be [O, C, 3, 3]");
+  const int64_t outputs = weight.size(0), inputs = weight.size(1);
+  const bool nchw = weight.is_contiguous();
+  const bool nhwc = weight.stride(1) == 1 && weight.stride(3) == inputs &&
+                    weight.stride(2) == 3 * inputs && weight.stride(0) == 9 * inputs;
+  STD_TORCH_CHECK(nchw || nhwc, kName, ": weight must be dense");
+  for (const Tensor* t : {&weight, &source, &packed, &squares}) {
+    STD_TORCH_CHECK(t->scalar_type() == ScalarType::Float && t->is_cpu(), kName,
+                    ": weight, source, packed and squares must be float32 on the CPU");
+  }
+  for (int64_t d = 0; d < 4; ++d) {
+    STD_TORCH_CHECK(source.size(d) == weight.size(d) && source.stride(d) == weight.stride(d), kName,
+                    ": source must lie in memory as weight does");
+  }
+  dense_argument(
+      packed, weight, ScalarType::Float,
+      {products(up), round_up(outputs, kConvOutputStep), round_up(inputs, kConvInputStep)}, kName,
+      "packed");
+  dense_argument(squares, weight, ScalarType::Float, {outputs, inputs}, kName, "squares");
+  STD_TORCH_CHECK(packed.is_contiguous() && squares.is_contiguous(), kName,
+                  ": packed and squares must be contiguous");
+  const auto bytes = static_cast<int64_t>(weight.numel() * sizeof(float));
+  if (cpu::same_bits(weight.const_data_ptr(), source.const_data_ptr(), bytes, parallel_for)) return;
+  // A snapshot: whatever another thread writes meanwhile, all three come from the same bits.
+  const Tensor snapshot = new_dense(weight, {weight.numel()}, ScalarType::Float);
+  std::memcpy(snapshot.mutable_data_ptr(), weight.const_data_ptr(), static_cast<size_t>(bytes));
+  PackConv3x3Params params;
+  params.outputs = outputs;
+  params.inputs = inputs;
+  params.up = up;
+  params.weight = static_cast<const float*>(snapshot.const_data_ptr());
+  params.channel_step = nchw ? 9 : 1;
+  params.tap_step = nchw ? 1 : inputs;
+  params.packed = static_cast<float*>(packed.mutable_data_ptr());
+  params.squares = static_cast<float*>(squares.mutable_data_ptr());
+  cpu::pack_conv3x3(params, parallel_for);
+  std::memcpy(source.mutable_data_ptr(), snapshot.const_data_ptr(), static_cast<size_t>(bytes));
 }
 
 Tensor forward(const Tensor& x, const Tensor& packed, int64_t outputs, bool up, bool activates,
@@ -80,11 +127,15 @@ void define_modulated_conv3x3(torch::stable::detail::StableLibrary& library) {
       "Tensor? style, Tensor? demod, Tensor? noise, Tensor? noise_strength, Tensor? bias, Tensor? "
       "next_style, float negative_slope, float gain, float? clamp) -> Tensor");
   library.def("pack_conv3x3(Tensor weight, bool up) -> Tensor");
+  library.def(
+      "refresh_conv3x3(Tensor weight, Tensor(a!) source, Tensor(b!) packed, Tensor(c!) squares, "
+      "bool up) -> ()");
 }
 
 void implement_modulated_conv3x3(torch::stable::detail::StableLibrary& library) {
   library.impl("modulated_conv3x3", TORCH_BOX(&forward));
   library.impl("pack_conv3x3", TORCH_BOX(&pack));
+  library.impl("refresh_conv3x3", TORCH_BOX(&refresh));
 }
 
 }  // namespace deltafast::ops

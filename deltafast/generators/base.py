@@ -52,6 +52,12 @@ class SynthesisNetwork(nn.Module, ABC):
         if noise_mode not in NOISE_MODES:
             raise InvalidInputError(f"noise_mode must be one of {', '.join(NOISE_MODES)}; got {noise_mode!r}")
 
+    def wants_gradient(self, ws: Tensor) -> bool:
+        """Return whether images of `ws` will be differentiated: by `ws`, a weight, or a noise image."""
+        if not torch.is_grad_enabled():
+            return False
+        return ws.requires_grad or any(t.requires_grad for t in (*self.parameters(), *self.buffers()))
+
     @abstractmethod
     def forward(self, ws: Tensor, noise_mode: str = "const") -> Tensor:
         """Synthesise images; see `Generator`."""

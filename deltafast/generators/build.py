@@ -1,4 +1,30 @@
-"""From canonical tensors to a generator, every name, shape and value checked."""
+"""From canonical tensors to a generator, every name, shape and value checked.
+
+Canonical tensors, and config, of StyleGAN2 (version 2 of the format) are NVIDIA's parametrisation: what its PyTorch
+code calls parameters, to the value, with constant gains multiplied in when the network runs. Blocks are b4, b8, ... up
+to the resolution; H x W is the size of the 4 x 4 (or 4 x w) constant times the block's resolution / 4.
+
+    mapping.w_avg [w_dim]
+    mapping.fc{k}.weight [out, in]; .bias [out]         x m / sqrt(in); x m, with m = config mapping_lr_multiplier
+    mapping.embed.weight [e, c_dim]; .bias [e]          x 1 / sqrt(c_dim); x 1; where there are labels
+    synthesis.b4.const [C, 4, w]
+    synthesis.resample_filter [k, k]                    sums to 1; gains of up-sampling are the network's
+    synthesis.b{r}.conv{0,1}.weight [O, C, 3, 3]        demodulated; b4 has conv1 alone
+    synthesis.b{r}.conv{0,1}.bias [O]; .noise_const [H, W]; .noise_strength []
+    synthesis.b{r}.torgb.weight [channels, C, 1, 1]     x 1 / sqrt(C); not demodulated
+    synthesis.b{r}.torgb.bias [channels]                in every block ("skip"), or in the last one alone
+    synthesis.b{r}.skip.weight [O, C, 1, 1]             x 1 / sqrt(C); "resnet" alone, not in b4
+    synthesis.b{r}.{layer}.affine.weight [C, w_dim]     x 1 / sqrt(w_dim)
+    synthesis.b{r}.{layer}.affine.bias [C]
+
+    config: architecture "stylegan2"; img_resolution (height); conv_clamp (None); mapping_lr_multiplier (0.01);
+    synthesis_architecture "skip" | "orig" | "resnet" ("skip"); activation, mapping_activation "lrelu" | "relu" |
+    "linear" ("lrelu"); equalised_convolutions (False): whether 3x3 weights, too, are multiplied by 1 / sqrt(9 C), as
+    rosinality's are; name; w_space
+
+MobileStyleGAN's are those of its published file, whose gains are multiplied in; see `mobilestylegan_names` and
+`MobileStyleGANSynthesis`, which divides its parameters by them.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +37,23 @@ import torch
 from torch import Tensor
 
 from deltafast.errors import CheckpointError
+from deltafast.generators.activations import ACTIVATIONS
 from deltafast.generators.base import Generator, SynthesisNetwork
-from deltafast.generators.fingerprint import fingerprint_tensors
+from deltafast.generators.equalised import MAPPING_LR_MULTIPLIER, FullyConnected, power_of_two
+from deltafast.generators.fingerprint import generator_fingerprint
 from deltafast.generators.mapping import MappingNetwork
 from deltafast.generators.mobilestylegan import MobileStyleGANSynthesis, mobilestylegan_names
-from deltafast.generators.stylegan2 import StyleGAN2Synthesis, stylegan2_slots
+from deltafast.generators.stylegan2 import ARCHITECTURES, StyleGAN2Synthesis, stylegan2_blocks
 
 __all__ = ["build_generator"]
 
 
 _MAX_MAPPING_LAYERS = 64
+_MAX_WIDTH = 16  # of the constant, which is 4 high
 
 
 def build_generator(
-    tensors: Mapping[str, Tensor],
-    config: Mapping[str, Any],
-    path: str | os.PathLike[str],
-    fingerprint: str | None = None,
+    tensors: Mapping[str, Tensor], config: Mapping[str, Any], path: str | os.PathLike[str]
 ) -> Generator:
     """Build a generator (eval mode, no gradients for its weights) from canonical tensors and a config.
 
@@ -44,17 +70,45 @@ def build_generator(
         _check_mobilestylegan(checked, resolution)
         synthesis = MobileStyleGANSynthesis(tensors, resolution)
     elif architecture == "stylegan2":
-        clamp = config.get("conv_clamp")
-        if clamp is not None and not (isinstance(clamp, (int, float)) and 0 < clamp < math.inf):
-            raise CheckpointError(path, f"conv_clamp is {clamp!r}, expected a positive number or none")
-        _check_stylegan2(checked, resolution)
-        synthesis = StyleGAN2Synthesis(tensors, resolution, clamp)
+        synthesis = _build_stylegan2(checked, config, resolution)
     else:
         raise CheckpointError(path, f"architecture {architecture!r} is not known, expected mobilestylegan or stylegan2")
-    mapping = _build_mapping(checked, synthesis.num_ws, synthesis.w_dim)
+    mapping = _build_mapping(checked, config, synthesis.num_ws, synthesis.w_dim)
     checked.finish()
-    generator = Generator(mapping, synthesis, config=config, fingerprint=fingerprint or fingerprint_tensors(tensors))
+    generator = Generator(mapping, synthesis, config=config, fingerprint=generator_fingerprint(tensors, config))
     return generator.eval().requires_grad_(False)
+
+
+def _build_stylegan2(checked: _Checked, config: Mapping[str, Any], resolution: int) -> StyleGAN2Synthesis:
+    clamp = config.get("conv_clamp")
+    if clamp is not None and not _is_positive(clamp):
+        raise CheckpointError(checked.path, f"conv_clamp is {clamp!r}, expected a positive number or none")
+    architecture = _choice(checked, config, "synthesis_architecture", ARCHITECTURES)
+    equalised = config.get("equalised_convolutions", False)
+    if not isinstance(equalised, bool):
+        raise CheckpointError(checked.path, f"equalised_convolutions is {equalised!r}, expected true or false")
+    _check_stylegan2(checked, resolution, architecture)
+    return StyleGAN2Synthesis(
+        checked.tensors,
+        resolution,
+        clamp,
+        architecture=architecture,
+        activation=_choice(checked, config, "activation", tuple(ACTIVATIONS)),
+        equalised_convolutions=equalised,
+    )
+
+
+def _choice(checked: _Checked, config: Mapping[str, Any], key: str, known: tuple[str, ...]) -> str:
+    """One of the `known` words out of the config, the first where it says nothing."""
+    value = config.get(key, known[0])
+    if value not in known:
+        raise CheckpointError(checked.path, f"{key} is {str(value)[:40]!r}, expected {', '.join(known)}")
+    return str(value)
+
+
+def _is_positive(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and 0 < value < math.inf
 
 
 class _Checked:
@@ -91,7 +145,11 @@ class _Checked:
             raise CheckpointError(self.path, f"unexpected weight {unexpected[0]} ({len(unexpected)} in all)")
 
 
-def _build_mapping(checked: _Checked, num_ws: int, w_dim: int) -> MappingNetwork:
+def _build_mapping(checked: _Checked, config: Mapping[str, Any], num_ws: int, w_dim: int) -> MappingNetwork:
+    multiplier = config.get("mapping_lr_multiplier", MAPPING_LR_MULTIPLIER)
+    if not _is_positive(multiplier):
+        raise CheckpointError(checked.path, f"mapping_lr_multiplier is {multiplier!r}, expected a positive number")
+    folded = config["architecture"] == "mobilestylegan"
     w_avg = checked.take("mapping.w_avg", w_dim)
     embed = None
     if "mapping.embed.weight" in checked:
@@ -111,7 +169,23 @@ def _build_mapping(checked: _Checked, num_ws: int, w_dim: int) -> MappingNetwork
         raise CheckpointError(checked.path, f"the mapping network ends with {found} components, expected {w_dim}")
     if embed is not None and weights[0].shape[1] <= embed[0].shape[0]:
         raise CheckpointError(checked.path, "the mapping network's first layer is narrower than the label's embedding")
-    return MappingNetwork(weights, biases, num_ws=num_ws, w_avg=w_avg, embed=embed)
+    return MappingNetwork(
+        [_fully_connected(*pair, multiplier, folded) for pair in zip(weights, biases, strict=True)],
+        num_ws=num_ws,
+        w_avg=w_avg,
+        embed=None if embed is None else _fully_connected(*embed, 1.0, folded),
+        activation=_choice(checked, config, "mapping_activation", tuple(ACTIVATIONS)),
+        folded=folded,
+    )
+
+
+def _fully_connected(weight: Tensor, bias: Tensor, multiplier: float, folded: bool) -> FullyConnected:
+    """A layer of canonical tensors; `folded` ones are divided by their gains, each rounded to a power of two."""
+    weight_gain, bias_gain = multiplier / math.sqrt(weight.shape[1]), multiplier
+    if not folded:
+        return FullyConnected(weight, bias, weight_gain=weight_gain, bias_gain=bias_gain)
+    weight_gain, bias_gain = power_of_two(weight_gain), power_of_two(bias_gain)
+    return FullyConnected(weight / weight_gain, bias / bias_gain, weight_gain=weight_gain, bias_gain=bias_gain)
 
 
 def _check_affine(checked: _Checked, layer: str, channels: int, w_dim: int | None) -> int:
@@ -121,26 +195,31 @@ def _check_affine(checked: _Checked, layer: str, channels: int, w_dim: int | Non
     return w_dim
 
 
-def _check_stylegan2(checked: _Checked, resolution: int) -> None:
-    channels = checked.take("synthesis.b4.const", None, 4, 4).shape[0]
+def _check_stylegan2(checked: _Checked, resolution: int, architecture: str) -> None:
+    channels, _, width = checked.take("synthesis.b4.const", None, 4, None).shape
+    if width > _MAX_WIDTH:
+        raise CheckpointError(checked.path, f"the constant is 4 x {width}, expected a width of 1..{_MAX_WIDTH}")
     size = checked.take("synthesis.resample_filter", None, None).shape
     if size[0] != size[1] or not 2 <= size[0] <= 64:
         raise CheckpointError(checked.path, f"the up-sampling filter is {list(size)}, expected [k, k], k = 2..64")
     w_dim: int | None = None
     outputs: int | None = None
-    for name in stylegan2_slots(resolution)[:-1]:
-        layer = f"synthesis.{name}"
-        size_of_block = int(name.partition(".")[0][1:])
-        w_dim = _check_affine(checked, layer, channels, w_dim)
-        channels = checked.take(f"{layer}.weight", None, channels, 3, 3).shape[0]
-        checked.take(f"{layer}.bias", channels)
-        checked.take(f"{layer}.noise_const", size_of_block, size_of_block)
-        checked.take(f"{layer}.noise_strength")
-        if name.endswith("conv1"):
-            torgb = layer.replace("conv1", "torgb")
+    for block in stylegan2_blocks(resolution):
+        inputs = channels
+        for name in ("conv0", "conv1") if block > 4 else ("conv1",):
+            layer = f"synthesis.b{block}.{name}"
+            w_dim = _check_affine(checked, layer, channels, w_dim)
+            channels = checked.take(f"{layer}.weight", None, channels, 3, 3).shape[0]
+            checked.take(f"{layer}.bias", channels)
+            checked.take(f"{layer}.noise_const", block, block * width // 4)
+            checked.take(f"{layer}.noise_strength")
+        if architecture == "skip" or block == resolution:
+            torgb = f"synthesis.b{block}.torgb"
             _check_affine(checked, torgb, channels, w_dim)
             outputs = checked.take(f"{torgb}.weight", outputs, channels, 1, 1).shape[0]
             checked.take(f"{torgb}.bias", outputs)
+        if architecture == "resnet" and block > 4:
+            checked.take(f"synthesis.b{block}.skip.weight", channels, inputs, 1, 1)
 
 
 def _check_mobilestylegan(checked: _Checked, resolution: int) -> None:

@@ -55,8 +55,9 @@ class CapturedSynthesis:
 
     Called like `synthesis`: `ws` `[n, num_ws, w_dim]` with n <= batch_size, on the weights' device, and a noise mode;
     returns fp32 images `[n, channels, H, W]` of their own memory, without gradient. A graph is recorded at the first
-    call with each noise mode, and again after the weights were changed, cast or moved. A smaller batch takes as long
-    as a full one. "random" noise is fresh at every call. To be called from one thread and one stream.
+    call with each noise mode, and again after the weights were cast or moved; what is derived of them is derived in
+    the graph, so that a write to them shows at the next replay. A smaller batch takes as long as a full one. "random"
+    noise is fresh at every call. To be called from one thread and one stream.
 
     Raises `InvalidInputError` for a wrong shape, device or noise mode, a larger batch, and latents that want a
     gradient.
@@ -104,9 +105,8 @@ class CapturedSynthesis:
 
 
 def _state(synthesis: SynthesisNetwork) -> object:
-    """Return what changes when a weight is written to, replaced, cast or moved: a graph reads them where they were."""
-    tensors = [*synthesis.parameters(), *synthesis.buffers()]
-    return [(t.data_ptr(), 0 if t.is_inference() else t._version, t.dtype) for t in tensors]
+    """Return what changes when a weight is replaced, cast or moved: a graph reads them where they were."""
+    return [(t.data_ptr(), t.dtype, t.stride()) for t in (*synthesis.parameters(), *synthesis.buffers())]
 
 
 def capture_cuda_graph(run: Callable[[], Tensor], device: torch.device) -> Callable[[], Tensor]:

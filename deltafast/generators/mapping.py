@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltafast.errors import InvalidInputError
+from deltafast.generators.activations import ACTIVATIONS
+from deltafast.generators.equalised import FullyConnected
 from deltafast.generators.precision import FullPrecisionModule
 
 __all__ = ["MappingNetwork", "estimate_w_avg"]
@@ -16,51 +20,61 @@ __all__ = ["MappingNetwork", "estimate_w_avg"]
 _EPSILON = 1e-8
 _W_AVG_SEED = 0
 _W_AVG_SAMPLES = 20_000
+_W_AVG_BETA = 0.998  # StyleGAN2-ADA's default
 
 
 class MappingNetwork(FullPrecisionModule):
-    """StyleGAN's mapping network: normalised z (and embedded c) through leaky-ReLU layers, then truncation.
+    """StyleGAN's mapping network: normalised z (and embedded c) through fully connected layers, then truncation.
 
-    `weights[i]` is `[out, in]` and `biases[i]` `[out]`, the equalised learning rate already multiplied in; `embed` is
-    the weight `[e, c_dim]` and bias `[e]` of the label's layer, or None where the generator is unconditional.
-    Always computes in fp32 (or float64). Source: StyleGAN2 (arXiv 1912.04958), conditional as in StyleGAN2-ADA.
+    `layers` end with one of w_dim outputs; `embed` is the label's layer, or None where the generator is
+    unconditional; `folded` says that its canonical tensors have the layers' gains multiplied in. Always computes in
+    fp32 (or float64). Source: StyleGAN2 (arXiv 1912.04958), conditional as in StyleGAN2-ADA (arXiv 2006.06676).
     """
 
     def __init__(
         self,
-        weights: list[Tensor],
-        biases: list[Tensor],
+        layers: Sequence[FullyConnected],
         *,
         num_ws: int,
         w_avg: Tensor,
-        embed: tuple[Tensor, Tensor] | None = None,
+        embed: FullyConnected | None = None,
+        activation: str = "lrelu",
+        folded: bool = False,
     ) -> None:
         super().__init__()
-        self.weights = nn.ParameterList(weights)
-        self.biases = nn.ParameterList(biases)
-        self.embed_weight = nn.Parameter(embed[0]) if embed is not None else None
-        self.embed_bias = nn.Parameter(embed[1]) if embed is not None else None
+        self._folded = folded
+        self.layers = nn.ModuleList(layers)
+        self.embed = embed
+        self.activation = activation
         self.w_avg: Tensor
         self.register_buffer("w_avg", w_avg)
         self.num_ws = num_ws
         self.w_dim = w_avg.shape[0]
-        self.c_dim = embed[0].shape[1] if embed is not None else 0
-        embedded = embed[0].shape[0] if embed is not None else 0
-        self.z_dim = (weights[0].shape[1] if weights else self.w_dim) - embedded
+        self.c_dim = 0 if embed is None else embed.weight.shape[1]
+        self.z_dim = layers[0].weight.shape[1] - (0 if embed is None else embed.weight.shape[0])
 
     def forward(
         self,
-        z: Tensor,
-        c: Tensor | None = None,
+        z: Tensor | np.ndarray[Any, Any],
+        c: Tensor | np.ndarray[Any, Any] | None = None,
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
+        update_emas: bool = False,
+        *,
+        skip_w_avg_update: bool | None = None,
     ) -> Tensor:
         """Map `z` `[N, z_dim]` (and `c` `[N, c_dim]`) to W+ `[N, num_ws, w_dim]`, every slot the same code.
 
         `truncation_psi` 1 leaves the codes as they are, 0 gives `w_avg`; only the first `truncation_cutoff` slots
-        are truncated (None: all). Raises `InvalidInputError` for a wrong shape, or for a missing or needless `c`.
+        are truncated (None: all). `w_avg` moves towards the mean of these codes, by 0.002, only where `update_emas`
+        asks for it, as in StyleGAN3's code; `skip_w_avg_update` of StyleGAN2-ADA's is taken and changes nothing.
+        z and c may be numpy arrays, and c `[N, 0]` where there are no labels. Raises `InvalidInputError` for a wrong
+        shape, or for a missing or needless `c`.
         """
         w = self.code(z, c)  # [N, w_dim]
+        if update_emas:
+            with torch.no_grad():
+                self.w_avg.copy_(w.mean(0).lerp(self.w_avg, _W_AVG_BETA))
         ws = w.unsqueeze(1).expand(-1, self.num_ws, -1)  # [N, L, w_dim]
         if truncation_psi == 1:
             return ws.contiguous()
@@ -69,29 +83,33 @@ class MappingNetwork(FullPrecisionModule):
             return truncated
         return torch.cat([truncated[:, :truncation_cutoff], ws[:, truncation_cutoff:]], dim=1)  # [N, L, w_dim]
 
-    def code(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+    def code(self, z: Tensor | np.ndarray[Any, Any], c: Tensor | np.ndarray[Any, Any] | None = None) -> Tensor:
         """Map `z` `[N, z_dim]` (and `c` `[N, c_dim]`) to one W code a sample, `[N, w_dim]`, not truncated."""
-        self._check(z, c)
-        x = _normalise(z.to(self.w_avg.dtype))  # [N, z_dim]
-        if self.embed_weight is not None and c is not None:
-            label = F.linear(c.to(self.w_avg.dtype), self.embed_weight, self.embed_bias)  # [N, e]
-            x = torch.cat([x, _normalise(label)], dim=1)  # [N, z_dim + e]
-        for weight, bias in zip(self.weights, self.biases, strict=True):
-            x = F.leaky_relu(F.linear(x, weight, bias), 0.2) * math.sqrt(2)  # [N, out]
+        z, c = self._checked(z, c)
+        slope, gain = ACTIVATIONS[self.activation]
+        x = _normalise(z)  # [N, z_dim]
+        if self.embed is not None and c is not None:
+            x = torch.cat([x, _normalise(self.embed(c))], dim=1)  # [N, z_dim + e]
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), slope) * gain  # [N, out]
         return x
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights by their canonical names."""
         result = {"mapping.w_avg": self.w_avg}
-        if self.embed_weight is not None and self.embed_bias is not None:
-            result["mapping.embed.weight"] = self.embed_weight
-            result["mapping.embed.bias"] = self.embed_bias
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            result[f"mapping.fc{i}.weight"] = weight
-            result[f"mapping.fc{i}.bias"] = bias
+        named = [] if self.embed is None else [("embed", self.embed)]
+        for name, layer in [*named, *((f"fc{i}", layer) for i, layer in enumerate(self.layers))]:
+            assert isinstance(layer, FullyConnected)
+            result[f"mapping.{name}.weight"] = layer.weight * layer.weight_gain if self._folded else layer.weight
+            result[f"mapping.{name}.bias"] = layer.bias * layer.bias_gain if self._folded else layer.bias
         return result
 
-    def _check(self, z: Tensor, c: Tensor | None) -> None:
+    def _checked(
+        self, z: Tensor | np.ndarray[Any, Any], c: Tensor | np.ndarray[Any, Any] | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return z and c as tensors of this network's dtype, c None where there are no labels."""
+        z = torch.from_numpy(z).to(self.w_avg.device) if isinstance(z, np.ndarray) else z
+        c = torch.from_numpy(c).to(self.w_avg.device) if isinstance(c, np.ndarray) else c
         if z.ndim != 2 or z.shape[1] != self.z_dim or not z.is_floating_point():
             raise InvalidInputError(
                 f"z must be floating point [N, {self.z_dim}], got {z.dtype} {list(z.shape)}; draw it with "
@@ -99,19 +117,28 @@ class MappingNetwork(FullPrecisionModule):
             )
         if self.c_dim and c is None:
             raise InvalidInputError(f"this generator is conditional: pass c as [N, {self.c_dim}] (one-hot labels)")
-        if c is not None and not self.c_dim:
-            raise InvalidInputError("this generator is unconditional: c must be None")
+        if c is not None and not self.c_dim and c.numel():
+            raise InvalidInputError("this generator is unconditional: c must be None, or [N, 0]")
         if c is not None and c.shape != (z.shape[0], self.c_dim):
             raise InvalidInputError(f"c must be [{z.shape[0]}, {self.c_dim}], got {list(c.shape)}")
+        return z.to(self.w_avg.dtype), c.to(self.w_avg.dtype) if c is not None and self.c_dim else None
 
 
 def estimate_w_avg(weights: list[Tensor], biases: list[Tensor]) -> Tensor:
-    """Return the mean W code `[w_dim]` of 20,000 fixed z, for networks published without one; deterministic."""
-    network = MappingNetwork(weights, biases, num_ws=1, w_avg=weights[-1].new_zeros(weights[-1].shape[0]))
+    """Return the mean W code `[w_dim]` of 20,000 fixed z, for networks published without one; deterministic.
+
+    `weights[i]` `[out, in]` and `biases[i]` `[out]` have their gains multiplied in.
+    """
+    slope, gain = ACTIVATIONS["lrelu"]
     generator = torch.Generator().manual_seed(_W_AVG_SEED)
-    z = torch.randn(_W_AVG_SAMPLES, network.z_dim, generator=generator)  # [S, z_dim]
+    z = torch.randn(_W_AVG_SAMPLES, weights[0].shape[1], generator=generator)  # [S, z_dim]
+    parts = []
     with torch.no_grad():
-        parts = [network.code(part).double().sum(0) for part in torch.split(z, 1000)]  # [w_dim] each
+        for part in torch.split(z, 1000):
+            x = _normalise(part)
+            for weight, bias in zip(weights, biases, strict=True):
+                x = F.leaky_relu(F.linear(x, weight, bias), slope) * gain
+            parts.append(x.double().sum(0))  # [w_dim]
     return (torch.stack(parts).sum(0) / _W_AVG_SAMPLES).to(weights[0].dtype)  # [w_dim]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +12,17 @@ from torch import Tensor, nn
 
 from deltafast.generators.base import SynthesisNetwork
 from deltafast.generators.epilogue import LayerConstants
+from deltafast.generators.equalised import power_of_two
+from deltafast.generators.modulation import channels_last
 from deltafast.generators.styles import Affine, StyleBank
-from deltafast.ops import ImageLayer, SeparableLayer, activated_depthwise, subband_image, wavelet_block
+from deltafast.ops import (
+    ImageLayer,
+    SeparableLayer,
+    activated_depthwise,
+    modulated_epilogue,
+    subband_image,
+    wavelet_block,
+)
 from deltafast.ops.devices import takes_cuda_kernels
 
 __all__ = ["MobileStyleGANSynthesis", "mobilestylegan_names"]
@@ -24,11 +35,49 @@ def mobilestylegan_names(img_resolution: int) -> tuple[list[str], list[str], lis
     return convolutions, [f"b{r}.up" for r in blocks], [*convolutions, f"b{img_resolution}"]
 
 
+class _Gains(NamedTuple):
+    """What the parameters of a network of some widths are multiplied by: powers of two, so that nothing is rounded."""
+
+    affine_weight: float  # of all affine layers, beside each one's own
+    of: dict[str, float]  # of every other tensor, by its canonical name without "synthesis."
+
+    @classmethod
+    def by_shape(cls, get: Mapping[str, Tensor]) -> _Gains:
+        """The gains of the network that was trained: StyleGAN2's rule, by the number of inputs."""
+        gains = {}
+        for name, tensor in get.items():
+            layer, _, kind = name.rpartition(".")
+            fan_in = tensor[0].numel() if tensor.ndim > 1 else 1
+            if kind == "depthwise":
+                gains[name] = _DEPTHWISE_GAIN
+            elif kind == "pointwise" or name.endswith("to_img.weight"):
+                gains[name] = power_of_two(fan_in**-0.5)
+            elif name.endswith("affine.bias"):
+                gains[name] = _style_gain(get, layer.removesuffix(".affine"))
+        w_dim = get["b4.conv1.affine.weight"].shape[1]
+        return cls(power_of_two(w_dim**-0.5), gains)
+
+
+_DEPTHWISE_GAIN = 4.0  # the published network's depthwise filters are of about this size at every resolution
+
+
+def _style_gain(get: Mapping[str, Tensor], layer: str) -> float:
+    """The gain of a layer's style: that of the weight which it was folded out of."""
+    if layer.endswith("up"):
+        return 0.5
+    channels = get[f"{layer}.affine.bias"].shape[0]
+    taps = 1 if layer.endswith("to_img") else 9
+    return power_of_two((taps * channels) ** -0.5)
+
+
 class MobileStyleGANSynthesis(SynthesisNetwork):
     """StyleGAN2 distilled to depthwise-separable convolutions; images are synthesised as wavelet subbands.
 
     A block is one operation: without gradients, none of the activations within it are stored; with them, each layer
-    stores its result once. Demodulation is part of the weights, and so are the factors of the wavelet transform.
+    stores its result once. The published file has demodulation, the factors of the wavelet transform and the gains of
+    an equalised learning rate multiplied into its weights; parameters here are divided by those gains again, each
+    rounded to a power of two, so that one learning rate serves all of them. Running, the gains of a layer's weights go
+    onto its style: they cost nothing, and round nothing.
 
     Slots: conv1 of the 4x4 block reads slot 0; in block i = 0..6 (8x8 to 512x512) the up-sampling and conv0 read
     slot 1 + 2 i, conv1 reads slot 2 + 2 i; the image layer reads the last one.
@@ -46,31 +95,34 @@ class MobileStyleGANSynthesis(SynthesisNetwork):
         self.num_ws = len(slots)
         self.img_resolution = img_resolution
         get = {name.removeprefix("synthesis."): tensor for name, tensor in tensors.items()}
+        gains = self._gains = _Gains.by_shape(get)
         self.input = nn.Parameter(get["input"])  # [C, 4, 4]
-        self.first = nn.Parameter(_channels_last(get["b4.conv1.weight"]))  # [C, C, 3, 3]
+        self.first = nn.Parameter(channels_last(get["b4.conv1.weight"]))  # [C, C, 3, 3]
         separable = self._convolutions[1:]
-        self.depthwise = nn.ParameterList(
-            _channels_last(get[f"{name}.depthwise"]) for name in separable
-        )  # [C, 1, 3, 3]
-        self.pointwise = nn.ParameterList(
-            _channels_last(get[f"{name}.pointwise"]) for name in separable
-        )  # [O, C, 1, 1]
+        self.depthwise = nn.ParameterList(self._equalised(get, f"{n}.depthwise") for n in separable)  # [C, 1, 3, 3]
+        self.pointwise = nn.ParameterList(self._equalised(get, f"{n}.pointwise") for n in separable)  # [O, C, 1, 1]
         self.constants = nn.ModuleList(
             LayerConstants(get[f"{name}.bias"], get[f"{name}.noise_const"]) for name in self._convolutions
         )
         self._image = f"b{img_resolution}.to_img"
-        self.image_weight = nn.Parameter(_channels_last(get[f"{self._image}.weight"]))  # [4 channels, C, 1, 1]
+        self.image_weight = self._equalised(get, f"{self._image}.weight")  # [4 channels, C, 1, 1]
         self.image_bias = nn.Parameter(get[f"{self._image}.bias"])  # [4 channels]
         self.img_channels = self.image_bias.shape[0] // 4
         affines = [self._affine(get, name, slots.index(name)) for name in self._convolutions]
         affines += [self._affine(get, name, slots.index(name.replace("up", "conv0"))) for name in self._ups]
         affines.append(self._affine(get, self._image, self.num_ws - 1))
-        self.styles = StyleBank(affines, self.num_ws)
+        self.styles = StyleBank(affines, self.num_ws, gains.affine_weight)
         self.w_dim = self.styles.weight.shape[2]
 
-    @staticmethod
-    def _affine(get: Mapping[str, Tensor], name: str, slot: int) -> Affine:
-        return Affine(name, slot, get[f"{name}.affine.weight"], get[f"{name}.affine.bias"])
+    def _equalised(self, get: Mapping[str, Tensor], name: str) -> nn.Parameter:
+        return nn.Parameter(channels_last(get[name] / self._gains.of[name]))
+
+    def _affine(self, get: Mapping[str, Tensor], name: str, slot: int) -> Affine:
+        """The affine layer before `name`, whose style takes the gains of the weights behind it."""
+        own = self._gains.of[f"{name}.affine.bias"]
+        behind = math.prod(self._gains.of.get(f"{name}.{kind}", 1.0) for kind in ("depthwise", "pointwise", "weight"))
+        weight = get[f"{name}.affine.weight"] / (own * self._gains.affine_weight)
+        return Affine(name, slot, weight, get[f"{name}.affine.bias"] / own, own * behind)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -86,7 +138,7 @@ class MobileStyleGANSynthesis(SynthesisNetwork):
         x = F.conv2d(x, self.first, padding=1)  # [N, 4 C, 4, 4]
         if takes_cuda_kernels(x):
             return self._around_the_library(x, styles, noise_mode)
-        x = self._layer_constants(0)(x, noise_mode)  # [N, 4 C, 4, 4]
+        x = self._activated(0, x, noise_mode)  # [N, 4 C, 4, 4]
         for block in range(len(self._ups)):
             first = self._layer(2 * block + 1, styles, noise_mode, x.shape[0])
             second = self._layer(2 * block + 2, styles, noise_mode, x.shape[0])
@@ -116,9 +168,14 @@ class MobileStyleGANSynthesis(SynthesisNetwork):
                 wavelet=self._has_wavelet(layer),
             )  # [N, C, H, W]
             u = F.conv2d(z, self.pointwise[layer - 1])  # [N, O, H, W]
-        last = self._layer_constants(len(self._convolutions) - 1)
-        x = last(u, noise_mode, next_style=styles[self._image])  # [N, C, H, W]
+        x = self._activated(len(self._convolutions) - 1, u, noise_mode, styles[self._image])  # [N, C, H, W]
         return subband_image(F.conv2d(x, self.image_weight), self.image_bias)  # [N, K, 2 H, 2 W]
+
+    def _activated(self, layer: int, u: Tensor, noise_mode: str, next_style: Tensor | None = None) -> Tensor:
+        """Finish a layer on its convolution's result `u` `[N, C, H, W]`."""
+        constants = self._layer_constants(layer)
+        noise = constants.noise(noise_mode, u.shape[0])
+        return modulated_epilogue(u, None, *noise, constants.bias, next_style=next_style, gain=1.0)
 
     def _style(self, styles: dict[str, Tensor], layer: int) -> Tensor:
         """The scales of what enters a layer: `[N, C]`, before the wavelet transform `[N, 4 C]`."""
@@ -135,7 +192,7 @@ class MobileStyleGANSynthesis(SynthesisNetwork):
     def _noise(self, layer: int, noise_mode: str, samples: int) -> Tensor | None:
         """What is added to a layer's result, `[N or 1, 1, H, W]`."""
         noise, strength = self._layer_constants(layer).noise(noise_mode, samples)
-        return None if noise is None or strength is None else noise * strength
+        return noise if noise is None or strength is None else noise * strength
 
     def _layer_constants(self, layer: int) -> LayerConstants:
         constants = self.constants[layer]
@@ -143,7 +200,7 @@ class MobileStyleGANSynthesis(SynthesisNetwork):
         return constants
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the weights by their canonical names."""
+        """Return the weights by their canonical names, as published: with their gains multiplied in."""
         result: dict[str, Tensor] = {"input": self.input, "b4.conv1.weight": self.first}
         for name, depthwise, pointwise in zip(self._convolutions[1:], self.depthwise, self.pointwise, strict=True):
             result[f"{name}.depthwise"] = depthwise
@@ -154,9 +211,10 @@ class MobileStyleGANSynthesis(SynthesisNetwork):
             result[f"{name}.noise_const"] = constants.noise_const
         result[f"{self._image}.weight"] = self.image_weight
         result[f"{self._image}.bias"] = self.image_bias
-        result.update(self.styles.tensors())
-        return {f"synthesis.{name}": tensor for name, tensor in result.items()}
-
-
-def _channels_last(weight: Tensor) -> Tensor:
-    return weight.contiguous(memory_format=torch.channels_last)
+        for name, tensor in self.styles.tensors().items():
+            own = self._gains.of[name.replace("weight", "bias")]
+            result[name] = tensor * (own * self._gains.affine_weight if name.endswith("weight") else own)
+        return {
+            f"synthesis.{name}": tensor if "affine" in name else tensor * self._gains.of.get(name, 1.0)
+            for name, tensor in result.items()
+        }

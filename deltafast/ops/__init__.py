@@ -12,6 +12,7 @@ from deltafast.ops.epilogue_to_rgb import epilogue_to_rgb, epilogue_to_rgb_refer
 from deltafast.ops.filtered_epilogue import filtered_epilogue, filtered_epilogue_reference
 from deltafast.ops.modulated_conv2d import modulated_conv2d, modulated_conv2d_reference, pack_conv3x3
 from deltafast.ops.modulated_epilogue import modulated_epilogue, modulated_epilogue_reference
+from deltafast.ops.packed_conv3x3 import PackedConv3x3
 from deltafast.ops.philox import philox4x32, philox4x32_reference, philox_normal, philox_normal_reference
 from deltafast.ops.separable_conv import separable_conv, separable_conv_reference
 from deltafast.ops.subband_image import subband_image, subband_image_reference
@@ -41,6 +42,7 @@ __all__ = [
     "modulated_epilogue",
     "modulated_epilogue_reference",
     "pack_conv3x3",
+    "PackedConv3x3",
     "philox4x32",
     "philox4x32_reference",
     "philox_normal",

@@ -13,9 +13,10 @@ from deltafast.generators.build import build_generator
 def tiny_stylegan2():
     """A function that builds a small random StyleGAN2; keyword arguments as `stylegan2_tensors`."""
 
-    def build(*, conv_clamp=None, dtype=torch.float32, **options):
+    def build(*, conv_clamp=None, dtype=torch.float32, config=(), **options):
         tensors = stylegan2_tensors(**options)
-        config = {"architecture": "stylegan2", "img_resolution": options.get("resolution", 16)}
+        config = {"architecture": "stylegan2", "img_resolution": options.get("resolution", 16), **dict(config)}
+        config["synthesis_architecture"] = options.get("architecture", "skip")
         return build_generator(tensors, {**config, "conv_clamp": conv_clamp}, "tiny").to(dtype)
 
     return build

@@ -59,7 +59,9 @@ def test_stylegan2_matches_the_original_implementation(shared_dir, checkpoint):
     for mode in ("const", "none"):
         if f"img_{mode}" in golden:
             image = generator.synthesis(golden["wplus"], noise_mode=mode)
-            plain = _plain(plain_generators.stylegan2, tensors, golden["wplus"], 64, noise_mode=mode)
+            equalised = generator.config.get("equalised_convolutions", False)
+            options = {"noise_mode": mode, "equalised": equalised}
+            plain = _plain(plain_generators.stylegan2, tensors, golden["wplus"], 64, **options)
             _check(f"synthesis, noise {mode}", image, golden[f"img_{mode}"], *plain, _IMAGE)
 
 
@@ -67,7 +69,7 @@ def test_stylegan2_matches_the_original_implementation(shared_dir, checkpoint):
 def test_mobilestylegan_matches_openvino(shared_dir, mobilestylegan):
     golden = _golden(shared_dir, "mobilestylegan-ffhq.npz")
     tensors = mobilestylegan.tensors()
-    plain = _plain(plain_generators.mapping, tensors, golden["z"])
+    plain = _plain(plain_generators.folded_mapping, tensors, golden["z"])
     _check("mapping", mobilestylegan.mapping(golden["z"])[:, 0], golden["w"], *plain, _MAPPING)
 
     ws = golden["w"].unsqueeze(1).expand(-1, 16, -1)  # [3, 16, 512]

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from deltafast.errors import InvalidInputError
+from deltafast.generators import stylegan2_backends
 from deltafast.generators.base import match_slots
 from deltafast.generators.mobilestylegan import mobilestylegan_names
 from deltafast.generators.stylegan2 import stylegan2_slots
+from deltafast.ops import modulated_conv2d
 
 
 def _ws(generator, n=2, seed=3, dtype=torch.float32):
@@ -23,7 +25,17 @@ def _plain(generator, ws, noise_mode="const", clamp=None):
     tensors = plain_generators.cast(generator.tensors(), torch.float64)
     if generator.config["architecture"] == "mobilestylegan":
         return plain_generators.mobilestylegan(tensors, ws.double(), noise_mode)
-    return plain_generators.stylegan2(tensors, ws.double(), generator.img_resolution, noise_mode, clamp)
+    config = generator.config
+    return plain_generators.stylegan2(
+        tensors,
+        ws.double(),
+        generator.img_resolution,
+        noise_mode,
+        clamp,
+        config["synthesis_architecture"],
+        config.get("activation", "lrelu"),
+        config.get("equalised_convolutions", False),
+    )
 
 
 @pytest.mark.parametrize("noise_mode", ["const", "none"])
@@ -55,24 +67,69 @@ def test_half_precision_stays_within_its_own_rounding(tiny, dtype):
     low = copy.deepcopy(generator).to(dtype)
     assert low.dtype == dtype
     assert low.mapping.w_avg.dtype == torch.float32
-    assert low.mapping.weights[0].dtype == torch.float32
+    assert low.mapping.layers[0].weight.dtype == torch.float32
     image = low.synthesis(ws)
     assert image.dtype == torch.float32
     # each of the few layers rounds inputs, weights and result: a few units of the type's last place
     assert (image - reference).abs().max() <= 16 * torch.finfo(dtype).eps * reference.abs().max()
 
 
-def test_half_precision_stands_styles_beyond_its_range(tiny_stylegan2):
+def test_half_precision_stands_styles_beyond_its_range(tiny_stylegan2, monkeypatch):
     generator = tiny_stylegan2()
     ws = _ws(generator) * 1e6  # styles of millions; demodulation takes them out again
     reference = generator.synthesis(ws, noise_mode="none")
-    generator.synthesis.torgbs.requires_grad_(False)
-    low = copy.deepcopy(generator).half()
     features = []
-    low.synthesis.convolutions[-1].register_forward_hook(lambda _, __, output: features.append(output))
-    low.synthesis(ws, noise_mode="none")
-    assert torch.isfinite(features[0]).all()
+
+    def convolve(*inputs, **options):
+        features.append(modulated_conv2d(*inputs, **options))
+        return features[-1]
+
+    monkeypatch.setattr(stylegan2_backends, "modulated_conv2d", convolve)
+    copy.deepcopy(generator).half().synthesis(ws, noise_mode="none")
+    assert len(features) == 5
+    assert all(bool(torch.isfinite(x).all()) for x in features)
     assert torch.isfinite(reference).all()
+
+
+@pytest.mark.parametrize("architecture", ["skip", "orig", "resnet"])
+@pytest.mark.parametrize("activation", ["lrelu", "relu", "linear"])
+def test_every_architecture_and_activation_is_what_it_says(tiny_stylegan2, architecture, activation):
+    generator = tiny_stylegan2(architecture=architecture, config={"activation": activation}, conv_clamp=3.0)
+    ws = _ws(generator, 3)
+    reference = _plain(generator, ws, clamp=3.0)
+    for run in (generator.synthesis, torch.no_grad()(generator.synthesis)):
+        assert (run(ws) - reference).abs().max() <= 1e-5 * reference.abs().max()
+
+
+@pytest.mark.parametrize("taps", [(1, 2, 1), (1, 4, 6, 4, 1), (1, 1), (1, 2, 3), (1, 2, 3, 4, 5)])
+@pytest.mark.parametrize("architecture", ["skip", "resnet"])
+def test_filters_of_any_length_up_sample_as_the_original_does(tiny_stylegan2, taps, architecture):
+    generator = tiny_stylegan2(taps=taps, architecture=architecture)
+    ws = _ws(generator, 2)
+    reference = _plain(generator, ws)
+    for run in (generator.synthesis, torch.no_grad()(generator.synthesis)):
+        assert (run(ws) - reference).abs().max() <= 1e-5 * reference.abs().max()
+
+
+def test_a_narrow_constant_makes_narrow_images(tiny_stylegan2):
+    generator = tiny_stylegan2(width_of_const=2)
+    ws = _ws(generator, 2)
+    image = generator.synthesis(ws)
+    reference = _plain(generator, ws)
+    assert image.shape == (2, 3, 16, 8)
+    assert generator.synthesis.img_size == (16, 8)
+    assert (image - reference).abs().max() <= 1e-5 * reference.abs().max()
+
+
+def test_weights_with_an_equalised_rate_are_scaled_before_they_are_demodulated(tiny_stylegan2):
+    generator = tiny_stylegan2(config={"equalised_convolutions": True})
+    ws = _ws(generator, 2) * 1e-4  # so small that the epsilon of demodulation shows
+    generator.synthesis.styles.bias.zero_()
+    reference = _plain(generator, ws)
+    image = generator.synthesis(ws)
+    assert (image - reference).abs().max() <= 1e-5 * reference.abs().max()
+    generator.config["equalised_convolutions"] = False
+    assert not torch.allclose(reference, _plain(generator, ws), rtol=1e-3)
 
 
 def test_each_sample_is_independent_of_its_batch(tiny):
@@ -110,7 +167,7 @@ def test_random_noise_of_mobilestylegan_has_the_folded_strength(tiny_mobilestyle
     generator = tiny_mobilestylegan()
     for constants in generator.synthesis.constants:
         expected = constants.noise_const.square().mean().sqrt()
-        assert torch.allclose(constants.random_strength, expected)
+        assert torch.allclose(constants.noise("random", 1)[1], expected)
 
 
 def test_gradients_of_w_are_right_to_float64(tiny):

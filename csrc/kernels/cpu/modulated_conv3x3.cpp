@@ -236,7 +236,12 @@ void pack_panel(const PackConv3x3Params& p, int64_t panel) {
       const int64_t o = panel * kP + j;
       double g[9] = {}, rows[3 * kProducts], u[kProducts * kProducts];
       for (int t = 0; t < 9 && c < p.inputs && o < p.outputs; ++t) {
-        g[t] = p.weight[(o * p.inputs + c) * 9 + t];
+        g[t] = p.weight[o * p.inputs * 9 + c * p.channel_step + t * p.tap_step];
+      }
+      if (p.squares && c < p.inputs && o < p.outputs) {
+        double sum = 0;
+        for (int t = 0; t < 9; ++t) sum += g[t] * g[t];
+        p.squares[o * p.inputs + c] = static_cast<float>(sum);
       }
       for (int r = 0; r < 3; ++r) transform_filter<kUp>(g + r * 3, 1, rows + r * kProducts, 1);
       for (int s = 0; s < kProducts; ++s) {

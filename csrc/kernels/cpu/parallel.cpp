@@ -1,6 +1,9 @@
 // The CPU kernels' entry points: they cut the work into units and hand ranges of them to the
 // caller's threads.
 
+#include <atomic>
+#include <cstring>
+
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/run_units.h"
 
@@ -221,6 +224,24 @@ void modulated_conv3x3(const Conv3x3Params& p, ParallelFor parallel_for) {
 void pack_conv3x3(const PackConv3x3Params& p, ParallelFor parallel_for) {
   run(kernels().pack_conv3x3, p, (p.outputs + kConvOutputStep - 1) / kConvOutputStep,
       kConvOutputStep * p.inputs, parallel_for);
+}
+
+bool same_bits(const void* a, const void* b, int64_t bytes, ParallelFor parallel_for) {
+  constexpr int64_t kPart = int64_t{1} << 20;
+  struct Compared {
+    const char *a, *b;
+    int64_t bytes;
+    std::atomic<bool> same;
+  } compared{static_cast<const char*>(a), static_cast<const char*>(b), bytes, {true}};
+  const auto compare = [](int64_t begin, int64_t end, void* context) {
+    auto& c = *static_cast<Compared*>(context);
+    for (int64_t part = begin; part < end && c.same; ++part) {
+      const int64_t at = part * kPart, count = c.bytes - at < kPart ? c.bytes - at : kPart;
+      if (std::memcmp(c.a + at, c.b + at, static_cast<size_t>(count)) != 0) c.same = false;
+    }
+  };
+  parallel_for((bytes + kPart - 1) / kPart, 1, compare, &compared);
+  return compared.same;
 }
 
 template <typename A>

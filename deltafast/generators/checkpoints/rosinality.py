@@ -14,12 +14,12 @@ from torch import Tensor
 
 from deltafast.errors import CheckpointError
 from deltafast.generators.checkpoints.weights import Weights, only_row
+from deltafast.generators.equalised import MAPPING_LR_MULTIPLIER
 from deltafast.generators.mapping import estimate_w_avg
 from deltafast.untrusted.pickled_values import foreign_name
 
 __all__ = ["read_rosinality"]
 
-_MAPPING_LR = 0.01  # the learning-rate multiplier of the mapping network; no file of this format states another
 _NOISE_SEED = 0
 _MAX_BLOCKS = 10
 
@@ -54,7 +54,14 @@ def read_rosinality(content: Any, path: str | os.PathLike[str]) -> tuple[dict[st
     tensors["synthesis.resample_filter"] = taps
     if w_dim != tensors["synthesis.b4.conv1.affine.weight"].shape[1]:
         raise CheckpointError(path, f"the mapping network makes {w_dim} components, the synthesis network reads others")
-    return tensors, {"architecture": "stylegan2", "img_resolution": 4 << blocks, "conv_clamp": None}
+    config = {
+        "architecture": "stylegan2",
+        "img_resolution": 4 << blocks,
+        "conv_clamp": None,
+        "mapping_lr_multiplier": MAPPING_LR_MULTIPLIER,
+        "equalised_convolutions": True,
+    }
+    return tensors, config
 
 
 def _find_generator(content: Any, path: str | os.PathLike[str]) -> tuple[Mapping[str, Any], Any]:
@@ -89,8 +96,8 @@ def _mapping_tensors(weights: Weights) -> dict[str, Tensor]:
     k = 0
     while f"style.{k + 1}.weight" in weights:
         weight = weights.shaped(f"style.{k + 1}.weight", None, None)  # [out, in]
-        tensors[f"mapping.fc{k}.weight"] = weight * (_MAPPING_LR / math.sqrt(weight.shape[1] or 1))
-        tensors[f"mapping.fc{k}.bias"] = weights.shaped(f"style.{k + 1}.bias", weight.shape[0]) * _MAPPING_LR
+        tensors[f"mapping.fc{k}.weight"] = weight
+        tensors[f"mapping.fc{k}.bias"] = weights.shaped(f"style.{k + 1}.bias", weight.shape[0])
         k += 1
     return tensors
 
@@ -105,7 +112,8 @@ def _w_avg(latent_avg: Any, tensors: Mapping[str, Tensor], path: str | os.PathLi
             return row
     layers = range(len(tensors) // 2)
     weights = [tensors[f"mapping.fc{k}.weight"] for k in layers]
-    biases = [tensors[f"mapping.fc{k}.bias"] for k in layers]
+    weights = [weight * (MAPPING_LR_MULTIPLIER / math.sqrt(weight.shape[1] or 1)) for weight in weights]
+    biases = [tensors[f"mapping.fc{k}.bias"] * MAPPING_LR_MULTIPLIER for k in layers]
     if any(before.shape[0] != after.shape[1] for before, after in itertools.pairwise(weights)):
         raise CheckpointError(path, "the layers of the mapping network do not fit each other")
     return estimate_w_avg(weights, biases)
@@ -113,7 +121,7 @@ def _w_avg(latent_avg: Any, tensors: Mapping[str, Tensor], path: str | os.PathLi
 
 def _layer(weights: Weights, source: str, target: str, size: int, noise: int, out: dict[str, Tensor]) -> None:
     weight = weights.shaped(f"{source}.conv.weight", 1, None, None, 3, 3)[0]  # [O, C, 3, 3]
-    out[f"synthesis.{target}.weight"] = weight / math.sqrt(9 * weight.shape[1] or 1)
+    out[f"synthesis.{target}.weight"] = weight
     out[f"synthesis.{target}.bias"] = weights.shaped(f"{source}.activate.bias", weight.shape[0])
     out[f"synthesis.{target}.noise_strength"] = weights.shaped(f"{source}.noise.weight", 1)[0]
     if f"noises.noise_{noise}" in weights:
@@ -121,20 +129,19 @@ def _layer(weights: Weights, source: str, target: str, size: int, noise: int, ou
     else:
         image = torch.randn(size, size, generator=torch.Generator().manual_seed(_NOISE_SEED + noise))
     out[f"synthesis.{target}.noise_const"] = image
-    _affine(weights, source, target, weight.shape[1], 1.0, out)
+    _affine(weights, source, target, weight.shape[1], out)
 
 
 def _to_rgb(weights: Weights, source: str, block: str, out: dict[str, Tensor]) -> None:
     weight = weights.shaped(f"{source}.conv.weight", 1, None, None, 1, 1)[0]  # [channels, C, 1, 1]
     out[f"synthesis.{block}.torgb.weight"] = weight
     out[f"synthesis.{block}.torgb.bias"] = weights.shaped(f"{source}.bias", 1, weight.shape[0], 1, 1).flatten()
-    _affine(weights, source, f"{block}.torgb", weight.shape[1], 1 / math.sqrt(weight.shape[1] or 1), out)
+    _affine(weights, source, f"{block}.torgb", weight.shape[1], out)
 
 
-def _affine(weights: Weights, source: str, target: str, channels: int, gain: float, out: dict[str, Tensor]) -> None:
-    weight = weights.shaped(f"{source}.conv.modulation.weight", channels, None)  # [C, w_dim]
-    out[f"synthesis.{target}.affine.weight"] = weight * (gain / math.sqrt(weight.shape[1] or 1))
-    out[f"synthesis.{target}.affine.bias"] = weights.shaped(f"{source}.conv.modulation.bias", channels) * gain
+def _affine(weights: Weights, source: str, target: str, channels: int, out: dict[str, Tensor]) -> None:
+    out[f"synthesis.{target}.affine.weight"] = weights.shaped(f"{source}.conv.modulation.weight", channels, None)
+    out[f"synthesis.{target}.affine.bias"] = weights.shaped(f"{source}.conv.modulation.bias", channels)
 
 
 def _count(names: Mapping[str, Any], pattern: str) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from deltafast.errors import CheckpointError
 from deltafast.generators.checkpoints.weights import Weights
+from deltafast.generators.equalised import MAPPING_LR_MULTIPLIER
 from deltafast.untrusted.pickled_values import Record, foreign_name
 
 __all__ = ["read_stylegan2_pickle"]
@@ -41,7 +42,8 @@ def read_stylegan2_pickle(content: Any, path: str | os.PathLike[str]) -> tuple[d
     }
     weights = Weights(values, path)
     resolution = _resolution(modules, path)
-    tensors = _mapping_tensors(modules, weights, path)
+    multiplier = _number(modules, "mapping.fc0", "bias_gain", MAPPING_LR_MULTIPLIER)
+    tensors = _mapping_tensors(modules, weights, multiplier, path)
     clamps = set()
     for size in (4 << k for k in range(resolution.bit_length() - 2)):
         block = modules.get(f"synthesis.b{size}")
@@ -57,7 +59,13 @@ def read_stylegan2_pickle(content: Any, path: str | os.PathLike[str]) -> tuple[d
     if len(clamps) != 1:
         raise CheckpointError(path, f"layers of different conv_clamp ({sorted(map(str, clamps))[:4]}), expected one")
     tensors["synthesis.resample_filter"] = _resample_filter(weights, resolution)
-    return tensors, {"architecture": "stylegan2", "img_resolution": resolution, "conv_clamp": clamps.pop()}
+    config = {
+        "architecture": "stylegan2",
+        "img_resolution": resolution,
+        "conv_clamp": clamps.pop(),
+        "mapping_lr_multiplier": multiplier,
+    }
+    return tensors, config
 
 
 def _generator(content: Any, path: str | os.PathLike[str]) -> Record:
@@ -115,15 +123,23 @@ def _number(modules: Mapping[str, Record], module: str, name: str, default: floa
 def _linear(
     modules: Mapping[str, Record], weights: Weights, name: str, out_features: int | None, multiplier: float
 ) -> tuple[Tensor, Tensor]:
-    """A fully connected layer's weight `[out, in]` and bias `[out]` with its gains multiplied in."""
+    """A fully connected layer's weight `[out, in]` and bias `[out]`, for gains multiplier / sqrt(in) and multiplier."""
     weight = weights.shaped(f"{name}.weight", out_features, None)
     bias = weights.shaped(f"{name}.bias", weight.shape[0])
-    weight_gain = _number(modules, name, "weight_gain", multiplier / math.sqrt(weight.shape[1] or 1))
-    return weight * weight_gain, bias * _number(modules, name, "bias_gain", multiplier)
+    expected = multiplier / math.sqrt(weight.shape[1] or 1)
+    return (
+        _with_gain(weight, _number(modules, name, "weight_gain", expected), expected),
+        _with_gain(bias, _number(modules, name, "bias_gain", multiplier), multiplier),
+    )
+
+
+def _with_gain(tensor: Tensor, gain: float, expected: float) -> Tensor:
+    """A tensor that the file multiplies by `gain`, for a network that multiplies by the usual one."""
+    return tensor if math.isclose(gain, expected, rel_tol=1e-6) else tensor * (gain / expected)
 
 
 def _mapping_tensors(
-    modules: Mapping[str, Record], weights: Weights, path: str | os.PathLike[str]
+    modules: Mapping[str, Record], weights: Weights, multiplier: float, path: str | os.PathLike[str]
 ) -> dict[str, Tensor]:
     tensors = {"mapping.w_avg": weights.shaped("mapping.w_avg", None)}
     if "mapping.embed.weight" in weights:
@@ -136,7 +152,7 @@ def _mapping_tensors(
         activation = record.state.get("activation", "lrelu") if record is not None else "lrelu"
         if activation != "lrelu":
             raise CheckpointError(path, f"{name} has the activation {_shown(activation)}, expected 'lrelu'")
-        tensors[f"{name}.weight"], tensors[f"{name}.bias"] = _linear(modules, weights, name, None, 0.01)
+        tensors[f"{name}.weight"], tensors[f"{name}.bias"] = _linear(modules, weights, name, None, multiplier)
         k += 1
     return tensors
 
@@ -161,13 +177,13 @@ def _layer(
 
 
 def _to_rgb(modules: Mapping[str, Record], weights: Weights, name: str, out: dict[str, Tensor]) -> float | None:
-    """Convert one toRGB layer, its weight gain multiplied into its style; return its conv_clamp."""
+    """Convert one toRGB layer; return its conv_clamp."""
     weight = weights.shaped(f"{name}.weight", None, None, 1, 1)  # [channels, C, 1, 1]
-    gain = _number(modules, name, "weight_gain", 1 / math.sqrt(weight.shape[1] or 1))
-    out[f"{name}.weight"] = weight
+    expected = 1 / math.sqrt(weight.shape[1] or 1)
+    out[f"{name}.weight"] = _with_gain(weight, _number(modules, name, "weight_gain", expected), expected)
     out[f"{name}.bias"] = weights.shaped(f"{name}.bias", weight.shape[0])
-    affine_weight, affine_bias = _linear(modules, weights, f"{name}.affine", weight.shape[1], 1.0)
-    out[f"{name}.affine.weight"], out[f"{name}.affine.bias"] = affine_weight * gain, affine_bias * gain
+    affine = _linear(modules, weights, f"{name}.affine", weight.shape[1], 1.0)
+    out[f"{name}.affine.weight"], out[f"{name}.affine.bias"] = affine
     return _clamp(modules, name)
 
 

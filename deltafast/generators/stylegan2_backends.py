@@ -1,0 +1,231 @@
+"""The ways in which a block of StyleGAN2 can run, as peers that say what they can; one is chosen for a whole pass."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from deltafast.generators.modulation import ModulatedConv3x3, Modulation, ResidualSkip, ToRGB
+from deltafast.ops import epilogue_to_rgb, modulated_conv2d, to_rgb, upfirdn2d
+from deltafast.ops.devices import takes_cuda_kernels
+
+__all__ = ["Backend", "Block", "choose_backend"]
+
+
+class Block(NamedTuple):
+    """The layers of one resolution; the first block has no `conv0`, only some have `torgb` and `skip`."""
+
+    name: str
+    conv0: ModulatedConv3x3 | None
+    conv1: ModulatedConv3x3
+    torgb: ToRGB | None
+    skip: ResidualSkip | None
+
+
+class Backend(ABC):
+    """One pass through the blocks; what it keeps is that pass's."""
+
+    def __init__(self, blocks: Sequence[Block], noise_mode: str, taps: Tensor) -> None:
+        self.blocks = blocks
+        self.noise_mode = noise_mode
+        self.taps = taps  # [k] or [k, k], the up-sampling filter
+        self.modulations: dict[str, Modulation] = {}
+
+    @classmethod
+    @abstractmethod
+    def can_run(cls, blocks: Sequence[Block], ws: Tensor, gradient: bool) -> bool:
+        """Whether it makes images of these blocks for `ws`, differentiable where a `gradient` is wanted."""
+
+    @abstractmethod
+    def modulate(self, styles: Mapping[str, Tensor]) -> None:
+        """Take the styles `[N, C]` of all layers, by name."""
+
+    @abstractmethod
+    def begin(self, const: Tensor) -> Tensor:
+        """Return the first block's input `[N, C, 4, 4]`."""
+
+    @abstractmethod
+    def block(
+        self, block: Block, x: Tensor, image: Tensor | None, styles: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run one block on `x` `[N, C, H, W]`: the next block's input `[N, O, H', W']`, and the image so far."""
+
+    def _convolve(
+        self,
+        name: str,
+        layer: ModulatedConv3x3,
+        x: Tensor,
+        style: Tensor | None,
+        packed: Tensor | None = None,
+        next_style: Tensor | None = None,
+    ) -> Tensor:
+        """A 3x3 convolution with its epilogue; `style` None where x has it already."""
+        slope, gain, clamp = layer.activation
+        return modulated_conv2d(
+            x,
+            layer.weight,
+            style,
+            self.modulations[name].demod,
+            *layer.constants.noise(self.noise_mode, x.shape[0]),
+            layer.constants.bias,
+            up=2 if layer.up else 1,
+            f=self.taps if layer.up else None,
+            packed=packed,
+            next_style=next_style,
+            negative_slope=slope,
+            gain=gain,
+            clamp=clamp,
+        )
+
+
+class LayerByLayer(Backend):
+    """Every convolution with its epilogue in one operation, then the image: on all devices, with all gradients."""
+
+    @classmethod
+    def can_run(cls, blocks: Sequence[Block], ws: Tensor, gradient: bool) -> bool:
+        """Everything."""
+        return True
+
+    def modulate(self, styles: Mapping[str, Tensor]) -> None:
+        """Sum the squares of every weight in this pass."""
+        for name, layer in _convolutions(self.blocks):
+            self.modulations[name] = layer.modulate(styles[name])
+
+    def begin(self, const: Tensor) -> Tensor:
+        """The constant for every sample, without its style."""
+        samples = self.modulations["b4.conv1"].style.shape[0]
+        return const.expand(samples, -1, -1, -1).contiguous(memory_format=torch.channels_last)  # [N, C, 4, 4]
+
+    def block(
+        self, block: Block, x: Tensor, image: Tensor | None, styles: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run one block; its input and result are without a style."""
+        name0, name1 = f"{block.name}.conv0", f"{block.name}.conv1"
+        style: Tensor | None = self.modulations[name1].style  # [N, O]
+        residual = None if block.skip is None else self._residual(block.skip, x)
+        if block.conv0 is not None:  # only conv1 reads its result: the style is multiplied in at once
+            x = self._layer(name0, block.conv0, x, self.modulations[name0].style, next_style=style)
+            style = None
+        x = self._layer(name1, block.conv1, x, style)  # [N, O, H', W']
+        if residual is not None:
+            x = x + residual
+        if block.torgb is not None:
+            torgb, f = block.torgb, None if image is None else self.taps
+            rgb = styles[f"{block.name}.torgb"]
+            bias = torgb.constants.bias
+            image = to_rgb(x, torgb.weight, rgb, bias, clamp=torgb.clamp, skip=image, f=f)  # [N, channels, H', W']
+        return x, image
+
+    def _layer(
+        self, name: str, layer: ModulatedConv3x3, x: Tensor, style: Tensor | None, next_style: Tensor | None = None
+    ) -> Tensor:
+        return self._convolve(name, layer, x, style, next_style=next_style)
+
+    def _residual(self, skip: ResidualSkip, x: Tensor) -> Tensor:
+        """The other half of a residual block: 1x1 convolution, then up-sampling by 2."""
+        y = F.conv2d(x, skip.weight) * (skip.gain * 0.5**0.5)  # [N, O, H, W]
+        height, width = self.taps.shape[0], self.taps.shape[-1]
+        padding = ((width + 1) // 2, (width - 2) // 2, (height + 1) // 2, (height - 2) // 2)
+        return upfirdn2d(y, self.taps, up=2, padding=padding, gain=4.0)  # [N, O, 2 H, 2 W]
+
+
+class PackedTiles(LayerByLayer):
+    """The CPU's own convolution kernel, which reads weights packed: fp32, no gradient."""
+
+    @classmethod
+    def can_run(cls, blocks: Sequence[Block], ws: Tensor, gradient: bool) -> bool:
+        """On a CPU, in fp32, without gradient."""
+        weight = blocks[0].conv1.weight
+        on_cpu = weight.device.type == "cpu" and not takes_cuda_kernels(weight)
+        return on_cpu and weight.dtype == torch.float32 and not gradient
+
+    def modulate(self, styles: Mapping[str, Tensor]) -> None:
+        """Take weights packed, and their squares, from what each layer keeps."""
+        self._weights: dict[str, Tensor] = {}
+        for name, layer in _convolutions(self.blocks):
+            self._weights[name], squares = layer.packed()
+            self.modulations[name] = layer.modulate(styles[name], squares)
+
+    def _layer(
+        self, name: str, layer: ModulatedConv3x3, x: Tensor, style: Tensor | None, next_style: Tensor | None = None
+    ) -> Tensor:
+        return self._convolve(name, layer, x, style, self._weights[name], next_style)
+
+
+class FusedBlockEnds(Backend):
+    """CUDA's: one kernel ends a block, with activations, the next style and the image; x arrives with its style.
+
+    Where a gradient is wanted, the same operations run one by one.
+    """
+
+    @classmethod
+    def can_run(cls, blocks: Sequence[Block], ws: Tensor, gradient: bool) -> bool:
+        """On CUDA, where every block has an image."""
+        return takes_cuda_kernels(ws) and all(b.torgb is not None and b.skip is None for b in blocks)
+
+    def modulate(self, styles: Mapping[str, Tensor]) -> None:
+        """Keep for each layer the style of the one behind it."""
+        names = []
+        for name, layer in _convolutions(self.blocks):
+            self.modulations[name] = layer.modulate(styles[name])
+            names.append(name)
+        self._next = {name: self.modulations[after].style for name, after in itertools.pairwise(names)}
+
+    def begin(self, const: Tensor) -> Tensor:
+        """The constant, with the style of the first convolution."""
+        style = self.modulations["b4.conv1"].style.to(const.dtype)  # [N, C]
+        return const * style[:, :, None, None]  # [N, C, 4, 4]
+
+    def block(
+        self, block: Block, x: Tensor, image: Tensor | None, styles: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run one block; its input and result have the style of the convolution that reads them."""
+        name0, name1, torgb, conv1 = f"{block.name}.conv0", f"{block.name}.conv1", block.torgb, block.conv1
+        assert torgb is not None
+        if block.conv0 is not None:
+            x = self._convolve(name0, block.conv0, x, None, next_style=self._next[name0])
+        slope, gain, clamp = conv1.activation
+        following = self._next.get(name1)  # [N, O], None behind the last block
+        y, image = epilogue_to_rgb(
+            F.conv2d(x, conv1.weight, padding=1),  # [N, O, H', W']
+            self.modulations[name1].demod,
+            *conv1.constants.noise(self.noise_mode, x.shape[0]),
+            conv1.constants.bias,
+            rgb_weight=torgb.weight,
+            rgb_style=styles[f"{block.name}.torgb"],
+            rgb_bias=torgb.constants.bias,
+            rgb_clamp=torgb.clamp,
+            skip=image,
+            f=None if image is None else self.taps,
+            next_style=following,
+            keep=following is not None,
+            negative_slope=slope,
+            gain=gain,
+            clamp=clamp,
+        )
+        return (x if y is None else y), image
+
+
+_PEERS: tuple[type[Backend], ...] = (FusedBlockEnds, PackedTiles, LayerByLayer)
+
+
+def choose_backend(blocks: Sequence[Block], ws: Tensor, noise_mode: str, taps: Tensor, *, gradient: bool) -> Backend:
+    """Return the first of the peers that can run these blocks for `ws`."""
+    peer = next(peer for peer in _PEERS if peer.can_run(blocks, ws, gradient))
+    return peer(blocks, noise_mode, taps)
+
+
+def _convolutions(blocks: Sequence[Block]) -> list[tuple[str, ModulatedConv3x3]]:
+    """All 3x3 convolutions and their names, in the order in which they run."""
+    return [
+        (f"{block.name}.{at}", layer)
+        for block in blocks
+        for at, layer in (("conv0", block.conv0), ("conv1", block.conv1))
+        if layer is not None
+    ]
