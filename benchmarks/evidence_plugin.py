@@ -1,6 +1,6 @@
 """A pytest plugin: every test's outcome and every timing is kept as it comes.
 
-    python -m pytest -p benchmarks.evidence_plugin --evidence FILE [--slice I/N] ...
+    python -m pytest -p benchmarks.evidence_plugin --evidence FILE [--skips-fail] [--slice I/N] ...
 
 Rows: `name` (the test), `ok`, `seconds`, `reason` of what failed, or `skipped` with its reason. Started again with the
 same file, it leaves out the tests that have a row. `--slice` takes every N-th test, from the I-th on.
@@ -23,13 +23,16 @@ _MOST = 1500  # characters of a reason
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the two options."""
     parser.addoption("--evidence", type=Path, default=None, help="file for a JSON row of every result, as it comes")
+    parser.addoption("--skips-fail", action="store_true", help="a skipped test is not ok")
     parser.addoption("--slice", default="0/1", help="I/N: every N-th test, from the I-th on")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Open the file."""
     config.stash[EVIDENCE] = Evidence(config.option.evidence)
-    config.pluginmanager.register(_Recorder(config.stash[EVIDENCE]), "evidence-recorder")
+    config.pluginmanager.register(
+        _Recorder(config.stash[EVIDENCE], skips_fail=config.option.skips_fail), "evidence-recorder"
+    )
 
 
 EVIDENCE = pytest.StashKey[Evidence]()
@@ -56,8 +59,9 @@ def near_miss(text: str) -> float | None:
 
 
 class _Recorder:
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: Evidence, *, skips_fail: bool) -> None:
         self._evidence = evidence
+        self._skips_fail = skips_fail
         self._lost = ""
 
     def add_timing(self, row: dict[str, Any]) -> None:
@@ -77,7 +81,7 @@ class _Recorder:
                 self._lost = report.nodeid
         elif report.skipped:
             reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-            self._evidence.add(**row, ok=False, skipped=True, reason=reason)
+            self._evidence.add(**row, ok=not self._skips_fail, skipped=True, reason=reason)
         elif report.when == "call":
             self._evidence.add(**row, ok=True)
 
