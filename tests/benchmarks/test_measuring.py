@@ -14,13 +14,14 @@ from benchmarks import operations
 from benchmarks.baselines.mobilestylegan import plain_baselines
 from benchmarks.baselines.random_weights import CONFIG_E, random_mobilestylegan, random_stylegan2
 from benchmarks.ceilings import Ceilings, measure_ceilings
-from benchmarks.clock import ColdInputs, EventClock, HostEvent, measure, rounds_within
+from benchmarks.clock import ColdInputs, EventClock, HostEvent, clearings_for, measure, rounds_within
 from benchmarks.contenders import BASELINES, Subject, baseline, load_subject, ours, torch_itself
 from benchmarks.floor import floor_seconds, floor_table, synthesis_layers
 from benchmarks.headlines import as_text, headlines, read_benchmarks
 from benchmarks.kernel_table import kernel_table, profile_call, read_trace
 from benchmarks.operations import Operation, record_operations
-from benchmarks.picture import draw_kernel_table
+from benchmarks.picture import draw_headlines, draw_kernel_table
+from benchmarks.timing_report import as_table
 from deltafast.ops import modulated_epilogue
 from deltafast.ops.tolerance import max_error
 
@@ -62,6 +63,16 @@ def test_inputs_are_copied_until_they_fill_more_than_the_caches() -> None:
     assert len({value[0].data_ptr() for value in seen}) == 3
     assert all(value[1] is None and torch.equal(value[0], x) for value in seen)
     assert ColdInputs([], CPU).count == 1
+
+
+def test_the_caches_are_cleared_until_all_launches_are_queued() -> None:
+    assert clearings_for(launch=0.0, clearing=1e-4) == 1
+    assert clearings_for(launch=1e-4, clearing=1e-4) == 2  # half as long again
+    assert clearings_for(launch=1e-3, clearing=1e-4) == 15
+    assert clearings_for(launch=10.0, clearing=1e-4) == 100
+    called = []
+    assert ColdInputs([torch.ones(2)], CPU, more_than=1).cover(called.append) == 0.0
+    assert called == []  # a CPU has nothing to queue
 
 
 def test_measure_gives_quartiles_in_order() -> None:
@@ -236,3 +247,17 @@ def test_every_contender_makes_the_images_of_its_subject(name: str) -> None:
     for contender in BASELINES[subject.family]:
         if not contender.endswith(("CUDA graph", "max-autotune")):
             assert max_error(baseline(contender, generator, torch.float32)(ws), expected) <= limit, contender
+
+
+def test_the_table_and_the_picture_show_every_case(tmp_path: Path) -> None:
+    row = {"device": "cpu", "baseline": False, "contender": "native", "median_s": 2e-3, "floor_s": 1e-3}
+    rows = []
+    for case in ("upfirdn2d", "to_rgb"):
+        rows.append({**row, "case": case, "share_of_floor": 0.5})
+        rows.append({**row, "case": case, "baseline": True, "contender": "reference", "median_s": 5e-3})
+    lines = headlines(rows)
+    table = as_table(lines)
+    for words in ("upfirdn2d on cpu", "to_rgb on cpu", "native", "reference", "2.000", "5.000", "2.50 x", "50%"):
+        assert words in table
+    draw_headlines(lines, {"gpu": None, "torch": "2.13.0"}, tmp_path / "benchmark.png")
+    assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
