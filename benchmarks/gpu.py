@@ -149,7 +149,7 @@ def _sanitizer_parts(run: Run, folder: Path) -> list[Part]:
     """Every op under every tool, our kernels alone; a rehearsal runs them under none."""
     parts = []
     for tool in _TOOLS:
-        ours = ["--kernel-name", "kernel_substring=deltafast", "--report-api-errors", "no", "--error-exitcode", "9"]
+        ours = ["--kernel-name", "kns=deltafast", "--report-api-errors", "no", "--error-exitcode", "9"]
         under = [] if run.rehearse else ["compute-sanitizer", "--tool", tool, *ours]
         for op in run.ops:
             command = [*under, *_module("benchmarks.gpu_small", "--op", op, "--device", run.device)]
