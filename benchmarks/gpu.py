@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu_data import what_travels
 from benchmarks.gpu_kernels import AROUND_CUDNN, ops
 from benchmarks.gpu_machine import ROOT, environment, require_gpu
 from benchmarks.gpu_parts import Part, Parts
@@ -231,8 +232,9 @@ def _run_step(step: Step, run: Run, report: Report, begun: float, seconds: float
             print("      | " + "\n      | ".join(part["output"].splitlines()[-12:]), flush=True)
 
     with tempfile.TemporaryDirectory() as name:
-        parts = Parts(Path(name), environment(run.data, rehearse=run.rehearse), keep)
-        parts.run(step.parts(run, Path(name)), seconds, step.parallel(run))
+        parallel = step.parallel(run)
+        variables = environment(run.data, rehearse=run.rehearse) | _threads(run, parallel)
+        Parts(Path(name), variables, keep).run(step.parts(run, Path(name)), seconds, parallel)
         try:
             step.conclude(run, report, Path(name))
         except Exception as error:  # what was measured is kept all the same
@@ -240,6 +242,14 @@ def _run_step(step: Step, run: Run, report: Report, begun: float, seconds: float
     report["seconds"] = round(time.monotonic() - started, 1)
     report["ok"] = bool(report["parts"]) and "reason" not in report and all(part["ok"] for part in report["parts"])
     _write(run, report)
+
+
+def _threads(run: Run, parallel: int) -> dict[str, str]:
+    """Return variables that share the cores among parts side by side; one that runs alone has them all."""
+    if parallel == 1:
+        return {}
+    each = str(max(1, run.cores // parallel))
+    return {"OMP_NUM_THREADS": each, "MKL_NUM_THREADS": each, "TORCHINDUCTOR_COMPILE_THREADS": each}
 
 
 def _write(run: Run, report: Report) -> None:
@@ -284,6 +294,8 @@ def main() -> None:
     usual = _SOME_MINUTES if options.only else _ALL_MINUTES
     minutes = options.minutes or (_REHEARSAL_MINUTES if options.rehearse else usual)
     run = Run(machine, options.data, options.results, kernels, options.rehearse)
+    if options.rehearse:
+        print(what_travels(options.data), flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no part outlives the program
     steps = [step for step in STEPS if step.name in ("build", *chosen)]  # nothing runs without a build
     ok = run_steps(steps, run, 60 * minutes)

@@ -208,12 +208,22 @@ def carried(folder: Path) -> dict[str, int]:
     listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True)
     tracked = [ROOT / name for name in listed.stdout.split("\0") if name]
     sizes = {"tracked files": sum(path.stat().st_size for path in tracked if path.is_file())}
-    for part in sorted(folder.iterdir()):
+    for part in sorted(folder.iterdir()) if folder.is_dir() else []:
         files = [part] if part.is_file() else [path for path in part.rglob("*") if path.is_file()]
         if part.name == "cache":
             files = [path for path in files if "generators" not in path.parts]
         sizes[part.name] = sum(path.stat().st_size for path in files)
     return sizes
+
+
+def what_travels(folder: Path) -> str:
+    """Return a line for each part of what would be carried, and their sum; "" outside of a git checkout."""
+    try:
+        sizes = carried(folder)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    lines = [f"{size / 2**20:6.1f} MiB  {name}" for name, size in sizes.items()]
+    return "\n".join([*lines, f"{sum(sizes.values()) / 2**20:6.1f} MiB  travel, of at most {TRAVELS / 2**20:.0f}"])
 
 
 def main() -> None:
@@ -226,12 +236,8 @@ def main() -> None:
         unpack(options.folder)
         return
     lay_down(options.folder)
-    sizes = carried(options.folder)
-    for name, size in sizes.items():
-        print(f"{size / 2**20:6.1f} MiB  {name}")
-    total = sum(sizes.values())
-    print(f"{total / 2**20:6.1f} MiB  in all, of at most {TRAVELS / 2**20:.0f}")
-    sys.exit(1 if total > TRAVELS else 0)
+    print(what_travels(options.folder))
+    sys.exit(1 if sum(carried(options.folder).values()) > TRAVELS else 0)
 
 
 if __name__ == "__main__":
