@@ -344,9 +344,13 @@ def cache_dir() -> Path:
         return Path(os.path.expanduser(explicit))
     base = os.environ.get("XDG_CACHE_HOME")
     try:
-        return (Path(base) if base else Path.home() / ".cache") / "deltafast"
+        folder = (Path(base) if base else Path.home() / ".cache") / "deltafast"
     except RuntimeError:  # no HOME, and no entry for this user
         return _homeless_cache()
+    nearest = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    if nearest == folder or os.access(nearest, os.W_OK):
+        return folder
+    return _homeless_cache()  # a HOME in which nothing can be made, as that of an unknown user often is
 
 
 @functools.lru_cache(maxsize=1)

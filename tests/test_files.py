@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -265,3 +267,58 @@ def test_the_cache_is_where_the_user_says(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_dir() == tmp_path / ".cache" / "deltafast"
+
+
+def test_without_a_home_the_cache_is_a_folder_of_this_user_and_that_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("DELTAFAST_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    files._homeless_cache.cache_clear()
+    monkeypatch.setattr(files.Path, "home", homeless)
+    monkeypatch.setattr(files.tempfile, "gettempdir", lambda: str(tmp_path))
+    found = cache_dir()
+    assert found.parent == tmp_path
+    assert found.stat().st_mode & 0o777 == 0o700
+    assert cache_dir() == found
+    assert capsys.readouterr().err.count("no home folder") == 1
+    files._homeless_cache.cache_clear()
+    monkeypatch.setattr(files.os, "getuid", lambda: 4242)
+    foreign = tmp_path / "deltafast-4242"
+    foreign.mkdir()  # somebody laid it there, perhaps with files in it
+    assert cache_dir() != foreign
+    files._homeless_cache.cache_clear()
+
+
+# ---- what killed processes leave ----------------------------------------------------------------------------------
+
+_KILLED = """
+import os, signal, sys
+from deltafast.files import atomic_write
+with atomic_write(sys.argv[1]) as temporary:
+    temporary.write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_leftovers_of_killed_processes_are_removed_and_living_ones_left_alone(tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    subprocess.run([sys.executable, "-c", _KILLED, str(inner / "result.bin")], timeout=60, check=False)
+    (left,) = inner.iterdir()
+    assert left.name.endswith(".tmp")
+    assert files.remove_leftovers(tmp_path) == 0, "too young: its writer may not hold it yet"
+    with atomic_write(tmp_path / "other.bin") as mine:
+        assert files.remove_leftovers(tmp_path, older_than=0) == 1
+        assert mine.exists()
+        mine.write_bytes(b"whole")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["other.bin"]
+    assert list(inner.iterdir()) == []
+
+
+def test_a_name_that_is_nearly_too_long_or_no_text_is_written(tmp_path: Path) -> None:
+    for name in ("n" * 250 + ".json", os.fsdecode(b"\xff\xfe.json")):
+        write_json(tmp_path / name, {"photo": name})
+        assert read_json(tmp_path / name) == {"photo": name}

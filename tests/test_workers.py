@@ -81,3 +81,46 @@ def test_processes_are_spawned_never_forked() -> None:
     workers = Workers(1, add)
     assert workers._executor._mp_context.get_start_method() == "spawn"  # torch hangs where its threads were forked
     workers.close()
+
+
+_PARENT = """
+import sys, time
+from test_workers import hold
+from deltafast.workers import Workers
+if __name__ == "__main__":
+    for pid in Workers(2, hold).run([0.0, 0.0, 600.0, 600.0]):
+        print(pid, flush=True)
+"""
+
+
+def hold(seconds: float) -> int:
+    """Take so long, and say which process it was."""
+    time.sleep(max(seconds, 0.2))
+    return os.getpid()
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="looks at /proc for processes that ended")
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_do_not_outlive_a_parent_that_is_killed(kind: signal.Signals, tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(_PARENT)
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)])
+    environment = {**os.environ, "PYTHONPATH": path}
+    parent = subprocess.Popen([sys.executable, script], env=environment, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    workers = {int(parent.stdout.readline()) for _ in range(2)}
+    parent.send_signal(kind)
+    parent.wait(timeout=60)
+    deadline = time.monotonic() + 60
+    while any(map(_is_running, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(_is_running, workers))

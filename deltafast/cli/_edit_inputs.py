@@ -54,6 +54,7 @@ def seed_units(text: str, psi: float, class_index: int | None, G: Generator, siz
     from deltafast.generators.seeds import latents_from_seeds
 
     seeds = parse_ranges(text, "seeds", 2**32 - 1)
+    latents_from_seeds(G, (), psi, class_index=class_index)  # a class that does not fit ends the run before it begins
     for start in range(0, len(seeds), size):
         part = seeds[start : start + size]
 

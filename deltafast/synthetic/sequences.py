@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deltafast.errors import InvalidInputError, ResumeError
-from deltafast.files import read_json, sha256_file, write_json, write_png
+from deltafast.files import read_json, remove_leftovers, sha256_file, write_json, write_png
 from deltafast.progress import track
 from deltafast.synthetic.asset import HEAD_SHA256
 from deltafast.synthetic.attributes import ATTRIBUTES, attribute_named
@@ -100,6 +100,7 @@ def render_sequences(
         "identities": {head.name: _digest(head.parameters()) for head in heads},
     }
     _claim(root, settings)
+    remove_leftovers(root)
     jobs = [
         _Job(root, head, name, index, value, size, supersampling, "")
         for name in attributes
@@ -210,5 +211,4 @@ def _run(jobs: Sequence[_Job], workers: int) -> Generator[FrameRecord, None, Non
     finally:
         pool.close()
         for job in jobs[:1]:  # a process that was killed in the middle of a file leaves its temporary behind
-            for leftover in job.out.rglob(".*.tmp"):
-                leftover.unlink(missing_ok=True)
+            remove_leftovers(job.out, older_than=0)
