@@ -3,6 +3,7 @@
 from deltafast.projection.encoder import Encoder, load_encoder
 from deltafast.projection.images import ProjectedImages, project_images
 from deltafast.projection.latents import project_faces
+from deltafast.projection.pictures import sequences_of_pictures
 from deltafast.projection.projector import PHOTO_SIZE, ProjectionSettings, Projector, encode_images
 from deltafast.projection.refine import PREFERENCES, RefineConfig, RefineResult, refine
 from deltafast.projection.sequences import project_sequences
@@ -22,4 +23,5 @@ __all__ = [
     "project_images",
     "project_sequences",
     "refine",
+    "sequences_of_pictures",
 ]

@@ -113,7 +113,10 @@ def _project_identity(
         digest = str(frame["sha256"])
         if digest not in distinct:
             distinct[digest] = len(distinct)
-            pictures.append(read_face(sequences / frame["file"], projector.size))
+            path = sequences / frame["file"]
+            if not path.is_file() or sha256_file(path) != digest:
+                raise InvalidInputError(f"{path} is missing or has changed since the manifest was written")
+            pictures.append(read_face(path, projector.size))
         rows.append(distinct[digest])
     targets = torch.cat(pictures)  # [distinct, 3, size, size]
     start = projector.encode(targets)

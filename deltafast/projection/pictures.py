@@ -1,0 +1,138 @@
+"""Pictures of one's own as sequences of an attribute, in the form that `deltafast render` gives the synthetic heads."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from deltafast.errors import DeltafastError, InvalidInputError
+from deltafast.faces.photos import PhotoReader
+from deltafast.files import IMAGE_SUFFIXES, sha256_file, write_json, write_png
+from deltafast.inputs import Failures
+from deltafast.progress import track
+from deltafast.runs import Run, file_identity
+
+__all__ = ["sequences_of_pictures"]
+
+_SIZE = 256  # pixels, as those of rendered frames
+_ORDER = {"before": 0, "without": 0, "neutral": 0, "after": 1, "with": 1}  # how the two of a pair may be called
+
+
+def sequences_of_pictures(
+    pictures: Path,
+    out: Path,
+    attribute: str,
+    *,
+    values: Sequence[float] | None = None,
+    align: bool | Literal["auto"] = "auto",
+) -> list[str]:
+    """Align the pictures of two or more identities into `out`, with a `manifest.json`, and return the identities.
+
+    `pictures` is a folder with one folder for each identity, whose pictures, in the order of their names (2 before 10),
+    go along the attribute; or a folder of pictures called IDENTITY-0, IDENTITY-1 ..., or in pairs IDENTITY-before and
+    IDENTITY-after (or -without and -with). Every identity has as many pictures as the others. `values` are the
+    attribute's at each of them, strictly rising or falling, 0 being the neutral face; from 0 to 1 in equal steps unless
+    given. `project_sequences` and `train_editor` take it from there; repeated, the call goes on where it was.
+
+    Raises `InvalidInputError` where the pictures are no such sequences, `DeltafastError` that names those that cannot
+    be read or show no face: a sequence needs all of its frames.
+    """
+    found = _found(pictures)
+    if out.resolve() == pictures.resolve():
+        raise InvalidInputError(f"OUT must be another folder than that of the pictures, {out}")
+    if not re.fullmatch(r"[A-Za-z0-9][\w-]*", attribute):
+        raise InvalidInputError(f"an attribute's name has letters, digits, - and _ alone, got {attribute!r}")
+    chosen = _values(values, len(next(iter(found.values()))))
+    reader = PhotoReader(align, size=_SIZE)
+    settings: dict[str, Any] = {"pictures": True, "attribute": attribute, "values": chosen, "align": align}
+    run = Run(out, settings)
+    jobs = [(name, k, path) for name, paths in found.items() for k, path in enumerate(paths)]
+    frames, failures = [], Failures()
+    for name, index, path in track(jobs, "aligning pictures"):
+        target = out / attribute / name / f"{index:03d}.png"
+        with failures.of(str(path)):
+            source, key = file_identity(path), f"{attribute}/{name}/{index:03d}"
+            if not run.is_finished(key, source):
+                write_png(target, reader.read(path).faces[0].pixels)
+                run.finish(key, source, [target])
+            frames.append(
+                {
+                    "file": f"{attribute}/{name}/{index:03d}.png",
+                    "attribute": attribute,
+                    "identity": name,
+                    "index": index,
+                    "value": chosen[index],
+                    "parameters": {"picture": path.name},
+                    "sha256": sha256_file(target),
+                }
+            )
+    if failures:
+        told = "; ".join(f"{label}: {reason}" for label, reason in failures.told.items())
+        raise DeltafastError(
+            f"{len(failures)} of {len(jobs)} pictures cannot be used, and every frame is needed: {told}"
+        )
+    write_json(
+        out / "manifest.json",
+        {
+            "format": "deltafast-sequences",
+            "version": 1,
+            "size": _SIZE,
+            "settings": settings,
+            "attributes": {attribute: {"values": chosen, "unit": "share"}},
+            "identities": [{"name": name, "parameters": {}} for name in found],
+            "frames": frames,
+        },
+    )
+    return list(found)
+
+
+def _found(pictures: Path) -> dict[str, list[Path]]:
+    """Return each identity's pictures in order."""
+    if not pictures.is_dir():
+        raise InvalidInputError(f"{pictures} is not a folder")
+    groups: dict[str, list[Path]] = {}
+    for folder in sorted(path for path in pictures.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        frames = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+        if frames:
+            groups[folder.name] = sorted(frames, key=lambda path: _place(path.stem))
+    if not groups:
+        for path in sorted(pictures.iterdir()):
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+                identity, _, place = path.stem.replace("_", "-").rpartition("-")
+                if not identity or (place.lower() not in _ORDER and not place.isdecimal()):
+                    raise InvalidInputError(
+                        f"{path} is called neither like IDENTITY-0, IDENTITY-1 nor IDENTITY-before, IDENTITY-after"
+                    )
+                groups.setdefault(identity, []).append(path)
+        groups = {name: sorted(paths, key=lambda path: _place(path.stem)) for name, paths in groups.items()}
+    counts = {name: len(paths) for name, paths in groups.items()}
+    if len(groups) < 2 or min(counts.values()) < 2 or len(set(counts.values())) != 1:
+        told = ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
+        raise InvalidInputError(
+            f"{pictures} must hold at least two identities with equally many pictures, two or more; it holds {told}"
+        )
+    for name in groups:
+        if not all(c.isalnum() or c in "-_ ." for c in name):
+            raise InvalidInputError(f"an identity is called by letters, digits, spaces, - and _, got {name!r}")
+    return groups
+
+
+def _place(stem: str) -> tuple[tuple[int, int, str], ...]:
+    """The order of a picture's name: by numbers and words, before ahead of after."""
+    parts = re.findall(r"\d+|[^\W\d_]+|[^\w]|_", stem.lower())
+    return tuple((0, int(p), "") if p.isdecimal() else (0, _ORDER[p], "") if p in _ORDER else (1, 0, p) for p in parts)
+
+
+def _values(values: Sequence[float] | None, count: int) -> list[float]:
+    if values is None:
+        return [k / (count - 1) for k in range(count)]
+    chosen = [float(value) for value in values]
+    steps = [b - a for a, b in itertools.pairwise(chosen)]
+    rising = all(step > 0 for step in steps) or all(step < 0 for step in steps)
+    if len(chosen) != count or not all(math.isfinite(value) for value in chosen) or not rising:
+        raise InvalidInputError(f"values must be {count} finite numbers, strictly rising or falling, got {chosen}")
+    return chosen
