@@ -20,7 +20,7 @@ from deltafast.untrusted.pickles import read_pickle
 
 __all__ = ["LEGACY_MAGIC", "read_pickle_bytes", "read_torch_bytes"]
 
-LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save wrote first before 1.6
+LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # the number that torch.save pickled first before 1.6
 _LEGACY_PROTOCOL = 1001
 _MAX_PICKLE = 1 << 28  # bytes of the pickle beside the tensors
 
@@ -54,14 +54,14 @@ def _bytes(value: Any) -> bytes:
 def _read_archive(data: bytes, foreign: dict[str, None]) -> Any:
     with open_archive(io.BytesIO(data), len(data)) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
-        if any(entry.file_size != entry.compress_size or entry.compress_type for entry in entries.values()):
-            raise UnreadableError("an archive that is compressed, which torch.save never does (a zip bomb?)")
         roots = [name.partition("/")[0] for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(roots) != 1:
             raise UnreadableError("a zip archive, but none that torch.save wrote: it has no data.pkl")
         root = roots[0]
         if any(name.startswith(f"{root}/code/") for name in entries):
             raise UnreadableError("a TorchScript archive, which holds a program; save the state_dict() instead")
+        if any(entry.file_size != entry.compress_size or entry.compress_type for entry in entries.values()):
+            raise UnreadableError("an archive that is compressed, which torch.save never does (a zip bomb?)")
         if f"{root}/byteorder" in entries and archive.read(f"{root}/byteorder") != b"little":
             raise UnreadableError("tensors of big-endian byte order; save it again on a little-endian machine")
         if entries[f"{root}/data.pkl"].file_size > _MAX_PICKLE:

@@ -139,7 +139,7 @@ def test_a_missing_file_a_folder_an_empty_file_and_noise(tmp_path):
     _refused(tmp_path, "folder")
     _refused(_write(tmp_path, b""), "empty")
     _refused(_write(tmp_path, b"\x00" * 4096), "known format")
-    _refused(_write(tmp_path, b"<html>not found</html>"), "known format")
+    _refused(_write(tmp_path, b"<html>not found</html>"), "web page")
 
 
 def test_an_unknown_dtype_is_refused(tmp_path):
@@ -261,7 +261,7 @@ def test_foreign_objects_inside_a_storage_are_refused(tmp_path):
 
 
 def test_numpy_arrays_of_objects_are_refused(tmp_path):
-    _refused(_write(tmp_path, pickle.dumps({"G_ema": np.array([{}, None], dtype=object)}, 4)), "no generator")
+    _refused(_write(tmp_path, pickle.dumps({"G_ema": np.array([{}, None], dtype=object)}, 4)), "no StyleGAN2 generator")
 
 
 def test_a_module_that_contains_itself_ends(tmp_path):
@@ -353,14 +353,18 @@ def test_stylegan3_is_refused_by_name(tmp_path):
 
 
 def test_other_architectures_are_refused_by_name(tmp_path):
-    def edit(name, attributes):
-        if name == "synthesis.b8":
-            attributes["architecture"] = "resnet"
+    def edited(architecture, blocks):
+        def edit(name, attributes):
+            if name in blocks:
+                attributes["architecture"] = architecture
 
-    generator = ada_generator(stylegan2_tensors(), 16, edit=edit)
-    _refused(_write(tmp_path, dump({"G_ema": generator})), "'resnet'", "'skip'")
-    _refused(_write(tmp_path, dump(("G", "D", "Gs"))), "TensorFlow")
-    _refused(_write(tmp_path, dump({"G_ema": {}})), "no generator")
+        return _write(tmp_path, dump({"G_ema": ada_generator(stylegan2_tensors(), 16, edit=edit)}))
+
+    _refused(edited("resnet", ["synthesis.b8"]), "'resnet', 'skip'", "throughout")
+    _refused(edited("dense", ["synthesis.b4", "synthesis.b8", "synthesis.b16"]), "'dense'")
+    _refused(edited(["skip"], ["synthesis.b4", "synthesis.b8", "synthesis.b16"]), "a list")
+    _refused(_write(tmp_path, dump(("G", "D", "Gs"))), "no StyleGAN2 generator", "tuple")
+    _refused(_write(tmp_path, dump({"G_ema": {}})), "no StyleGAN2 generator")
 
 
 @pytest.mark.parametrize("change", ["missing", "shape", "nan", "inf", "kind"])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from deltafast.errors import CheckpointError
+from deltafast.untrusted.pickled_values import PickledArray
 
 __all__ = ["Weights", "only_row"]
 
@@ -25,6 +26,7 @@ class Weights:
 
     def __init__(self, values: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
         self._values = values
+        self._read: set[str] = set()
         self.path = path
 
     def __contains__(self, name: str) -> bool:
@@ -35,6 +37,12 @@ class Weights:
         if name not in self._values:
             raise CheckpointError(self.path, f"the weight {name} is missing")
         value = self._values[name]
+        self._read.add(name)
+        if isinstance(value, PickledArray) and value.values is not None and value.values.dtype.kind == "f":
+            plain = value.values.astype(value.values.dtype.newbyteorder("="), order="C")
+            value = torch.from_numpy(plain)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):  # a numpy scalar
+            value = torch.tensor(float(value), dtype=torch.float64)
         if not isinstance(value, Tensor):
             raise CheckpointError(self.path, f"{name} is a {type(value).__name__}, expected a tensor")
         if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
@@ -44,6 +52,10 @@ class Weights:
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise CheckpointError(self.path, f"{name} claims {list(value.shape)} values, more than the file holds")
         return value.detach().to(torch.float32).clone(memory_format=torch.contiguous_format)
+
+    def unread(self) -> list[str]:
+        """Return the names of the weights that were not asked for, sorted."""
+        return sorted(set(self._values) - self._read)
 
     def shaped(self, name: str, *shape: int | None) -> Tensor:
         """Return a weight whose shape must be `shape` (None: any length); `CheckpointError` otherwise."""
