@@ -21,10 +21,10 @@ from safetensors.torch import load_file, save_file
 
 from deltafast.cli._latent_files import read_latent_file
 from deltafast.delta import DeltaConfig, Editor, EditorInfo, load_editor
-from deltafast.delta.training_state import load_state
 from deltafast.errors import DeltafastError, EditorError, EncoderError, InvalidInputError, ResumeError
 from deltafast.files import read_json
 from deltafast.projection.encoder import load_encoder
+from deltafast.runs import load_state
 from deltafast.sequence_latents import GeneratorId, SequenceLatents, load_latents
 
 _READERS: dict[str, tuple[Callable[[Path], Any], type[DeltafastError], str]] = {
@@ -35,7 +35,7 @@ _READERS: dict[str, tuple[Callable[[Path], Any], type[DeltafastError], str]] = {
     "sequences": (load_latents, InvalidInputError, "x.safetensors"),
     "editor": (load_editor, EditorError, "x.safetensors"),
     "encoder": (load_encoder, EncoderError, "x.safetensors"),
-    "training state": (lambda path: load_state(path, {}), ResumeError, "x.state"),
+    "state of a run": (lambda path: load_state(path, {}), ResumeError, "x.state"),
     "JSON": (read_json, InvalidInputError, "x.json"),
 }
 _GENERATOR = GeneratorId("g", "f" * 64, "w")
@@ -117,7 +117,7 @@ def test_junk_is_refused_by_the_readers_own_error(reader: str, data: bytes, tmp_
     _refused(reader, path)
 
 
-@pytest.mark.parametrize("reader", [name for name in _READERS if name != "training state"])
+@pytest.mark.parametrize("reader", [name for name in _READERS if name != "state of a run"])
 def test_a_missing_file_and_a_folder_are_refused_by_the_readers_own_error(reader: str, tmp_path: Path) -> None:
     path = tmp_path / _READERS[reader][2]
     _refused(reader, path)
@@ -258,13 +258,13 @@ def test_deep_nesting_is_refused_everywhere(depth: int, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text(deep)
     _refused("JSON", path, "nest")
-    for reader, key in (("editor", "deltafast"), ("sequences", "deltafast"), ("training state", "deltafast-training")):
+    for reader in ("editor", "sequences"):
         path = tmp_path / _READERS[reader][2]
-        save_file({"x": torch.zeros(1)}, path, {key: deep})
+        save_file({"x": torch.zeros(1)}, path, {"deltafast": deep})
         _refused(reader, path, "nest")
-    for reader, protocol in (("latents .pt", b"\x80\x02"),):
-        path = tmp_path / "x.pt"
-        path.write_bytes(protocol + b"]" * depth + b"a" * (depth - 1) + b".")
+    for reader in ("latents .pt", "state of a run"):
+        path = tmp_path / _READERS[reader][2]
+        path.write_bytes(b"\x80\x02" + b"]" * depth + b"a" * (depth - 1) + b".")
         _refused(reader, path)
 
 
