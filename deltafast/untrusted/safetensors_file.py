@@ -35,4 +35,5 @@ def read_safetensors(
         for name in names:
             if any(length > _MAX_LENGTH for length in stream.get_slice(name).get_shape()):
                 raise UnreadableError(f"the tensor {name} claims an axis of over 2^40")
-        return {name: stream.get_tensor(name) for name in names}, metadata
+        # copies: a tensor that is a window on the file would end the process where the file is cut short later
+        return {name: stream.get_tensor(name).clone() for name in names}, metadata

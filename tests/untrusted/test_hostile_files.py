@@ -217,6 +217,14 @@ def test_an_editor_file_larger_than_editors_are(tmp_path: Path) -> None:
     _refused("editor", path, "at most 5000000")
 
 
+def test_a_file_that_is_cut_short_later_does_not_end_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({"ws": torch.ones(64, 64, 16)}, path)
+    ws = read_latent_file(path)
+    path.write_bytes(path.read_bytes()[:200])
+    assert float(ws.sum()) == ws.numel()
+
+
 # ---- numbers are finite ----------------------------------------------------------------------------------------------
 
 
