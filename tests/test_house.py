@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
 import re
 import shutil
@@ -169,9 +171,25 @@ def test_benchmarks_are_skipped_unless_asked_for() -> None:
 # ---- the pages ----------------------------------------------------------------------------------------------------
 
 
-def test_the_readme_starts_with_the_two_commands() -> None:
-    first = [line.strip() for line in _text("README.md").splitlines() if line.strip()][1:3]
-    assert [line.split("#")[0].strip() for line in first] == ["make demo", "make test"]
+def test_what_the_readme_calls_is_there_and_takes_what_it_is_given() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", _text("README.md"), re.DOTALL)
+    calls = [node for block in blocks for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Call)]
+    ours = {ast.unparse(call): call for call in calls if ast.unparse(call.func).startswith("deltafast.")}
+    assert ours
+    for text, call in ours.items():
+        function = getattr(deltafast, ast.unparse(call.func).removeprefix("deltafast."))
+        given = {word.arg: None for word in call.keywords if word.arg is not None}
+        try:
+            inspect.signature(function).bind(*call.args, **given)
+        except TypeError as error:
+            raise AssertionError(f"README.md: {text}: {error}") from error
+
+
+@_NEEDS_MAKE
+def test_what_the_readme_types_is_a_target() -> None:
+    typed = set(re.findall(r"^ {4}make ([a-z-]+)", _text("README.md"), re.MULTILINE))
+    assert typed
+    assert typed <= set(_TARGETS)
 
 
 def test_environment_variables_are_few_and_all_in_the_table() -> None:

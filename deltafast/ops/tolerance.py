@@ -1,46 +1,25 @@
 """The one table of numerical tolerances.
 
 An op may err by a stated multiple of the error that torch itself makes in the same precision, both against a float64
-reference, and always by 1e-5 of the largest reference value. The multiples leave room for another order of summation;
-they are no licence for a lower precision.
+reference, and always by a share of the largest reference value: where torch happens to be exact, another order of
+summation is no mistake. The multiples leave room for that order; they are no licence for a lower precision, and the
+share for float64 is one that a kernel which computes in float32 does not meet.
 """
 
 from __future__ import annotations
 
 import torch
 
-__all__ = ["FLOOR", "MULTIPLES", "allowed_error", "max_error"]
+__all__ = ["FLOAT64_FLOOR", "FLOOR", "MULTIPLES", "allowed_error", "max_error"]
 
 FLOOR = 1e-5  # of max |reference|
+FLOAT64_FLOOR = 1e-12  # where the op computes in float64
 
-# (op, direction) -> multiple of torch's own error
-MULTIPLES = {
-    ("activated_depthwise", "forward"): 2.0,
-    ("activated_depthwise", "backward"): 3.0,
-    ("delta_edit", "forward"): 2.0,
-    ("delta_edit", "backward"): 3.0,
+# direction, or (op, direction) where an op has its own -> multiple of torch's own error
+MULTIPLES: dict[str | tuple[str, str], float] = {
+    "forward": 2.0,
+    "backward": 3.0,
     ("delta_loss", "forward"): 3.0,
-    ("delta_loss", "backward"): 3.0,
-    ("epilogue_to_rgb", "forward"): 2.0,
-    ("epilogue_to_rgb", "backward"): 3.0,
-    ("filtered_epilogue", "forward"): 2.0,
-    ("filtered_epilogue", "backward"): 3.0,
-    ("modulated_conv2d", "forward"): 2.0,
-    ("modulated_conv2d", "backward"): 3.0,
-    ("modulated_epilogue", "forward"): 2.0,
-    ("modulated_epilogue", "backward"): 3.0,
-    ("separable_conv", "forward"): 2.0,
-    ("separable_conv", "backward"): 3.0,
-    ("subband_image", "forward"): 2.0,
-    ("subband_image", "backward"): 3.0,
-    ("to_rgb", "forward"): 2.0,
-    ("to_rgb", "backward"): 3.0,
-    ("upfirdn2d", "forward"): 2.0,
-    ("upfirdn2d", "backward"): 3.0,
-    ("wavelet_block", "forward"): 2.0,
-    ("wavelet_block", "backward"): 3.0,
-    ("wavelet_image", "forward"): 2.0,
-    ("wavelet_image", "backward"): 3.0,
 }
 
 
@@ -65,4 +44,6 @@ def allowed_error(op: str, direction: str, torch_result: torch.Tensor, reference
     `torch_result` is what plain torch computes in the precision under test; `direction` is "forward" or "backward".
     """
     scale = float(reference.detach().abs().max()) if reference.numel() else 0.0
-    return max(MULTIPLES[op, direction] * max_error(torch_result, reference), FLOOR * scale)
+    multiple = MULTIPLES.get((op, direction), MULTIPLES[direction])
+    floor = FLOAT64_FLOOR if torch_result.dtype == torch.float64 else FLOOR
+    return max(multiple * max_error(torch_result, reference), floor * scale)

@@ -78,9 +78,9 @@ def run(given: dict[str, Tensor], sizes: DeltaSizes, impl: str = "native", **opt
     return [loss, *torch.autograd.grad(loss, weights)]
 
 
-def exact(given: dict[str, Tensor], sizes: DeltaSizes) -> list[Tensor]:
+def exact(given: dict[str, Tensor], sizes: DeltaSizes, **options: float) -> list[Tensor]:
     wide = {name: t.double() if t.is_floating_point() else t for name, t in given.items()}
-    return run(wide, sizes, "reference")
+    return run(wide, sizes, "reference", **options)
 
 
 @pytest.mark.parametrize(("sizes", "identities", "frames", "pairs"), CASES, ids=str)
@@ -89,7 +89,10 @@ def test_loss_and_every_gradient_match_float64(
     device: str, dtype: torch.dtype, sizes: DeltaSizes, identities: int, frames: int, pairs: int
 ) -> None:
     given = arguments(sizes, identities, frames, pairs, dtype, device)
-    truth, plain, ours = exact(given, sizes), run(given, sizes, "reference"), run(given, sizes)
+    # Noise is drawn in float32 (test_philox.py); without it, what is not computed in float64 shows.
+    options = {"noise_encoder": 0.0, "noise_decoder": 0.0} if dtype == torch.float64 else {}
+    truth, plain = exact(given, sizes, **options), run(given, sizes, "reference", **options)
+    ours = run(given, sizes, **options)
     assert ours[0].dtype == plain[0].dtype
     error, allowed = max_error(ours[0], truth[0]), allowed_error(NAME, "forward", plain[0], truth[0])
     assert error <= allowed, f"loss: error {error:.3e}, allowed {allowed:.3e}"
