@@ -1,5 +1,5 @@
-// The extension module `deltafast._C`: the ops, registered with torch's stable ABI, and what this
-// build is made of.
+// The extension module `deltafast._C`: the schemas of all ops, registered with torch's stable ABI,
+// and what this build is made of.
 
 #include <pybind11/pybind11.h>
 #include <torch/csrc/stable/library.h>
@@ -15,85 +15,87 @@
 #define DELTAFAST_STRING_(x) #x
 #define DELTAFAST_STRING(x) DELTAFAST_STRING_(x)
 
-namespace deltafast::ops {
-void define_activated_depthwise(torch::stable::detail::StableLibrary& library);
-void implement_activated_depthwise(torch::stable::detail::StableLibrary& library);
-void define_delta_edit(torch::stable::detail::StableLibrary& library);
-void implement_delta_edit(torch::stable::detail::StableLibrary& library);
-void define_delta_loss(torch::stable::detail::StableLibrary& library);
-void implement_delta_loss(torch::stable::detail::StableLibrary& library);
-void define_epilogue_to_rgb(torch::stable::detail::StableLibrary& library);
-void implement_epilogue_to_rgb(torch::stable::detail::StableLibrary& library);
-void define_filtered_epilogue(torch::stable::detail::StableLibrary& library);
-void implement_filtered_epilogue(torch::stable::detail::StableLibrary& library);
-void define_modulated_conv3x3(torch::stable::detail::StableLibrary& library);
-void implement_modulated_conv3x3(torch::stable::detail::StableLibrary& library);
-void define_modulated_epilogue(torch::stable::detail::StableLibrary& library);
-void implement_modulated_epilogue(torch::stable::detail::StableLibrary& library);
-void define_philox(torch::stable::detail::StableLibrary& library);
-void implement_philox(torch::stable::detail::StableLibrary& library);
-void define_separable_conv(torch::stable::detail::StableLibrary& library);
-void implement_separable_conv(torch::stable::detail::StableLibrary& library);
-void define_subband_image(torch::stable::detail::StableLibrary& library);
-void implement_subband_image(torch::stable::detail::StableLibrary& library);
-void define_to_rgb(torch::stable::detail::StableLibrary& library);
-void implement_to_rgb(torch::stable::detail::StableLibrary& library);
-void define_upfirdn2d(torch::stable::detail::StableLibrary& library);
-void implement_upfirdn2d(torch::stable::detail::StableLibrary& library);
-void define_wavelet_block(torch::stable::detail::StableLibrary& library);
-void implement_wavelet_block(torch::stable::detail::StableLibrary& library);
-void define_wavelet_image(torch::stable::detail::StableLibrary& library);
-void implement_wavelet_image(torch::stable::detail::StableLibrary& library);
-}  // namespace deltafast::ops
-
+// All ops of torch.ops.deltafast. Each is implemented in ops/, under its own name or that of the op
+// whose gradient it makes.
 STABLE_TORCH_LIBRARY(deltafast, library) {
-  deltafast::ops::define_activated_depthwise(library);
-  deltafast::ops::define_delta_edit(library);
-  deltafast::ops::define_delta_loss(library);
-  deltafast::ops::define_epilogue_to_rgb(library);
-  deltafast::ops::define_filtered_epilogue(library);
-  deltafast::ops::define_modulated_conv3x3(library);
-  deltafast::ops::define_modulated_epilogue(library);
-  deltafast::ops::define_philox(library);
-  deltafast::ops::define_separable_conv(library);
-  deltafast::ops::define_subband_image(library);
-  deltafast::ops::define_to_rgb(library);
-  deltafast::ops::define_upfirdn2d(library);
-  deltafast::ops::define_wavelet_block(library);
-  deltafast::ops::define_wavelet_image(library);
+  library.def(
+      "activated_depthwise(Tensor u, Tensor depthwise, Tensor? noise, Tensor? bias, Tensor? "
+      "style, bool wavelet, float negative_slope, float gain) -> Tensor");
+  library.def(
+      "activated_depthwise_backward(Tensor grad, Tensor u, Tensor depthwise, Tensor? noise, "
+      "Tensor? bias, Tensor? style, bool wavelet, float negative_slope, float gain) -> (Tensor, "
+      "Tensor)");
+  library.def(
+      "delta_edit(Tensor ws, Tensor alpha, Tensor direction, Tensor index, Tensor mean, Tensor "
+      "scale, Tensor latent_weight, Tensor latent_bias, Tensor hidden_weight, Tensor hidden_bias, "
+      "Tensor output_weight, Tensor? output_bias) -> Tensor");
+  library.def(
+      "delta_loss(Tensor x, Tensor first, Tensor second, Tensor weights, Tensor seed, Tensor "
+      "step, Tensor first_sample, int width, int layers, int dim, float noise_encoder, float "
+      "noise_decoder, float lambda_a, float lambda_b) -> (Tensor, Tensor)");
+  library.def(
+      "epilogue_to_rgb(Tensor x, Tensor? demod, Tensor? noise, Tensor? noise_strength, Tensor? "
+      "bias, Tensor? next_style, float negative_slope, float gain, float? clamp, Tensor weight, "
+      "Tensor? rgb_bias, float? rgb_clamp, Tensor? skip, Tensor? f, float filter_gain, bool keep) "
+      "-> (Tensor, Tensor)");
+  library.def(
+      "filtered_epilogue(Tensor x, Tensor f, SymInt pad_x0, SymInt pad_x1, SymInt pad_y0, SymInt "
+      "pad_y1, float filter_gain, Tensor? demod, Tensor? noise, Tensor? noise_strength, Tensor? "
+      "bias, Tensor? next_style, float negative_slope, float gain, float? clamp) -> Tensor");
+  library.def(
+      "modulated_conv3x3(Tensor x, Tensor packed, SymInt outputs, bool up, bool activates, "
+      "Tensor? style, Tensor? demod, Tensor? noise, Tensor? noise_strength, Tensor? bias, Tensor? "
+      "next_style, float negative_slope, float gain, float? clamp) -> Tensor");
+  library.def("pack_conv3x3(Tensor weight, bool up) -> Tensor");
+  library.def(
+      "modulated_epilogue(Tensor x, Tensor? demod, Tensor? noise, Tensor? noise_strength, Tensor? "
+      "bias, Tensor? next_style, float negative_slope, float gain, float? clamp) -> Tensor");
+  library.def(
+      "modulated_epilogue_backward(Tensor grad, Tensor x, Tensor? demod, Tensor? noise, Tensor? "
+      "noise_strength, Tensor? bias, Tensor? next_style, float negative_slope, float gain, float? "
+      "clamp, bool noise_needs_grad) -> (Tensor, Tensor, Tensor)");
+  library.def("philox4x32(Tensor counters, Tensor keys) -> Tensor");
+  library.def(
+      "philox_normal(Tensor seed, Tensor step, Tensor first_sample, SymInt samples, SymInt "
+      "elements, int stream) -> Tensor");
+  library.def(
+      "refresh_conv3x3(Tensor weight, Tensor(a!) source, Tensor(b!) packed, Tensor(c!) squares, "
+      "bool up) -> ()");
+  library.def(
+      "separable_conv(Tensor x, Tensor depthwise, Tensor pointwise, Tensor? noise, Tensor? bias, "
+      "Tensor? style, bool wavelet, float negative_slope, float gain) -> Tensor");
+  library.def(
+      "separable_conv_backward(Tensor grad, Tensor x, Tensor y, Tensor depthwise, Tensor "
+      "pointwise, Tensor? style, bool wavelet, float negative_slope, float gain) -> (Tensor, "
+      "Tensor)");
+  library.def("subband_image(Tensor x, Tensor? bias) -> Tensor");
+  library.def("subband_image_backward(Tensor grad, Tensor like) -> Tensor");
+  library.def(
+      "to_rgb(Tensor x, Tensor weight, Tensor? bias, float? clamp, Tensor? skip, Tensor? f, float "
+      "filter_gain) -> Tensor");
+  library.def(
+      "upfirdn2d(Tensor x, Tensor f, int up, int down, SymInt pad_x0, SymInt pad_x1, SymInt "
+      "pad_y0, SymInt pad_y1, bool flip_filter, float gain) -> Tensor");
+  library.def(
+      "wavelet_block(Tensor x, Tensor depthwise0, Tensor pointwise0, Tensor? noise0, Tensor? "
+      "bias0, Tensor? style0, Tensor depthwise1, Tensor pointwise1, Tensor? noise1, Tensor? "
+      "bias1, Tensor? style1, Tensor? image_weight, Tensor? image_bias, Tensor? image_style, "
+      "float negative_slope, float gain) -> Tensor");
+  library.def(
+      "wavelet_block_stored(Tensor x, Tensor depthwise0, Tensor pointwise0, Tensor? noise0, "
+      "Tensor? bias0, Tensor? style0, Tensor depthwise1, Tensor pointwise1, Tensor? noise1, "
+      "Tensor? bias1, Tensor? style1, Tensor? image_weight, Tensor? image_bias, Tensor? "
+      "image_style, float negative_slope, float gain) -> (Tensor, Tensor, Tensor)");
+  library.def(
+      "wavelet_block_backward(Tensor grad, Tensor x, Tensor first, Tensor second, Tensor "
+      "depthwise0, Tensor pointwise0, Tensor? style0, Tensor depthwise1, Tensor pointwise1, "
+      "Tensor? style1, Tensor? image_weight, Tensor? image_style, float negative_slope, float "
+      "gain) -> (Tensor, Tensor, Tensor, Tensor)");
+  library.def("wavelet_image(Tensor x, Tensor weight, Tensor? bias, Tensor? style) -> Tensor");
+  library.def(
+      "wavelet_image_backward(Tensor grad, Tensor x, Tensor weight, Tensor? style) -> (Tensor, "
+      "Tensor)");
 }
-
-STABLE_TORCH_LIBRARY_IMPL(deltafast, CPU, library) {
-  deltafast::ops::implement_activated_depthwise(library);
-  deltafast::ops::implement_delta_edit(library);
-  deltafast::ops::implement_delta_loss(library);
-  deltafast::ops::implement_epilogue_to_rgb(library);
-  deltafast::ops::implement_filtered_epilogue(library);
-  deltafast::ops::implement_modulated_conv3x3(library);
-  deltafast::ops::implement_modulated_epilogue(library);
-  deltafast::ops::implement_philox(library);
-  deltafast::ops::implement_separable_conv(library);
-  deltafast::ops::implement_subband_image(library);
-  deltafast::ops::implement_to_rgb(library);
-  deltafast::ops::implement_upfirdn2d(library);
-  deltafast::ops::implement_wavelet_block(library);
-  deltafast::ops::implement_wavelet_image(library);
-}
-
-#if defined(DELTAFAST_CUDA)
-STABLE_TORCH_LIBRARY_IMPL(deltafast, CUDA, library) {
-  deltafast::ops::implement_activated_depthwise(library);
-  deltafast::ops::implement_delta_edit(library);
-  deltafast::ops::implement_delta_loss(library);
-  deltafast::ops::implement_epilogue_to_rgb(library);
-  deltafast::ops::implement_filtered_epilogue(library);
-  deltafast::ops::implement_modulated_epilogue(library);
-  deltafast::ops::implement_philox(library);
-  deltafast::ops::implement_subband_image(library);
-  deltafast::ops::implement_to_rgb(library);
-  deltafast::ops::implement_upfirdn2d(library);
-}
-#endif
 
 namespace {
 

@@ -8,7 +8,9 @@ namespace deltafast::ops {
 
 bool stream_lookup_works() { return false; }
 
-CudaTarget cuda_target(const Tensor& x, const char* op) { return {element_of(x, op), nullptr}; }
+CudaTarget cuda_target(const Tensor& x, const char* op) {
+  return {cuda_element(op, x.scalar_type()), nullptr};
+}
 
 void check_cuda(int error, const char* op) {
   const std::string text = emulation::take_text();

@@ -17,8 +17,8 @@ dim3 blockDim, gridDim;
 namespace {
 
 // What the driver refuses without further settings.
-constexpr uint64_t kMostThreads = 1024, kMostShared = 48 * 1024;
-constexpr uint64_t kMostX = (uint64_t{1} << 31) - 1, kMostYZ = 65535;
+constexpr uint64_t kMaxThreads = 1024, kMaxShared = 48 * 1024;
+constexpr uint64_t kMaxX = (uint64_t{1} << 31) - 1, kMaxYZ = 65535;
 
 constexpr int kWarp = 32;
 constexpr size_t kStack = 128 * 1024, kGuard = 4096;
@@ -199,7 +199,7 @@ void run_block(uint64_t number, const Configuration& configuration) {
            " is written beyond its ends");
     }
   }
-  if (shared > kMostShared) fail("a block takes more than 48 KiB of shared memory");
+  if (shared > kMaxShared) fail("a block takes more than 48 KiB of shared memory");
 }
 
 }  // namespace
@@ -208,9 +208,9 @@ void launch(const Configuration& configuration, void (*kernel)(const void*), con
   const std::lock_guard<std::mutex> lock(mutex);
   const dim3 &grid = configuration.grid, &block = configuration.block;
   const uint64_t threads = uint64_t{block.x} * block.y * block.z;
-  if (threads == 0 || threads > kMostThreads || block.z > 64 || grid.x == 0 || grid.y == 0 ||
-      grid.z == 0 || grid.x > kMostX || grid.y > kMostYZ || grid.z > kMostYZ ||
-      configuration.shared > kMostShared) {
+  if (threads == 0 || threads > kMaxThreads || block.z > 64 || grid.x == 0 || grid.y == 0 ||
+      grid.z == 0 || grid.x > kMaxX || grid.y > kMaxYZ || grid.z > kMaxYZ ||
+      configuration.shared > kMaxShared) {
     last_error = 9;  // cudaErrorInvalidConfiguration
     last_text = "no GPU runs a grid of this size";
     return;

@@ -7,34 +7,33 @@
 
 #include <cstdint>
 
-#include "kernels/parallel.h"
 #include "kernels/shared/activation.h"
+#include "kernels/target.h"
 
 namespace deltafast {
 
 // `A` is the type of all accumulation and of the small tensors: float, or double where u is double.
 // u, z, grad and grad_u are dense NHWC. u has the channels and the size of z, or if `wavelet` four
 // times the channels (subband by subband) and half the height and width.
-template <typename A>
 struct ActivatedDepthwiseParams {
   int64_t batch = 0;
   int64_t channels = 0;           // C, of z
   int64_t height = 0, width = 0;  // H, W, of z
   bool wavelet = false;
-  Activation<A> activation{};
+  Activation<float> activation{};
 
   const void* u = nullptr;
-  const A* noise = nullptr;  // [N or 1, height and width of u] or null
-  int64_t noise_stride = 0;  // elements from one sample's noise to the next, 0 for one map
-  const A* bias = nullptr;   // [channels of u] or null
-  const A* style = nullptr;  // [N, channels of u] or null
-  const A* taps = nullptr;   // [C, 3, 3]
-  void* z = nullptr;         // forward only
+  const float* noise = nullptr;  // [N or 1, height and width of u] or null
+  int64_t noise_stride = 0;      // elements from one sample's noise to the next, 0 for one map
+  const float* bias = nullptr;   // [channels of u] or null
+  const float* style = nullptr;  // [N, channels of u] or null
+  const float* taps = nullptr;   // [C, 3, 3]
+  void* z = nullptr;             // forward only
 
-  const void* grad = nullptr;  // backward only, from here on: like z
-  void* grad_u = nullptr;      // like u
-  A* grad_style = nullptr;     // like style, or null
-  A* partials = nullptr;       // [N, tiles, channels of u], or null where grad_style is
+  const void* grad = nullptr;   // backward only, from here on: like z
+  void* grad_u = nullptr;       // like u
+  float* grad_style = nullptr;  // like style, or null
+  float* partials = nullptr;    // [N, tiles, channels of u], or null where grad_style is
 };
 
 // The image is worked on in tiles, so sums over pixels are sums over tiles: their order depends on
@@ -47,12 +46,9 @@ inline int64_t depthwise_tiles(int64_t height, int64_t width) {
          ((width + kDepthwiseTileWidth - 1) / kDepthwiseTileWidth);
 }
 
-namespace cpu {
-template <typename A>
-void activated_depthwise(const ActivatedDepthwiseParams<A>& params, ParallelFor parallel_for);
-template <typename A>
-void activated_depthwise_backward(const ActivatedDepthwiseParams<A>& params,
-                                  ParallelFor parallel_for);
-}  // namespace cpu
+namespace cuda {
+int activated_depthwise(const ActivatedDepthwiseParams& params, const CudaTarget& target);
+int activated_depthwise_backward(const ActivatedDepthwiseParams& params, const CudaTarget& target);
+}  // namespace cuda
 
 }  // namespace deltafast

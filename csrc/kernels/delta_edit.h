@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "kernels/parallel.h"
 #include "kernels/shared/delta_layout.h"
+#include "kernels/target.h"
 
 namespace deltafast {
 
@@ -32,8 +32,15 @@ struct DeltaEditParams {
 };
 
 namespace cpu {
+constexpr int64_t kEditRows = 32;  // latents that one unit of work owns
 template <typename A>
 void delta_edit(const DeltaEditParams<A>& params, ParallelFor parallel_for);
 }  // namespace cpu
+
+namespace cuda {
+int delta_edit(const DeltaEditParams<float>& params, const CudaTarget& target);
+// Whether the hidden layers fit the shared memory of a block.
+bool delta_edit_fits(const DeltaEditParams<float>& params, const CudaTarget& target);
+}  // namespace cuda
 
 }  // namespace deltafast

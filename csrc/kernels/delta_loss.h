@@ -14,9 +14,9 @@
 
 #include <cstdint>
 
-#include "kernels/parallel.h"
 #include "kernels/philox.h"
 #include "kernels/shared/delta_layout.h"
+#include "kernels/target.h"
 
 namespace deltafast {
 
@@ -50,5 +50,11 @@ int64_t delta_loss_workspace(const DeltaLossParams<A>& params);
 template <typename A>
 void delta_loss(const DeltaLossParams<A>& params, ParallelFor parallel_for);
 }  // namespace cpu
+
+namespace cuda {
+int delta_loss(const DeltaLossParams<float>& params, const CudaTarget& target);
+// How many floats `workspace` must hold.
+int64_t delta_loss_workspace(const DeltaLossParams<float>& params, const CudaTarget& target);
+}  // namespace cuda
 
 }  // namespace deltafast

@@ -14,4 +14,8 @@ struct EpilogueToRgbParams {
   ToRgbParams<float> rgb;
 };
 
+namespace cuda {
+int epilogue_to_rgb(const EpilogueToRgbParams& params, const CudaTarget& target);
+}  // namespace cuda
+
 }  // namespace deltafast

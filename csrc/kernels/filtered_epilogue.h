@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "kernels/modulated_epilogue.h"
-#include "kernels/parallel.h"
+#include "kernels/target.h"
 
 namespace deltafast {
 
@@ -29,5 +29,10 @@ namespace cpu {
 template <typename A>
 void filtered_epilogue(const FilteredEpilogueParams<A>& params, ParallelFor parallel_for);
 }  // namespace cpu
+
+namespace cuda {
+// On the device, the filter is given in the order of convolution.
+int filtered_epilogue(const FilteredEpilogueParams<float>& params, const CudaTarget& target);
+}  // namespace cuda
 
 }  // namespace deltafast

@@ -1,16 +1,16 @@
 // StyleGAN2's modulated 3x3 convolution on the CPU, plain and transposed with stride 2, with its
 // epilogue: parameters and entry points, free of torch.
 //
-// Both are minimal filtering algorithms (Winograd's): a tile of inputs is transformed, every
-// transformed value is multiplied by a matrix [C, O] of its own, and the products are combined to a
-// tile of outputs. kernels/shared/minimal_filtering.h has the transforms.
+// Both are Winograd's: a tile of inputs is transformed, every transformed value is multiplied by a
+// matrix [C, O] of its own, and the products are combined to a tile of outputs.
+// kernels/shared/winograd.h has the transforms.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/modulated_epilogue.h"
-#include "kernels/parallel.h"
-#include "kernels/shared/minimal_filtering.h"
+#include "kernels/shared/winograd.h"
+#include "kernels/target.h"
 
 namespace deltafast {
 

@@ -5,8 +5,8 @@
 
 #include <cstdint>
 
-#include "kernels/parallel.h"
 #include "kernels/shared/activation.h"
+#include "kernels/target.h"
 
 namespace deltafast {
 
@@ -65,5 +65,10 @@ void modulated_epilogue(const EpilogueParams<A>& params, ParallelFor parallel_fo
 template <typename A>
 void modulated_epilogue_backward(const EpilogueParams<A>& params, ParallelFor parallel_for);
 }  // namespace cpu
+
+namespace cuda {
+int modulated_epilogue(const EpilogueParams<float>& params, const CudaTarget& target);
+int modulated_epilogue_backward(const EpilogueParams<float>& params, const CudaTarget& target);
+}  // namespace cuda
 
 }  // namespace deltafast

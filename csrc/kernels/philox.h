@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "kernels/parallel.h"
+#include "kernels/target.h"
 
 namespace deltafast {
 
@@ -35,5 +35,10 @@ namespace cpu {
 void philox4x32(const PhiloxParams& params, ParallelFor parallel_for);
 void philox_normal(const NormalParams& params, ParallelFor parallel_for);
 }  // namespace cpu
+
+namespace cuda {
+int philox4x32(const PhiloxParams& params, const CudaTarget& target);
+int philox_normal(const NormalParams& params, const CudaTarget& target);
+}  // namespace cuda
 
 }  // namespace deltafast

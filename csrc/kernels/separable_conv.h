@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "kernels/parallel.h"
+#include "kernels/target.h"
 
 namespace deltafast {
 

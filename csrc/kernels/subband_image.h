@@ -5,30 +5,27 @@
 
 #include <cstdint>
 
-#include "kernels/parallel.h"
+#include "kernels/target.h"
 
 namespace deltafast {
 
 // `A` is the type of the arithmetic, of the bias and of the image: float, or double where x is.
-template <typename A>
 struct SubbandImageParams {
   int64_t batch = 0;
   int64_t colours = 0;            // K
   int64_t height = 0, width = 0;  // of x; the image is twice as large
 
-  const void* x = nullptr;  // [N, H, W, 4 K], subband by subband
-  const A* bias = nullptr;  // [4 K] or null
-  A* image = nullptr;       // [N, K, 2 H, 2 W]
+  const void* x = nullptr;      // [N, H, W, 4 K], subband by subband
+  const float* bias = nullptr;  // [4 K] or null
+  float* image = nullptr;       // [N, K, 2 H, 2 W]
 
-  const A* grad = nullptr;  // backward only: like image
-  void* grad_x = nullptr;   // backward only: like x
+  const float* grad = nullptr;  // backward only: like image
+  void* grad_x = nullptr;       // backward only: like x
 };
 
-namespace cpu {
-template <typename A>
-void subband_image(const SubbandImageParams<A>& params, ParallelFor parallel_for);
-template <typename A>
-void subband_image_backward(const SubbandImageParams<A>& params, ParallelFor parallel_for);
-}  // namespace cpu
+namespace cuda {
+int subband_image(const SubbandImageParams& params, const CudaTarget& target);
+int subband_image_backward(const SubbandImageParams& params, const CudaTarget& target);
+}  // namespace cuda
 
 }  // namespace deltafast

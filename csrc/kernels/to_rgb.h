@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "kernels/parallel.h"
+#include "kernels/target.h"
 
 namespace deltafast {
 
@@ -36,5 +36,10 @@ namespace cpu {
 template <typename A>
 void to_rgb(const ToRgbParams<A>& params, ParallelFor parallel_for);
 }  // namespace cpu
+
+namespace cuda {
+// On the device, the filter is given in the order of convolution.
+int to_rgb(const ToRgbParams<float>& params, const CudaTarget& target);
+}  // namespace cuda
 
 }  // namespace deltafast

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "kernels/parallel.h"
+#include "kernels/target.h"
 
 namespace deltafast {
 
@@ -31,9 +31,25 @@ struct Upfirdn2dCpuParams {
   const A* taps_2d = nullptr;  // [taps_h, taps_w], else null
 };
 
+// The filter stays on the device as the caller gave it; flipping and gain are applied when a block
+// loads it.
+struct Upfirdn2dCudaParams {
+  Upfirdn2dShape shape;
+  const void* x = nullptr;
+  void* y = nullptr;
+  const float* f = nullptr;  // [taps_w] if separable (taps_h equal), else [taps_h, taps_w]
+  bool separable = false;
+  bool flip_filter = false;
+  float gain = 1.0f;
+};
+
 namespace cpu {
 template <typename A>
 void upfirdn2d(const Upfirdn2dCpuParams<A>& params, ParallelFor parallel_for);
 }  // namespace cpu
+
+namespace cuda {
+int upfirdn2d(const Upfirdn2dCudaParams& params, const CudaTarget& target);
+}  // namespace cuda
 
 }  // namespace deltafast

@@ -4,8 +4,8 @@
 
 #include <cstdint>
 
-#include "kernels/parallel.h"
 #include "kernels/separable_conv.h"
+#include "kernels/target.h"
 #include "kernels/wavelet_image.h"
 
 namespace deltafast {

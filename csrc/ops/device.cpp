@@ -41,7 +41,7 @@ CudaTarget cuda_target(const Tensor& x, const char* op) {
   // Two CUDA runtimes live in this process, torch's and the one linked in here; both share the
   // device's context.
   check_cuda(cudaSetDevice(device), op);
-  target.element = element_of(x, op);
+  target.element = cuda_element(op, x.scalar_type());
   return target;
 }
 

@@ -1,39 +1,40 @@
-// Runs an op on the device of its tensors: the CPU kernel, or the CUDA kernel under a device guard
-// on torch's stream.
+// Registers an op's implementations, and runs a kernel on the device of its tensors: on the CPU, or
+// on CUDA under a device guard on torch's stream.
 #pragma once
 
-#include "kernels/filtered_epilogue.h"
-#include "kernels/modulated_epilogue.h"
-#include "kernels/to_rgb.h"
-#include "kernels/upfirdn2d.h"
+#include "kernels/target.h"
 #include "ops/tensor.h"
 
-#if defined(DELTAFAST_CUDA)
-#include "kernels/cuda/kernels.h"
+// What follows is a function's body that gives `library` the implementations of ops:
+//   DELTAFAST_IMPLEMENT_CPU(library) { library.impl("NAME", TORCH_BOX(&forward)); }
+// for the CPU, for CUDA (where this build has it), or for both by the same functions. Their schemas
+// are in module.cpp. The emulation's CUDA kernels take tensors on the CPU.
+#define DELTAFAST_IMPLEMENT_CPU(library) STABLE_TORCH_LIBRARY_IMPL(deltafast, CPU, library)
+#if defined(DELTAFAST_CUDA) && !defined(DELTAFAST_EMULATE_CUDA)
+#define DELTAFAST_IMPLEMENT_CUDA(library) STABLE_TORCH_LIBRARY_IMPL(deltafast, CUDA, library)
+#define DELTAFAST_IMPLEMENT_CPU_AND_CUDA(library)                             \
+  static void implement(torch::stable::detail::StableLibrary& library);       \
+  STABLE_TORCH_LIBRARY_IMPL(deltafast, CPU, library) { implement(library); }  \
+  STABLE_TORCH_LIBRARY_IMPL(deltafast, CUDA, library) { implement(library); } \
+  static void implement(torch::stable::detail::StableLibrary& library)
+#else
+#if defined(DELTAFAST_EMULATE_CUDA)
+#define DELTAFAST_IMPLEMENT_CUDA(library) STABLE_TORCH_LIBRARY_IMPL(deltafast, CPU, library)
+#else
+#define DELTAFAST_IMPLEMENT_CUDA(library) \
+  [[maybe_unused]] static void not_in_this_build(torch::stable::detail::StableLibrary& library)
+#endif
+#define DELTAFAST_IMPLEMENT_CPU_AND_CUDA(library) STABLE_TORCH_LIBRARY_IMPL(deltafast, CPU, library)
 #endif
 
 namespace deltafast::ops {
 
-#if defined(DELTAFAST_CUDA)
-
 using cuda::CudaTarget;
+
+#if defined(DELTAFAST_CUDA)
 
 // The stream that torch uses on `device` now, and the element type of `x`.
 CudaTarget cuda_target(const Tensor& x, const char* op);
-
-// The element type of `x`; throws, naming the op, where the kernels do not take it.
-inline cuda::Element element_of(const Tensor& x, const char* op) {
-  switch (x.scalar_type()) {
-    case ScalarType::Float:
-      return cuda::Element::kFloat;
-    case ScalarType::Half:
-      return cuda::Element::kHalf;
-    case ScalarType::BFloat16:
-      return cuda::Element::kBfloat16;
-    default:
-      STD_TORCH_CHECK(false, op, ": the CUDA kernels take float32, float16 and bfloat16");
-  }
-}
 
 // Whether torch's stream getter is found in this process; needs no GPU.
 bool stream_lookup_works();
@@ -50,85 +51,49 @@ inline bool runs_on_cuda([[maybe_unused]] const Tensor& x) {
 #endif
 }
 
-template <typename A>
-int cuda_filtered_epilogue(const FilteredEpilogueParams<A>& params, const CudaTarget& target) {
-  if constexpr (sizeof(A) == sizeof(float)) {
-    return cuda::filtered_epilogue(params, target);
-  } else {
-    STD_TORCH_CHECK(false, "filtered_epilogue: there is no float64 kernel on CUDA");
+#else
+
+inline bool runs_on_cuda(const Tensor&) { return false; }  // nothing is registered for CUDA
+
+#endif
+
+// The element type by which the CUDA kernels call a dtype; throws, naming the op, where they do not
+// take it.
+inline cuda::Element cuda_element(const char* op, ScalarType type) {
+  switch (type) {
+    case ScalarType::Float:
+      return cuda::Element::kFloat;
+    case ScalarType::Half:
+      return cuda::Element::kHalf;
+    case ScalarType::BFloat16:
+      return cuda::Element::kBfloat16;
+    default:
+      STD_TORCH_CHECK(false, op, ": the CUDA kernels take float32, float16 and bfloat16");
   }
 }
 
-template <typename A>
-int cuda_modulated_epilogue(const EpilogueParams<A>& params, const CudaTarget& target) {
-  if constexpr (sizeof(A) == sizeof(float)) {
-    return cuda::modulated_epilogue(params, target);
-  } else {
-    STD_TORCH_CHECK(false, "modulated_epilogue: there is no float64 kernel on CUDA");
-  }
-}
-
-template <typename A>
-int cuda_modulated_epilogue_backward(const EpilogueParams<A>& params, const CudaTarget& target) {
-  if constexpr (sizeof(A) == sizeof(float)) {
-    return cuda::modulated_epilogue_backward(params, target);
-  } else {
-    STD_TORCH_CHECK(false, "modulated_epilogue: there is no float64 kernel on CUDA");
-  }
-}
-
-template <typename A>
-int cuda_to_rgb(const ToRgbParams<A>& params, const CudaTarget& target) {
-  if constexpr (sizeof(A) == sizeof(float)) {
-    return cuda::to_rgb(params, target);
-  } else {
-    STD_TORCH_CHECK(false, "to_rgb: there is no float64 kernel on CUDA");
-  }
-}
-
-template <typename Cpu, typename Cuda>
-void run_kernel(const Tensor& x, const char* op, Cpu on_cpu, Cuda on_cuda) {
-  if (!runs_on_cuda(x)) {
-    on_cpu();
-    return;
-  }
+// Runs `on_cuda(target)`, which gives a cudaError_t. A template of the target's type, so that a
+// build without CUDA needs no CUDA kernel.
+template <typename Cuda>
+void run_on_cuda([[maybe_unused]] const char* op, [[maybe_unused]] const Tensor& x,
+                 [[maybe_unused]] Cuda on_cuda) {
+#if defined(DELTAFAST_CUDA)
 #if !defined(DELTAFAST_EMULATE_CUDA)
   const torch::stable::accelerator::DeviceGuard guard(x.get_device_index());
 #endif
   check_cuda(on_cuda(cuda_target(x, op)), op);
-}
-
-#else
-
-struct CudaTarget {};
-
-inline bool runs_on_cuda(const Tensor&) { return false; }
-
-template <typename A>
-int cuda_filtered_epilogue(const FilteredEpilogueParams<A>&, const CudaTarget&) {
-  return 0;
-}
-
-template <typename A>
-int cuda_modulated_epilogue(const EpilogueParams<A>&, const CudaTarget&) {
-  return 0;
-}
-
-template <typename A>
-int cuda_modulated_epilogue_backward(const EpilogueParams<A>&, const CudaTarget&) {
-  return 0;
-}
-
-template <typename A>
-int cuda_to_rgb(const ToRgbParams<A>&, const CudaTarget&) {
-  return 0;
-}
-
-template <typename Cpu, typename Cuda>
-void run_kernel(const Tensor&, const char*, Cpu on_cpu, Cuda) {
-  on_cpu();  // nothing is registered for CUDA in this build
-}
-
 #endif
+}
+
+// Runs `on_cpu()` or `on_cuda(target)`, whichever is the place of `x`; on CUDA, `A`, the type of
+// accumulation, is float always.
+template <typename A, typename Cpu, typename Cuda>
+void run_kernel(const char* op, const Tensor& x, Cpu on_cpu, [[maybe_unused]] Cuda on_cuda) {
+  if (!runs_on_cuda(x)) {
+    on_cpu();
+  } else if constexpr (sizeof(A) == sizeof(float)) {
+    run_on_cuda(op, x, on_cuda);
+  }
+}
 
 }  // namespace deltafast::ops

@@ -1,13 +1,11 @@
-// torch's side of the epilogue with its conversion to an image: schema, arguments, dispatch. The
-// kernel is in kernels/cuda/.
+// torch's side of the epilogue with its conversion to an image: arguments, results. The kernel, for
+// CUDA alone, is in kernels/cuda/.
 
 #include "kernels/epilogue_to_rgb.h"
 
 #include <tuple>
 
-#include "ops/device.h"
 #include "ops/epilogue_arguments.h"
-#include "ops/tensor.h"
 #include "ops/to_rgb_arguments.h"
 
 namespace deltafast::ops {
@@ -23,44 +21,25 @@ std::tuple<Tensor, Tensor> forward(const Tensor& x, const OptionalTensor& demod,
                                    const OptionalTensor& rgb_bias, std::optional<double> rgb_clamp,
                                    const OptionalTensor& skip, const OptionalTensor& f,
                                    double filter_gain, bool keep) {
-  STD_TORCH_CHECK(x.dim() == 4, kName, ": x must be [N, C, H, W]");
-  STD_TORCH_CHECK(x.scalar_type() != ScalarType::Double, kName, ": there is no float64 kernel");
-  const int64_t n = x.size(0), c = x.size(1), h = x.size(2), w = x.size(3);
-  const Tensor image = to_layout(x, Layout::kNhwc);
-  EpilogueArguments<float> epilogue(kName, x, n, c, h, w, demod, noise, noise_strength, bias,
-                                    next_style, negative_slope, gain, clamp);
-  ToRgbArguments<float> rgb(kName, x, weight, rgb_bias, rgb_clamp, skip, f, filter_gain);
-  Tensor y = keep ? new_image(x, Layout::kNhwc, n, c, h, w) : new_dense(x, {0}, x.scalar_type());
-  if (rgb.y.numel() == 0) return std::make_tuple(y, rgb.y);
-  epilogue.params.channels_last = true;
-  epilogue.params.x = image.const_data_ptr();
-  epilogue.params.y = keep ? y.mutable_data_ptr() : nullptr;
-  rgb.params.filter = rgb.values;
-  run_kernel(
-      x, kName, [] { STD_TORCH_CHECK(false, kName, ": there is no CPU kernel"); },
-      [&](const CudaTarget& target) {
-#if defined(DELTAFAST_CUDA)
-        return cuda::epilogue_to_rgb({epilogue.params, rgb.params}, target);
-#else
-        (void)target;
-        return 0;
-#endif
-      });
-  return std::make_tuple(y, rgb.y);
+  const ImageSize size = image_size(x, kName);
+  const Epilogue epilogue{demod,      noise,          noise_strength, bias,
+                          next_style, negative_slope, gain,           clamp};
+  const ToRgb rgb{weight, rgb_bias, rgb_clamp, skip, f, filter_gain};
+  Arguments<float> arguments(kName, x);
+  Tensor image = rgb.new_result<float>(kName, x);
+  Tensor y = keep ? new_image(x, Layout::kNhwc, size.n, size.c, size.h, size.w)
+                  : new_dense(x, {0}, x.scalar_type());
+  EpilogueToRgbParams params{epilogue.read(arguments, size), {}};
+  params.rgb.filter = rgb.read(arguments, kName, size, image, params.rgb);
+  if (image.numel() == 0) return std::make_tuple(y, image);
+  params.epilogue.channels_last = true;
+  params.epilogue.x = arguments.image(x, Layout::kNhwc, "x");
+  params.epilogue.y = keep ? y.mutable_data_ptr() : nullptr;
+  run_on_cuda(kName, x, [&](const auto& target) { return cuda::epilogue_to_rgb(params, target); });
+  return std::make_tuple(y, image);
 }
+
+DELTAFAST_IMPLEMENT_CUDA(library) { library.impl("epilogue_to_rgb", TORCH_BOX(&forward)); }
 
 }  // namespace
-
-void define_epilogue_to_rgb(torch::stable::detail::StableLibrary& library) {
-  library.def(
-      "epilogue_to_rgb(Tensor x, Tensor? demod, Tensor? noise, Tensor? noise_strength, Tensor? "
-      "bias, Tensor? next_style, float negative_slope, float gain, float? clamp, Tensor weight, "
-      "Tensor? rgb_bias, float? rgb_clamp, Tensor? skip, Tensor? f, float filter_gain, bool keep) "
-      "-> (Tensor, Tensor)");
-}
-
-void implement_epilogue_to_rgb(torch::stable::detail::StableLibrary& library) {
-  library.impl("epilogue_to_rgb", TORCH_BOX(&forward));
-}
-
 }  // namespace deltafast::ops

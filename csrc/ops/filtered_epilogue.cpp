@@ -1,11 +1,8 @@
-// torch's side of the filter with its epilogue: schema, arguments, dispatch. The kernels are in
-// kernels/.
+// torch's side of the filter with its epilogue: arguments, results. The kernels are in kernels/.
 
 #include "kernels/filtered_epilogue.h"
 
-#include "ops/device.h"
 #include "ops/epilogue_arguments.h"
-#include "ops/tensor.h"
 
 namespace deltafast::ops {
 namespace {
@@ -17,22 +14,22 @@ Tensor forward(const Tensor& x, const Tensor& f, int64_t pad_x0, int64_t pad_x1,
                const OptionalTensor& noise, const OptionalTensor& noise_strength,
                const OptionalTensor& bias, const OptionalTensor& next_style, double negative_slope,
                double gain, std::optional<double> clamp) {
-  STD_TORCH_CHECK(x.dim() == 4, kName, ": x must be [N, C, H, W]");
+  const auto [n, c, h, w] = image_size(x, kName);
   STD_TORCH_CHECK(f.dim() == 1 && f.size(0) >= 1 && f.size(0) <= kMaxEpilogueTaps, kName,
                   ": f must be [k], k at most ", kMaxEpilogueTaps);
-  const Tensor image = to_layout(x, Layout::kNhwc);
-  const int64_t n = x.size(0), c = x.size(1), taps = f.size(0);
-  const int64_t out_h = x.size(2) + pad_y0 + pad_y1 - taps + 1;
-  const int64_t out_w = x.size(3) + pad_x0 + pad_x1 - taps + 1;
+  const int64_t taps = f.size(0);
+  const int64_t out_h = h + pad_y0 + pad_y1 - taps + 1, out_w = w + pad_x0 + pad_x1 - taps + 1;
   STD_TORCH_CHECK(out_h >= 1 && out_w >= 1, kName, ": the filter is larger than the padded image");
-  const Tensor filter = dense_argument(f, x, ScalarType::Float, {taps}, kName, "f");
+  const Epilogue epilogue{demod,      noise,          noise_strength, bias,
+                          next_style, negative_slope, gain,           clamp};
+  const ImageSize size{n, c, out_h, out_w};
   Tensor y = new_image(x, Layout::kNhwc, n, c, out_h, out_w);
-  return with_accumulation_type(x, [&](auto zero) {
+  return with_accumulation_type(kName, x, [&](auto zero) {
     using A = decltype(zero);
-    EpilogueArguments<A> arguments(kName, x, n, c, out_h, out_w, demod, noise, noise_strength, bias,
-                                   next_style, negative_slope, gain, clamp);
-    if (y.numel() == 0) return y;
+    Arguments<A> arguments(kName, x);
     FilteredEpilogueParams<A> params;
+    params.epilogue = epilogue.read(arguments, size);
+    if (y.numel() == 0) return y;
     params.in_h = x.size(2);
     params.in_w = x.size(3);
     params.out_h = out_h;
@@ -41,40 +38,28 @@ Tensor forward(const Tensor& x, const Tensor& f, int64_t pad_x0, int64_t pad_x1,
     params.pad_y = pad_y0;
     params.taps = static_cast<int>(taps);
     params.gain = static_cast<A>(filter_gain);
-    params.epilogue = arguments.params;
     params.epilogue.channels_last = true;
-    params.epilogue.x = image.const_data_ptr();
+    params.epilogue.x = arguments.image(x, Layout::kNhwc, "x");
     params.epilogue.y = y.mutable_data_ptr();
-    const auto* values = static_cast<const float*>(filter.const_data_ptr());
-    run_kernel(
-        x, kName,
+    const float* values = arguments.template read<float>(f, {taps}, "f");
+    run_kernel<A>(
+        kName, x,
         [&] {
           A correlation[kMaxEpilogueTaps];
-          for (int t = 0; t < params.taps; ++t) {
-            correlation[t] = static_cast<A>(values[params.taps - 1 - t]);
-          }
-          params.filter = correlation;
+          params.filter = correlation_of(values, params.taps, correlation);
           cpu::filtered_epilogue(params, parallel_for);
         },
-        [&](const CudaTarget& target) {
-          params.filter = reinterpret_cast<const A*>(values);
-          return cuda_filtered_epilogue(params, target);
+        [&](const auto& target) {
+          params.filter = values;
+          return cuda::filtered_epilogue(params, target);
         });
     return y;
   });
 }
 
-}  // namespace
-
-void define_filtered_epilogue(torch::stable::detail::StableLibrary& library) {
-  library.def(
-      "filtered_epilogue(Tensor x, Tensor f, SymInt pad_x0, SymInt pad_x1, SymInt pad_y0, SymInt "
-      "pad_y1, float filter_gain, Tensor? demod, Tensor? noise, Tensor? noise_strength, Tensor? "
-      "bias, Tensor? next_style, float negative_slope, float gain, float? clamp) -> Tensor");
-}
-
-void implement_filtered_epilogue(torch::stable::detail::StableLibrary& library) {
+DELTAFAST_IMPLEMENT_CPU_AND_CUDA(library) {
   library.impl("filtered_epilogue", TORCH_BOX(&forward));
 }
 
+}  // namespace
 }  // namespace deltafast::ops

@@ -1,4 +1,4 @@
-// torch's side of the CPU's modulated 3x3 convolution: schema, arguments, dispatch. The kernels are
+// torch's side of the CPU's modulated 3x3 convolution: arguments, results. The kernels are
 // in kernels/.
 
 #include "kernels/modulated_conv3x3.h"
@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "ops/epilogue_arguments.h"
-#include "ops/tensor.h"
 
 namespace deltafast::ops {
 namespace {
@@ -89,10 +88,11 @@ Tensor forward(const Tensor& x, const Tensor& packed, int64_t outputs, bool up, 
                const OptionalTensor& noise, const OptionalTensor& noise_strength,
                const OptionalTensor& bias, const OptionalTensor& next_style, double negative_slope,
                double gain, std::optional<double> clamp) {
-  STD_TORCH_CHECK(x.dim() == 4 && x.scalar_type() == ScalarType::Float, kName,
-                  ": x must be float32 [N, C, H, W]");
-  const int64_t n = x.size(0), c = x.size(1), h = x.size(2), w = x.size(3);
-  const Tensor image = to_layout(x, Layout::kNhwc);
+  STD_TORCH_CHECK(x.scalar_type() == ScalarType::Float, kName, ": x must be float32");
+  const auto [n, c, h, w] = image_size(x, kName);
+  const Epilogue epilogue{demod,      noise,          noise_strength, bias,
+                          next_style, negative_slope, gain,           clamp};
+  Arguments<float> arguments(kName, x);
   Conv3x3Params params;
   params.inputs = c;
   params.in_h = h;
@@ -101,41 +101,25 @@ Tensor forward(const Tensor& x, const Tensor& packed, int64_t outputs, bool up, 
   params.out_w = up ? 2 * w + 1 : w;
   params.up = up;
   params.activates = activates;
-  EpilogueArguments<float> arguments(kName, x, n, outputs, params.out_h, params.out_w, demod, noise,
-                                     noise_strength, bias, next_style, negative_slope, gain, clamp);
-  const Tensor tiles = dense_argument(
-      packed, x, ScalarType::Float,
-      {products(up), round_up(outputs, kConvOutputStep), round_up(c, kConvInputStep)}, kName,
+  params.packed = arguments.read(
+      packed, {products(up), round_up(outputs, kConvOutputStep), round_up(c, kConvInputStep)},
       "packed");
-  params.style = arguments.keep(style, x, {n, c}, kName, "style");
+  params.style = arguments.read(style, {n, c}, "style");
+  params.epilogue = epilogue.read(arguments, {n, outputs, params.out_h, params.out_w});
   Tensor y = new_image(x, Layout::kNhwc, n, outputs, params.out_h, params.out_w);
   if (y.numel() == 0) return y;
-  params.x = static_cast<const float*>(image.const_data_ptr());
-  params.packed = static_cast<const float*>(tiles.const_data_ptr());
-  params.epilogue = arguments.params;
+  params.x = arguments.image<float>(x, Layout::kNhwc, "x");
   params.epilogue.channels_last = true;
   params.epilogue.y = y.mutable_data_ptr();
   cpu::modulated_conv3x3(params, parallel_for);
   return y;
 }
 
-}  // namespace
-
-void define_modulated_conv3x3(torch::stable::detail::StableLibrary& library) {
-  library.def(
-      "modulated_conv3x3(Tensor x, Tensor packed, SymInt outputs, bool up, bool activates, "
-      "Tensor? style, Tensor? demod, Tensor? noise, Tensor? noise_strength, Tensor? bias, Tensor? "
-      "next_style, float negative_slope, float gain, float? clamp) -> Tensor");
-  library.def("pack_conv3x3(Tensor weight, bool up) -> Tensor");
-  library.def(
-      "refresh_conv3x3(Tensor weight, Tensor(a!) source, Tensor(b!) packed, Tensor(c!) squares, "
-      "bool up) -> ()");
-}
-
-void implement_modulated_conv3x3(torch::stable::detail::StableLibrary& library) {
+DELTAFAST_IMPLEMENT_CPU(library) {
   library.impl("modulated_conv3x3", TORCH_BOX(&forward));
   library.impl("pack_conv3x3", TORCH_BOX(&pack));
   library.impl("refresh_conv3x3", TORCH_BOX(&refresh));
 }
 
+}  // namespace
 }  // namespace deltafast::ops

@@ -11,7 +11,7 @@
 #include <optional>
 #include <vector>
 
-#include "kernels/parallel.h"
+#include "kernels/target.h"
 
 namespace deltafast::ops {
 

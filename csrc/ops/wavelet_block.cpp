@@ -1,5 +1,5 @@
-// torch's side of a block of MobileStyleGAN: schema, arguments, dispatch. The kernels are in
-// kernels/.
+// torch's side of a block of MobileStyleGAN: arguments, results. The kernels, for CPUs alone, are
+// in kernels/.
 
 #include "kernels/wavelet_block.h"
 
@@ -12,41 +12,29 @@ namespace {
 
 constexpr const char* kName = "wavelet_block";
 
-// What the forward and the backward pass are given alike.
-struct Layers {
-  const Tensor& depthwise0;
-  const Tensor& pointwise0;
-  OptionalTensor noise0, bias0;
-  const OptionalTensor& style0;
-  const Tensor& depthwise1;
-  const Tensor& pointwise1;
-  OptionalTensor noise1, bias1;
-  const OptionalTensor& style1;
-  const OptionalTensor& image_weight;
-  OptionalTensor image_bias;
-  const OptionalTensor& image_style;
-  double negative_slope, gain;
+// The layers of a block. Everything but x, the layers' results and the gradients.
+struct Block {
+  SeparableLayer first, second;
+  std::optional<ImageLayer> image;
+
+  template <typename A>
+  WaveletBlockParams<A> read(Arguments<A>& arguments, const Tensor& x) const {
+    WaveletBlockParams<A> params;
+    ImageSize size = image_size(x, kName);
+    params.first = first.read(arguments, kName, size);
+    size = {size.n, params.first.outputs, 2 * size.h, 2 * size.w};
+    params.second = second.read(arguments, kName, size);
+    size.c = params.second.outputs;
+    params.with_image = image.has_value();
+    if (params.with_image) params.image = image->read(arguments, kName, size);
+    return params;
+  }
 };
 
-// Everything but x, the layers' results and the gradients.
-template <typename A>
-WaveletBlockParams<A> block(Arguments<A>& arguments, const Tensor& x, const Layers& layers) {
-  WaveletBlockParams<A> params;
-  InputSize size = input_size(x, kName);
-  params.first =
-      arguments.separable(size, layers.depthwise0, layers.pointwise0, layers.noise0, layers.bias0,
-                          layers.style0, true, layers.negative_slope, layers.gain);
-  size = {size.n, params.first.outputs, 2 * size.h, 2 * size.w};
-  params.second =
-      arguments.separable(size, layers.depthwise1, layers.pointwise1, layers.noise1, layers.bias1,
-                          layers.style1, false, layers.negative_slope, layers.gain);
-  size.c = params.second.outputs;
-  params.with_image = layers.image_weight.has_value();
-  if (params.with_image) {
-    params.image =
-        arguments.image(size, *layers.image_weight, layers.image_bias, layers.image_style);
-  }
-  return params;
+std::optional<ImageLayer> image_layer(const OptionalTensor& weight, const OptionalTensor& bias,
+                                      const OptionalTensor& style) {
+  if (!weight.has_value()) return std::nullopt;
+  return ImageLayer{*weight, bias, style};
 }
 
 template <typename A>
@@ -68,16 +56,16 @@ Tensor forward(const Tensor& x, const Tensor& depthwise0, const Tensor& pointwis
                const OptionalTensor& style1, const OptionalTensor& image_weight,
                const OptionalTensor& image_bias, const OptionalTensor& image_style,
                double negative_slope, double gain) {
-  return with_type(x, [&](auto zero) {
+  const Block block{{depthwise0, pointwise0, noise0, bias0, style0, true, negative_slope, gain},
+                    {depthwise1, pointwise1, noise1, bias1, style1, false, negative_slope, gain},
+                    image_layer(image_weight, image_bias, image_style)};
+  return with_accumulation_type(kName, x, [&](auto zero) {
     using A = decltype(zero);
-    Arguments<A> arguments(x, kName);
-    WaveletBlockParams<A> params =
-        block(arguments, x,
-              {depthwise0, pointwise0, noise0, bias0, style0, depthwise1, pointwise1, noise1, bias1,
-               style1, image_weight, image_bias, image_style, negative_slope, gain});
+    Arguments<A> arguments(kName, x);
+    WaveletBlockParams<A> params = block.read(arguments, x);
     Tensor result = new_result(x, params);
     if (result.numel() == 0) return result;
-    params.first.x = arguments.read_image(x, "x");
+    params.first.x = arguments.template image<A>(x, Layout::kNhwc, "x");
     auto* out = static_cast<A*>(result.mutable_data_ptr());
     (params.with_image ? params.image.image : params.second.y) = out;
     cpu::wavelet_block(params, parallel_for);
@@ -94,18 +82,18 @@ std::tuple<Tensor, Tensor, Tensor> forward_stored(
     const OptionalTensor& bias1, const OptionalTensor& style1, const OptionalTensor& image_weight,
     const OptionalTensor& image_bias, const OptionalTensor& image_style, double negative_slope,
     double gain) {
-  return with_type(x, [&](auto zero) {
+  const Block block{{depthwise0, pointwise0, noise0, bias0, style0, true, negative_slope, gain},
+                    {depthwise1, pointwise1, noise1, bias1, style1, false, negative_slope, gain},
+                    image_layer(image_weight, image_bias, image_style)};
+  return with_accumulation_type(kName, x, [&](auto zero) {
     using A = decltype(zero);
-    Arguments<A> arguments(x, kName);
-    WaveletBlockParams<A> params =
-        block(arguments, x,
-              {depthwise0, pointwise0, noise0, bias0, style0, depthwise1, pointwise1, noise1, bias1,
-               style1, image_weight, image_bias, image_style, negative_slope, gain});
+    Arguments<A> arguments(kName, x);
+    WaveletBlockParams<A> params = block.read(arguments, x);
     Tensor result = new_result(x, params), first = new_activation(x, params.first);
     Tensor second =
         params.with_image ? new_activation(x, params.second) : new_dense(x, {0}, x.scalar_type());
     if (result.numel() == 0 || first.numel() == 0) return std::make_tuple(result, first, second);
-    params.first.x = arguments.read_image(x, "x");
+    params.first.x = arguments.template image<A>(x, Layout::kNhwc, "x");
     params.first.y = static_cast<A*>(first.mutable_data_ptr());
     params.second.x = params.first.y;
     params.second.y =
@@ -121,33 +109,21 @@ std::tuple<Tensor, Tensor, Tensor> forward_stored(
   });
 }
 
-// Where a style's gradient goes, and the sums that it is made of.
-template <typename A, typename Params>
-Tensor new_style_gradient(Arguments<A>& arguments, const Tensor& x, bool wanted, int64_t width,
-                          Params& params) {
-  Tensor gradient = new_dense(x, {wanted ? params.batch : 0, width}, arguments.kType);
-  if (!wanted || gradient.numel() == 0) return gradient;
-  const int64_t bands = separable_conv_bands(params.height);
-  params.partials = arguments.template scratch<double>(params.batch * bands * width);
-  params.grad_style = static_cast<A*>(gradient.mutable_data_ptr());
-  return gradient;
-}
-
 std::tuple<Tensor, Tensor, Tensor, Tensor> backward(
     const Tensor& grad, const Tensor& x, const Tensor& first, const Tensor& second,
     const Tensor& depthwise0, const Tensor& pointwise0, const OptionalTensor& style0,
     const Tensor& depthwise1, const Tensor& pointwise1, const OptionalTensor& style1,
     const OptionalTensor& image_weight, const OptionalTensor& image_style, double negative_slope,
     double gain) {
-  return with_type(x, [&](auto zero) {
+  const Block block{
+      {depthwise0, pointwise0, std::nullopt, std::nullopt, style0, true, negative_slope, gain},
+      {depthwise1, pointwise1, std::nullopt, std::nullopt, style1, false, negative_slope, gain},
+      image_layer(image_weight, std::nullopt, image_style)};
+  return with_accumulation_type(kName, x, [&](auto zero) {
     using A = decltype(zero);
-    Arguments<A> arguments(x, kName);
-    WaveletBlockParams<A> params =
-        block(arguments, x,
-              {depthwise0, pointwise0, std::nullopt, std::nullopt, style0, depthwise1, pointwise1,
-               std::nullopt, std::nullopt, style1, image_weight, std::nullopt, image_style,
-               negative_slope, gain});
-    const InputSize size = input_size(x, kName);
+    Arguments<A> arguments(kName, x);
+    WaveletBlockParams<A> params = block.read(arguments, x);
+    const ImageSize size = image_size(x, kName);
     Tensor grad_x = new_image(x, Layout::kNhwc, size.n, size.c, size.h, size.w);
     Tensor grad_style0 = new_style_gradient(arguments, x, style0.has_value(), size.c, params.first);
     Tensor grad_style1 =
@@ -159,10 +135,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> backward(
         torch::stable::zero_(*t);
       return std::make_tuple(grad_x, grad_style0, grad_style1, grad_style2);
     }
-    params.first.x = arguments.read_image(x, "x");
-    params.second.x = arguments.read_image(first, "the first activation");
+    params.first.x = arguments.template image<A>(x, Layout::kNhwc, "x");
+    params.second.x = arguments.template image<A>(first, Layout::kNhwc, "the first activation");
     params.first.y = const_cast<A*>(params.second.x);  // the activations are only read
-    params.second.y = const_cast<A*>(arguments.read_image(second, "the second activation"));
+    params.second.y =
+        const_cast<A*>(arguments.template image<A>(second, Layout::kNhwc, "the second activation"));
     params.first.grad_x = static_cast<A*>(grad_x.mutable_data_ptr());
     if (params.with_image) {
       const WaveletImageParams<A>& image = params.image;
@@ -172,37 +149,18 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> backward(
       params.image.packed =
           arguments.scratch(separable_conv_packed_size(image.channels, 4 * image.colours));
     } else {
-      params.second.grad = arguments.read_image(grad, "the gradient");
+      params.second.grad = arguments.template image<A>(grad, Layout::kNhwc, "the gradient");
     }
     cpu::wavelet_block_backward(params, parallel_for);
     return std::make_tuple(grad_x, grad_style0, grad_style1, grad_style2);
   });
 }
 
-}  // namespace
-
-void define_wavelet_block(torch::stable::detail::StableLibrary& library) {
-  library.def(
-      "wavelet_block(Tensor x, Tensor depthwise0, Tensor pointwise0, Tensor? noise0, Tensor? "
-      "bias0, Tensor? style0, Tensor depthwise1, Tensor pointwise1, Tensor? noise1, Tensor? bias1, "
-      "Tensor? style1, Tensor? image_weight, Tensor? image_bias, Tensor? image_style, float "
-      "negative_slope, float gain) -> Tensor");
-  library.def(
-      "wavelet_block_stored(Tensor x, Tensor depthwise0, Tensor pointwise0, Tensor? noise0, "
-      "Tensor? bias0, Tensor? style0, Tensor depthwise1, Tensor pointwise1, Tensor? noise1, "
-      "Tensor? bias1, Tensor? style1, Tensor? image_weight, Tensor? image_bias, Tensor? "
-      "image_style, float negative_slope, float gain) -> (Tensor, Tensor, Tensor)");
-  library.def(
-      "wavelet_block_backward(Tensor grad, Tensor x, Tensor first, Tensor second, Tensor "
-      "depthwise0, Tensor pointwise0, Tensor? style0, Tensor depthwise1, Tensor pointwise1, "
-      "Tensor? style1, Tensor? image_weight, Tensor? image_style, float negative_slope, float "
-      "gain) -> (Tensor, Tensor, Tensor, Tensor)");
-}
-
-void implement_wavelet_block(torch::stable::detail::StableLibrary& library) {
+DELTAFAST_IMPLEMENT_CPU(library) {
   library.impl("wavelet_block", TORCH_BOX(&forward));
   library.impl("wavelet_block_stored", TORCH_BOX(&forward_stored));
   library.impl("wavelet_block_backward", TORCH_BOX(&backward));
 }
 
+}  // namespace
 }  // namespace deltafast::ops

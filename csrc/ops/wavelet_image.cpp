@@ -1,4 +1,5 @@
-// torch's side of the image layer: schema, arguments, dispatch. The kernels are in kernels/.
+// torch's side of the image layer: arguments, results. The kernels, for CPUs alone, are in
+// kernels/.
 
 #include "kernels/wavelet_image.h"
 
@@ -13,14 +14,15 @@ constexpr const char* kName = "wavelet_image";
 
 Tensor forward(const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
                const OptionalTensor& style) {
-  return with_type(x, [&](auto zero) {
+  const ImageLayer layer{weight, bias, style};
+  return with_accumulation_type(kName, x, [&](auto zero) {
     using A = decltype(zero);
-    Arguments<A> arguments(x, kName);
-    WaveletImageParams<A> params = arguments.image(input_size(x, kName), weight, bias, style);
+    Arguments<A> arguments(kName, x);
+    WaveletImageParams<A> params = layer.read(arguments, kName, image_size(x, kName));
     Tensor image = new_dense(x, {params.batch, params.colours, 2 * params.height, 2 * params.width},
                              arguments.kType);
     if (image.numel() == 0) return image;
-    params.x = arguments.read_image(x, "x");
+    params.x = arguments.template image<A>(x, Layout::kNhwc, "x");
     params.image = static_cast<A*>(image.mutable_data_ptr());
     cpu::wavelet_image(params, parallel_for);
     return image;
@@ -29,45 +31,33 @@ Tensor forward(const Tensor& x, const Tensor& weight, const OptionalTensor& bias
 
 std::tuple<Tensor, Tensor> backward(const Tensor& grad, const Tensor& x, const Tensor& weight,
                                     const OptionalTensor& style) {
-  return with_type(x, [&](auto zero) {
+  const ImageLayer layer{weight, std::nullopt, style};
+  return with_accumulation_type(kName, x, [&](auto zero) {
     using A = decltype(zero);
-    Arguments<A> arguments(x, kName);
-    const InputSize size = input_size(x, kName);
-    WaveletImageParams<A> params = arguments.image(size, weight, std::nullopt, style);
+    Arguments<A> arguments(kName, x);
+    const ImageSize size = image_size(x, kName);
+    WaveletImageParams<A> params = layer.read(arguments, kName, size);
     Tensor grad_x = new_image(x, Layout::kNhwc, size.n, size.c, size.h, size.w);
-    Tensor grad_style = new_dense(x, {style.has_value() ? size.n : 0, size.c}, arguments.kType);
+    Tensor grad_style = new_style_gradient(arguments, x, style.has_value(), size.c, params);
     if (x.numel() == 0 || params.colours == 0) {
       torch::stable::zero_(grad_x);
       torch::stable::zero_(grad_style);
       return std::make_tuple(grad_x, grad_style);
     }
-    params.x = arguments.read_image(x, "x");
+    params.x = arguments.template image<A>(x, Layout::kNhwc, "x");
     params.grad =
         arguments.read(grad, {size.n, params.colours, 2 * size.h, 2 * size.w}, "the gradient");
     params.grad_x = static_cast<A*>(grad_x.mutable_data_ptr());
     params.packed = arguments.scratch(separable_conv_packed_size(size.c, 4 * params.colours));
-    if (style.has_value()) {
-      const int64_t bands = separable_conv_bands(size.h);
-      params.partials = arguments.template scratch<double>(size.n * bands * size.c);
-      params.grad_style = static_cast<A*>(grad_style.mutable_data_ptr());
-    }
     cpu::wavelet_image_backward(params, parallel_for);
     return std::make_tuple(grad_x, grad_style);
   });
 }
 
-}  // namespace
-
-void define_wavelet_image(torch::stable::detail::StableLibrary& library) {
-  library.def("wavelet_image(Tensor x, Tensor weight, Tensor? bias, Tensor? style) -> Tensor");
-  library.def(
-      "wavelet_image_backward(Tensor grad, Tensor x, Tensor weight, Tensor? style) -> (Tensor, "
-      "Tensor)");
-}
-
-void implement_wavelet_image(torch::stable::detail::StableLibrary& library) {
+DELTAFAST_IMPLEMENT_CPU(library) {
   library.impl("wavelet_image", TORCH_BOX(&forward));
   library.impl("wavelet_image_backward", TORCH_BOX(&backward));
 }
 
+}  // namespace
 }  // namespace deltafast::ops

@@ -1,7 +1,8 @@
 """Fused operations: each has a native kernel, a plain-torch reference, a fake and a gradient.
 
 Every public op takes `impl="auto" | "native" | "reference"`: "auto" runs the native kernel where there is one for the
-device and dtype and the reference elsewhere; "native" raises `NativeOpError` where there is none.
+device and dtype and the reference elsewhere; "native" raises `NativeOpError` where there is none. Where an op is made
+of other native ops, its docstring says so.
 """
 
 from deltafast.ops.activated_depthwise import activated_depthwise, activated_depthwise_reference

@@ -29,6 +29,29 @@ def check_small(op: str, name: str, t: torch.Tensor, x: torch.Tensor, shape: tup
         raise InvalidInputError(f"{op}: {name} must be {says} = {list(shape)}, got {list(t.shape)}")
 
 
+def check_optional(
+    op: str, name: str, t: torch.Tensor | None, x: torch.Tensor, shape: tuple[int, ...], says: str
+) -> None:
+    """Raise what `check_small` raises, unless `t` is None."""
+    if t is not None:
+        check_small(op, name, t, x, shape, says)
+
+
+def check_noise(op: str, noise: torch.Tensor | None, x: torch.Tensor, samples: int, size: tuple[int, int]) -> None:
+    """Raise `InvalidInputError` unless `noise` is None or a map of `size` (height, width) for each sample, or for all.
+
+    `samples` is N, and `x` a tensor on the op's device.
+    """
+    one = isinstance(noise, torch.Tensor) and noise.dim() == 4 and noise.shape[0] == 1
+    check_optional(op, "noise", noise, x, (1 if one else samples, 1, *size), "[N or 1, 1, H, W]")
+
+
+def check_slope(op: str, negative_slope: float) -> None:
+    """Raise `InvalidInputError` unless this is the slope of a leaky ReLU that an op takes."""
+    if not 0.0 <= negative_slope <= 1.0:
+        raise InvalidInputError(f"{op}: negative_slope must be in 0..1, got {negative_slope}")
+
+
 def accumulation_dtype(x: torch.Tensor) -> torch.dtype:
     """Return the dtype in which an op on `x` accumulates: float64 for float64, float32 for everything else."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32

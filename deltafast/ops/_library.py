@@ -44,14 +44,16 @@ def _missing_library_text(folder: Path, error: ImportError) -> str:
 _C = load_library()
 HAS_CUDA_KERNELS: bool = _C.build_info()["cuda_toolkit"] is not None
 
+# Which kernels a device's tensors go to, and the dtypes that these take.
+_KERNELS = {"cpu": "cpu", "cuda": "cuda"}
 _NATIVE_DTYPES = {
     "cpu": (torch.float32, torch.float64),
     "cuda": (torch.float32, torch.float16, torch.bfloat16),
 }
 
 
-def runs_natively(op: str, x: torch.Tensor, impl: Impl) -> bool:
-    """Return whether `op` runs its native kernel for `x` under `impl`.
+def runs_natively(op: str, x: torch.Tensor, impl: Impl, kernels: tuple[str, ...] = ("cpu", "cuda")) -> bool:
+    """Return whether `op` runs its native kernel for `x` under `impl`; `kernels` are those that the op has.
 
     Raises `InvalidInputError` for an unknown `impl`, and `NativeOpError` where "native" is asked for and no kernel
     exists for the device and dtype of `x`.
@@ -60,19 +62,22 @@ def runs_natively(op: str, x: torch.Tensor, impl: Impl) -> bool:
         return False
     if impl not in ("auto", "native"):
         raise InvalidInputError(f"{op}: impl must be 'auto', 'native' or 'reference', got {impl!r}")
-    device = x.device.type
-    native = x.dtype in _NATIVE_DTYPES.get(device, ()) and (device != "cuda" or HAS_CUDA_KERNELS)
-    if impl == "native" and not native:
-        raise NativeOpError(f"{op}: {_why_not_native(x)}. Use impl='auto' or impl='reference'.")
-    return native
+    why_not = _why_not_native(x, kernels)
+    if impl == "native" and why_not:
+        raise NativeOpError(f"{op}: {why_not}. Use impl='auto' or impl='reference'.")
+    return not why_not
 
 
-def _why_not_native(x: torch.Tensor) -> str:
-    device = x.device.type
-    if device == "cuda" and not HAS_CUDA_KERNELS:
+def _why_not_native(x: torch.Tensor, kernels: tuple[str, ...]) -> str:
+    """Say why no native kernel takes `x`; empty where one does."""
+    kind = _KERNELS.get(x.device.type, "")
+    if not kind:
+        return f"there is no native kernel for device type '{x.device.type}'"
+    if kind not in kernels:
+        return f"there is no native {kind.upper()} kernel, only one for {', '.join(kernels).upper()}"
+    if kind == "cuda" and not HAS_CUDA_KERNELS:
         return "this build of deltafast has no CUDA kernels (it was built where no nvcc was found)"
-    if device not in _NATIVE_DTYPES:
-        return f"there is no native kernel for device type '{device}'"
-    names = ", ".join(str(dtype).removeprefix("torch.") for dtype in _NATIVE_DTYPES[device])
-    dtype = str(x.dtype).removeprefix("torch.")
-    return f"there is no native {device.upper()} kernel for {dtype}, only for {names}"
+    if x.dtype in _NATIVE_DTYPES[kind]:
+        return ""
+    names = ", ".join(str(dtype).removeprefix("torch.") for dtype in _NATIVE_DTYPES[kind])
+    return f"there is no native {kind.upper()} kernel for {str(x.dtype).removeprefix('torch.')}, only for {names}"

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from deltafast.errors import InvalidInputError, NativeOpError
-from deltafast.ops._arguments import accumulation_dtype, check_image, check_small
+from deltafast.errors import InvalidInputError
+from deltafast.ops._arguments import (
+    accumulation_dtype,
+    check_image,
+    check_noise,
+    check_optional,
+    check_slope,
+    check_small,
+)
 from deltafast.ops._library import Impl, runs_natively
+from deltafast.ops._register import register
 from deltafast.ops.wavelet import inverse_haar
 
 __all__ = ["activated_depthwise", "activated_depthwise_reference"]
@@ -32,8 +40,9 @@ def activated_depthwise(
 ) -> torch.Tensor:
     """Finish one layer of MobileStyleGAN and begin the next, in one pass over memory.
 
-    Between the library's 1x1 convolutions this is all that is left to do: `u` is what the convolution before gave, the
-    result is what the one behind takes. `separable_conv` is the same layers cut elsewhere, for CPUs.
+    Between cuDNN's 1x1 convolutions this is all that is left to do: `u` is what the convolution before gave, the result
+    is what the one behind takes. The native kernel is for CUDA alone; on CPUs impl="auto" takes the reference, and
+    `separable_conv` is the same layers cut elsewhere.
 
     Arguments, all on one device and floating point:
       u: `[N, C, H, W]`, or with `wavelet` the subbands `[N, 4 C, H / 2, W / 2]` (see `inverse_haar`); float32,
@@ -71,7 +80,7 @@ def activated_depthwise(
         float(negative_slope),
         float(gain),
     )
-    if not runs_natively(_OP, u, impl):
+    if not runs_natively(_OP, u, impl, kernels=("cuda",)):
         return _reference(u, *arguments)
     result: torch.Tensor = torch.ops.deltafast.activated_depthwise(u, *arguments)
     return result  # [N, C, H, W]
@@ -146,15 +155,10 @@ def _check(
         raise InvalidInputError(f"{_OP}: with wavelet, u must have 4 C channels, got {width}")
     c = width // 4 if wavelet else width
     check_small(_OP, "depthwise", depthwise, u, (c, 1, 3, 3), "[C, 1, 3, 3]")
-    if noise is not None:
-        maps = 1 if isinstance(noise, torch.Tensor) and noise.dim() == 4 and noise.shape[0] == 1 else n
-        check_small(_OP, "noise", noise, u, (maps, 1, h, w), "[N or 1, 1, h, w]")
-    if bias is not None:
-        check_small(_OP, "bias", bias, u, (width,), "[4 C]" if wavelet else "[C]")
-    if style is not None:
-        check_small(_OP, "style", style, u, (n, width), "[N, 4 C]" if wavelet else "[N, C]")
-    if not 0.0 <= negative_slope <= 1.0:
-        raise InvalidInputError(f"{_OP}: negative_slope must be in 0..1, got {negative_slope}")
+    check_noise(_OP, noise, u, n, (h, w))
+    check_optional(_OP, "bias", bias, u, (width,), "[4 C]" if wavelet else "[C]")
+    check_optional(_OP, "style", style, u, (n, width), "[N, 4 C]" if wavelet else "[N, C]")
+    check_slope(_OP, negative_slope)
     if not abs(gain) < math.inf:
         raise InvalidInputError(f"{_OP}: gain must be finite, got {gain}")
 
@@ -165,17 +169,8 @@ def _fake(u: torch.Tensor, depthwise: torch.Tensor, *rest: Any) -> torch.Tensor:
     return torch.empty(shape, dtype=u.dtype, device=u.device, memory_format=torch.channels_last)
 
 
-def _fake_backward(
-    grad: torch.Tensor,
-    u: torch.Tensor,
-    depthwise: torch.Tensor,
-    noise: torch.Tensor | None,
-    bias: torch.Tensor | None,
-    style: torch.Tensor | None,
-    wavelet: bool,
-    negative_slope: float,
-    gain: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _fake_backward(grad: torch.Tensor, u: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    style = rest[3]
     grad_u = torch.empty_like(u, memory_format=torch.channels_last)
     return grad_u, u.new_empty((0 if style is None else u.shape[0], u.shape[1]), dtype=accumulation_dtype(u))
 
@@ -208,14 +203,5 @@ def _backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
     return grad_u, grad_depthwise, grad_noise, grad_bias, grad_style if needs_style else None, None, None, None
 
 
-def _refuse_second_order(ctx: Any, *_: Any) -> NoReturn:
-    raise NativeOpError(
-        "activated_depthwise: the native kernel can be differentiated once only. "
-        "Use impl='reference' where a second-order gradient is needed."
-    )
-
-
-torch.library.register_fake("deltafast::activated_depthwise", _fake)
-torch.library.register_fake("deltafast::activated_depthwise_backward", _fake_backward)
-torch.library.register_autograd("deltafast::activated_depthwise", _backward, setup_context=_setup_context)
-torch.library.register_autograd("deltafast::activated_depthwise_backward", _refuse_second_order)
+register("activated_depthwise", fake=_fake, backward=_backward, setup_context=_setup_context)
+register("activated_depthwise_backward", fake=_fake_backward, differentiable=False)

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deltafast.errors import InvalidInputError
-from deltafast.ops._arguments import accumulation_dtype, check_small
+from deltafast.ops._arguments import accumulation_dtype, check_optional, check_small
 from deltafast.ops._library import Impl, runs_natively
+from deltafast.ops._register import register
 
 __all__ = ["delta_edit", "delta_edit_reference"]
 
@@ -163,8 +164,7 @@ def _check(
         ("output_weight", output_weight, (slots, width, w_dim), "[S, width, w_dim]"),
     ):
         check_small(_OP, name, t, ws, shape, says)
-    if output_bias is not None:
-        check_small(_OP, "output_bias", output_bias, ws, (slots, w_dim), "[S, w_dim]")
+    check_optional(_OP, "output_bias", output_bias, ws, (slots, w_dim), "[S, w_dim]")
     if mean.requires_grad or scale.requires_grad:
         raise InvalidInputError(f"{_OP}: mean and scale are constants and must not require a gradient")
 
@@ -232,5 +232,4 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     )
 
 
-torch.library.register_fake("deltafast::delta_edit", _fake)
-torch.library.register_autograd("deltafast::delta_edit", _backward, setup_context=_setup_context)
+register("delta_edit", fake=_fake, backward=_backward, setup_context=_setup_context)

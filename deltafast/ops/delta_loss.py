@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deltafast.errors import InvalidInputError, NativeOpError
+from deltafast.errors import InvalidInputError
 from deltafast.ops._arguments import accumulation_dtype
 from deltafast.ops._library import Impl, runs_natively
+from deltafast.ops._register import register, second_order
 from deltafast.ops.delta_weights import DeltaSizes, split_weights, weight_count
 from deltafast.ops.philox import check_noise_key, philox_normal_reference
 
@@ -205,13 +206,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Any, ...]:
     if torch.is_grad_enabled():  # create_graph=True: the result would be taken for a constant
-        raise NativeOpError(
-            f"{_OP}: the native kernel can be differentiated once only. "
-            "Use impl='reference' where a second-order gradient is needed."
-        )
+        raise second_order(_OP)
     (gradients,) = ctx.saved_tensors  # [weights]
     return None, None, None, grad * gradients, *([None] * 10)
 
 
-torch.library.register_fake("deltafast::delta_loss", _fake)
-torch.library.register_autograd("deltafast::delta_loss", _backward, setup_context=_setup_context)
+register("delta_loss", fake=_fake, backward=_backward, setup_context=_setup_context)

@@ -10,7 +10,7 @@ CUDA_KERNEL_DEVICES = frozenset({"cuda"})
 
 
 def takes_cuda_kernels(x: torch.Tensor) -> bool:
-    """Return whether layers on `x` are the library's convolutions with kernels of ours between them, as on CUDA.
+    """Return whether layers on `x` are cuDNN's convolutions with kernels of ours between them, as on CUDA.
 
     Elsewhere, kernels of ours do whole layers.
     """

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
 from deltafast.errors import NativeOpError
 from deltafast.ops._arguments import accumulation_dtype, check_image
+from deltafast.ops._epilogue import Epilogue
 from deltafast.ops._library import Impl, runs_natively
-from deltafast.ops.devices import takes_cuda_kernels
-from deltafast.ops.modulated_epilogue import (
-    check_epilogue,
-    in_accumulation_dtype,
-    modulated_epilogue,
-    modulated_epilogue_reference,
-)
+from deltafast.ops._register import register
+from deltafast.ops.modulated_epilogue import modulated_epilogue
 from deltafast.ops.to_rgb import (
-    MOST_COLOURS,
+    MAX_COLOURS,
     SKIP_GAIN,
     add_skip,
     check_to_rgb,
     filter_fits,
     modulated_weight,
     to_rgb,
-    to_rgb_reference,
 )
 
 __all__ = ["epilogue_to_rgb", "epilogue_to_rgb_reference"]
@@ -74,37 +69,32 @@ def epilogue_to_rgb(
         image = to_rgb(y, rgb_weight, rgb_style, rgb_bias, clamp=rgb_clamp, skip=skip, f=f)
         y * next_style[:, :, None, None], image
 
-    On CUDA, where nothing needs a gradient and C is at most 2048 (1117 for K above 3), one kernel reads x once and
-    writes the activations once; the image is made of them before they are rounded. Elsewhere the ops above run one by
-    one: they are differentiable.
+    The native kernel reads x once and writes the activations once; the image is made of them before they are rounded.
+    It is for CUDA alone, has no gradient, and takes at most 2048 channels (1117 for K above 3) and K up to 8. Where it
+    cannot run, impl="auto" runs `modulated_epilogue` and `to_rgb` as above (natively, where they can), which are
+    differentiable.
     Raises `InvalidInputError` for wrong shapes, dtypes, devices or values, and `NativeOpError` where impl="native" has
     no kernel. Source: StyleGAN2 (arXiv 1912.04958), section 4.1.
     """
     check_image(_OP, x)
-    epilogue = (demod, noise, noise_strength, bias)
-    check_epilogue(_OP, x, (x.shape[2], x.shape[3]), *epilogue, next_style, negative_slope, gain, clamp)
+    epilogue = Epilogue(demod, noise, noise_strength, bias, next_style, negative_slope, gain, clamp)
+    epilogue.check(_OP, x, (x.shape[2], x.shape[3]))
     check_to_rgb(_OP, x, rgb_weight, rgb_style, rgb_bias, rgb_clamp, skip, f, prefix="rgb_")
-    constants: dict[str, Any] = {"negative_slope": negative_slope, "gain": gain, "clamp": clamp}
-    rgb: dict[str, Any] = {"bias": rgb_bias, "clamp": rgb_clamp, "skip": skip, "f": f}
-    native = runs_natively(_OP, x, impl)
+    native = runs_natively(_OP, x, impl, kernels=("cuda",))
+    if native:
+        tensors = (x, *epilogue.tensors, rgb_weight, rgb_style, rgb_bias, skip)
+        wants_gradient = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+        native = _serves(rgb_weight, wants_gradient, impl)
     if not native:
-        y = modulated_epilogue_reference(x, *epilogue, **constants)
-        image = to_rgb_reference(y, rgb_weight, rgb_style, **rgb)
-        return (_styled(y, next_style) if keep else None), image
-    tensors = (x, *epilogue, rgb_weight, rgb_style, rgb_bias, skip, next_style)
-    wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    if wanted or not takes_cuda_kernels(x) or not _fits(rgb_weight):
-        y = modulated_epilogue(x, *epilogue, **constants, impl=impl)
-        image = to_rgb(y, rgb_weight, rgb_style, **rgb, impl=impl)
+        plain = Epilogue(demod, noise, noise_strength, bias, None, negative_slope, gain, clamp)
+        y = modulated_epilogue(x, **plain.named, impl=impl)
+        image = to_rgb(y, rgb_weight, rgb_style, rgb_bias, clamp=rgb_clamp, skip=skip, f=f, impl=impl)
         return (_styled(y, next_style) if keep else None), image
     accumulate = accumulation_dtype(x)
     fits = skip is not None and filter_fits(f)
     activations, image = torch.ops.deltafast.epilogue_to_rgb(
         x.contiguous(memory_format=torch.channels_last),
-        *in_accumulation_dtype(x, *epilogue, next_style),
-        float(negative_slope),
-        float(gain),
-        None if clamp is None else float(clamp),
+        *epilogue.for_kernel(x),
         modulated_weight(rgb_weight, rgb_style, accumulate),
         None if rgb_bias is None else rgb_bias.to(accumulate),
         None if rgb_clamp is None else float(rgb_clamp),
@@ -124,13 +114,23 @@ def epilogue_to_rgb_reference(*args: Any, **options: Any) -> tuple[torch.Tensor 
     return epilogue_to_rgb(*args, **options, impl="reference")
 
 
-def _fits(rgb_weight: torch.Tensor) -> bool:
-    """Return whether a sample's coefficients fit the shared memory of a block; see epilogue_to_rgb.cu."""
+def _serves(rgb_weight: torch.Tensor, wants_gradient: bool, impl: Impl) -> bool:
+    """Return whether the kernel can run; raise `NativeOpError` where it is asked for and cannot."""
     colours, channels = rgb_weight.shape[:2]
-    if colours > MOST_COLOURS:
-        return False
-    kept = (3 if colours <= 3 else MOST_COLOURS) + 3  # floats of a channel: image channels, and the epilogue's three
-    return 4 * kept * channels <= _SHARED_MEMORY
+    # A sample's coefficients lie in the shared memory of a block (epilogue_to_rgb.cu): floats of a channel are its
+    # image channels and the epilogue's three.
+    floats = (3 if colours <= 3 else MAX_COLOURS) + 3
+    if wants_gradient:
+        why_not = "the native kernel has no gradient"
+    elif colours > MAX_COLOURS:
+        why_not = f"the native kernel makes at most {MAX_COLOURS} image channels, asked for {colours}"
+    elif 4 * floats * channels > _SHARED_MEMORY:
+        why_not = f"the native kernel takes at most {_SHARED_MEMORY // (4 * floats)} channels, got {channels}"
+    else:
+        return True
+    if impl == "native":
+        raise NativeOpError(f"{_OP}: {why_not}. Use impl='auto', which runs modulated_epilogue and to_rgb.")
+    return False
 
 
 def _styled(y: torch.Tensor, next_style: torch.Tensor | None) -> torch.Tensor:
@@ -144,12 +144,9 @@ def _fake(x: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return y, x.new_empty(shape, dtype=accumulation_dtype(x))
 
 
-def _refuse_gradient(ctx: Any, *_: Any) -> NoReturn:
-    raise NativeOpError(
-        "epilogue_to_rgb: the fused kernel has no gradient. Call deltafast.ops.epilogue_to_rgb, which takes "
-        "modulated_epilogue and to_rgb where one is needed."
-    )
-
-
-torch.library.register_fake("deltafast::epilogue_to_rgb", _fake)
-torch.library.register_autograd("deltafast::epilogue_to_rgb", _refuse_gradient)
+register(
+    "epilogue_to_rgb",
+    fake=_fake,
+    differentiable=False,
+    instead="Call deltafast.ops.epilogue_to_rgb, which takes modulated_epilogue and to_rgb where one is needed.",
+)

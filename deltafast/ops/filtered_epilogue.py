@@ -9,14 +9,10 @@ import torch
 
 from deltafast.errors import InvalidInputError
 from deltafast.ops._arguments import check_image, dense, result_format
+from deltafast.ops._epilogue import Epilogue
 from deltafast.ops._library import Impl, runs_natively
-from deltafast.ops.modulated_epilogue import (
-    check_epilogue,
-    gradients_of_small,
-    in_accumulation_dtype,
-    modulated_epilogue,
-    modulated_epilogue_reference,
-)
+from deltafast.ops._register import register
+from deltafast.ops.modulated_epilogue import gradients_of_small, modulated_epilogue
 from deltafast.ops.upfirdn2d import Padding, four_sides, upfirdn2d, upfirdn2d_reference
 
 __all__ = ["filtered_epilogue", "filtered_epilogue_reference"]
@@ -44,8 +40,8 @@ def filtered_epilogue(
     """Pad and filter an image along both axes and apply the epilogue of a modulated convolution, in one pass.
 
     Arguments:
-      x: `[N, C, H, W]`; float32, float64, float16 or bfloat16. Channels-last is the fast layout; a contiguous x is
-        filtered and activated in two passes.
+      x: `[N, C, H, W]`; float32, float64, float16 or bfloat16. Channels-last is the fast layout: a contiguous x takes
+        two passes, through `upfirdn2d` and `modulated_epilogue`.
       f: float32 `[k]`, k = 1 to 16, applied along both axes, as `setup_filter` makes it; a constant.
       padding: one number for all sides, (x, y), or (x0, x1, y0, y1): pixels of zeros on the left, right, top and
         bottom, not negative.
@@ -68,26 +64,16 @@ def filtered_epilogue(
     pad = _check(x, f, padding, filter_gain)
     height = x.shape[2] + pad[2] + pad[3] - f.shape[0] + 1
     width = x.shape[3] + pad[0] + pad[1] - f.shape[0] + 1
-    check_epilogue(_OP, x, (height, width), demod, noise, noise_strength, bias, next_style, negative_slope, gain, clamp)
-    options: dict[str, Any] = {"next_style": next_style, "negative_slope": negative_slope, "gain": gain, "clamp": clamp}
+    epilogue = Epilogue(demod, noise, noise_strength, bias, next_style, negative_slope, gain, clamp)
+    epilogue.check(_OP, x, (height, width))
     if not runs_natively(_OP, x, impl):
-        return filtered_epilogue_reference(
-            x, f, demod, noise, noise_strength, bias, padding=pad, filter_gain=filter_gain, **options
-        )
+        return epilogue.apply(upfirdn2d_reference(x, f, padding=pad, gain=filter_gain))
     x = dense(x)
     if result_format(x) is torch.contiguous_format:
         y = upfirdn2d(x, f, padding=pad, gain=filter_gain, impl="native")
-        return modulated_epilogue(y, demod, noise, noise_strength, bias, **options, impl="native")
-    small = in_accumulation_dtype(x, demod, noise, noise_strength, bias, next_style)
+        return modulated_epilogue(y, **epilogue.named, impl="native")
     result: torch.Tensor = torch.ops.deltafast.filtered_epilogue(
-        x,
-        f,
-        *pad,
-        float(filter_gain),
-        *small,
-        float(negative_slope),
-        float(gain),
-        None if clamp is None else float(clamp),
+        x, f, *pad, float(filter_gain), *epilogue.for_kernel(x)
     )
     return result  # [N, C, H', W']
 
@@ -109,17 +95,7 @@ def filtered_epilogue_reference(
 ) -> torch.Tensor:
     """Compute `filtered_epilogue` in plain torch, rounded to x's dtype between the two. Raises what torch raises."""
     y = upfirdn2d_reference(x, f, padding=padding, gain=filter_gain)  # [N, C, H', W']
-    return modulated_epilogue_reference(
-        y,
-        demod,
-        noise,
-        noise_strength,
-        bias,
-        next_style=next_style,
-        negative_slope=negative_slope,
-        gain=gain,
-        clamp=clamp,
-    )
+    return Epilogue(demod, noise, noise_strength, bias, next_style, negative_slope, gain, clamp).apply(y)
 
 
 def _check(x: torch.Tensor, f: torch.Tensor, padding: Padding, filter_gain: float) -> tuple[int, int, int, int]:
@@ -176,5 +152,4 @@ def _backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
     return grad_x, None, None, None, None, None, None, *small, None, None, None
 
 
-torch.library.register_fake("deltafast::filtered_epilogue", _fake)
-torch.library.register_autograd("deltafast::filtered_epilogue", _backward, setup_context=_setup_context)
+register("filtered_epilogue", fake=_fake, backward=_backward, setup_context=_setup_context)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from deltafast.errors import InvalidInputError, NativeOpError
-from deltafast.ops._arguments import check_image, check_small
+from deltafast.errors import InvalidInputError
+from deltafast.ops._arguments import check_image, check_optional
+from deltafast.ops._epilogue import Epilogue
 from deltafast.ops._library import Impl, runs_natively
+from deltafast.ops._register import register
 from deltafast.ops.devices import takes_cuda_kernels
 from deltafast.ops.filtered_epilogue import filtered_epilogue
-from deltafast.ops.modulated_epilogue import check_epilogue, in_accumulation_dtype, modulated_epilogue
-from deltafast.ops.upfirdn2d import upfirdn2d
+from deltafast.ops.modulated_epilogue import modulated_epilogue
+from deltafast.ops.upfirdn2d import upfirdn2d, upfirdn2d_reference
 
 __all__ = ["modulated_conv2d", "modulated_conv2d_reference", "pack_conv3x3"]
 
@@ -55,9 +57,10 @@ def modulated_conv2d(
       up: 1, or 2: a transposed 3x3 convolution with stride 2 followed by the filter f, to twice the size.
       f: float32 `[k]` or `[kh, kw]`, the filter of up=2, as `setup_filter` makes it.
       packed: the weight as `pack_conv3x3` makes it; on CPUs, in float32 and where nothing needs a gradient, the 3x3
-        convolution then runs in this package's own kernel, in one pass with its style and epilogue, with about half
-        the multiplications. Without it the library's convolution runs.
-      impl: "auto", "native" or "reference".
+        convolution then runs in this package's own kernel, Winograd's with about half the multiplications, in one pass
+        with its style and epilogue. Without it torch's convolution runs: oneDNN's or cuDNN's.
+      impl: "auto", "native" or "reference"; "native" stands for the kernels of `modulated_epilogue`,
+        `filtered_epilogue` or `upfirdn2d` around that convolution.
 
     Result: `[N, O, H', W']`, H' = up * H and W' alike, of x's dtype, channels-last.
 
@@ -74,26 +77,25 @@ def modulated_conv2d(
     no kernel. Source: StyleGAN2 (arXiv 1912.04958), section 2.2.
     """
     _check(x, weight, style, up, f, packed)
-    size = (x.shape[2] * up, x.shape[3] * up)
-    epilogue = (demod, noise, noise_strength, bias)
-    check_epilogue(_OP, x, size, *epilogue, next_style, negative_slope, gain, clamp, channels=weight.shape[0])
-    options: dict[str, Any] = {"next_style": next_style, "negative_slope": negative_slope, "gain": gain, "clamp": clamp}
-    if not runs_natively(_OP, x, impl):
-        return modulated_conv2d_reference(x, weight, style, *epilogue, up=up, f=f, **options)
+    epilogue = Epilogue(demod, noise, noise_strength, bias, next_style, negative_slope, gain, clamp)
+    epilogue.check(_OP, x, (x.shape[2] * up, x.shape[3] * up), channels=weight.shape[0])
+    native = runs_natively(_OP, x, impl)
     x = x.contiguous(memory_format=torch.channels_last)
-    if packed is not None and _in_tiles(x, weight, style, *epilogue, next_style):
-        y = _convolve_in_tiles(x, packed, weight.shape[0], up, style, *epilogue, options)
+    if not native:
+        return _reference(x, weight, style, epilogue, up, f)
+    if packed is not None and _packed_serves(x, weight, style, *epilogue.tensors):
+        y = _convolve_packed(x, packed, weight.shape[0], up, style, epilogue)
         if up == 1:
             return y
     else:
-        y = _convolve(x, weight, style, up).contiguous(memory_format=torch.channels_last)
+        y = _convolve(x, weight, style, up)
     if up == 1:
-        return modulated_epilogue(y, *epilogue, **options, impl=impl)
+        return modulated_epilogue(y, **epilogue.named, impl=impl)
     assert f is not None
     padding = _filter_padding(f)
     if f.dim() == 1 and f.numel() <= _MAX_TAPS:
-        return filtered_epilogue(y, f, *epilogue, padding=padding, filter_gain=4.0, **options, impl=impl)
-    return modulated_epilogue(upfirdn2d(y, f, padding=padding, gain=4.0, impl=impl), *epilogue, **options, impl=impl)
+        return filtered_epilogue(y, f, **epilogue.named, padding=padding, filter_gain=4.0, impl=impl)
+    return modulated_epilogue(upfirdn2d(y, f, padding=padding, gain=4.0, impl=impl), **epilogue.named, impl=impl)
 
 
 def modulated_conv2d_reference(
@@ -113,23 +115,23 @@ def modulated_conv2d_reference(
     clamp: float | None = None,
 ) -> torch.Tensor:
     """Compute `modulated_conv2d` in plain torch: the same arguments and result. Raises what torch raises."""
-    x = x.contiguous(memory_format=torch.channels_last)
-    y = _convolve(x, weight, style, up).contiguous(memory_format=torch.channels_last)
+    epilogue = Epilogue(demod, noise, noise_strength, bias, next_style, negative_slope, gain, clamp)
+    return _reference(x.contiguous(memory_format=torch.channels_last), weight, style, epilogue, up, f)
+
+
+def _reference(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    style: torch.Tensor | None,
+    epilogue: Epilogue,
+    up: int,
+    f: torch.Tensor | None,
+) -> torch.Tensor:
+    y = _convolve(x, weight, style, up)
     if up == 2:
         assert f is not None
-        y = upfirdn2d(y, f, padding=_filter_padding(f), gain=4.0, impl="reference")
-    return modulated_epilogue(
-        y,
-        demod,
-        noise,
-        noise_strength,
-        bias,
-        next_style=next_style,
-        negative_slope=negative_slope,
-        gain=gain,
-        clamp=clamp,
-        impl="reference",
-    )
+        y = upfirdn2d_reference(y, f, padding=_filter_padding(f), gain=4.0)
+    return epilogue.apply(y)
 
 
 def pack_conv3x3(weight: torch.Tensor, *, up: int = 1) -> torch.Tensor:
@@ -156,43 +158,30 @@ def _convolve(x: torch.Tensor, weight: torch.Tensor, style: torch.Tensor | None,
     if style is not None:
         x = x * style.to(x.dtype)[:, :, None, None]  # [N, C, H, W]
     if up == 2:
-        return F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [N, O, 2 H + 1, 2 W + 1]
-    return F.conv2d(x, weight, padding=weight.shape[2] // 2)  # [N, O, H, W]
+        y = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [N, O, 2 H + 1, 2 W + 1]
+    else:
+        y = F.conv2d(x, weight, padding=weight.shape[2] // 2)  # [N, O, H, W]
+    return y.contiguous(memory_format=torch.channels_last)
 
 
-def _convolve_in_tiles(
+def _convolve_packed(
     x: torch.Tensor,
     packed: torch.Tensor,
     outputs: int,
     up: int,
     style: torch.Tensor | None,
-    demod: torch.Tensor | None,
-    noise: torch.Tensor | None,
-    noise_strength: torch.Tensor | None,
-    bias: torch.Tensor | None,
-    options: dict[str, Any],
+    epilogue: Epilogue,
 ) -> torch.Tensor:
     """Run the CPU kernel: with its epilogue for up=1, the transposed convolution alone for up=2."""
-    small: tuple[torch.Tensor | None, ...] = (None,) * 5
-    if up == 1:
-        small = in_accumulation_dtype(x, demod, noise, noise_strength, bias, options["next_style"])
-    clamp = options["clamp"]
+    activates = up == 1
+    own = epilogue if activates else Epilogue()
     y: torch.Tensor = torch.ops.deltafast.modulated_conv3x3(
-        x,
-        packed,
-        outputs,
-        up == 2,
-        up == 1,
-        None if style is None else style.to(x.dtype),
-        *small,
-        float(options["negative_slope"]),
-        float(options["gain"]),
-        None if clamp is None else float(clamp),
+        x, packed, outputs, up == 2, activates, None if style is None else style.to(x.dtype), *own.for_kernel(x)
     )
     return y
 
 
-def _in_tiles(x: torch.Tensor, *others: torch.Tensor | None) -> bool:
+def _packed_serves(x: torch.Tensor, *others: torch.Tensor | None) -> bool:
     """Whether the CPU kernel serves: float32, nothing that needs a gradient."""
     if takes_cuda_kernels(x) or x.device.type != "cpu" or x.dtype != torch.float32:
         return False
@@ -226,8 +215,7 @@ def _check(
         raise InvalidInputError(f"{_OP}: weight must be of x's dtype, {x.dtype}, got {weight.dtype}")
     if weight.device != x.device:
         raise InvalidInputError(f"{_OP}: weight is on {weight.device}, but x is on {x.device}")
-    if style is not None:
-        check_small(_OP, "style", style, x, (n, c), "[N, C]")
+    check_optional(_OP, "style", style, x, (n, c), "[N, C]")
     if up not in (1, 2):
         raise InvalidInputError(f"{_OP}: up must be 1 or 2, got {up}")
     if up == 2 and weight.shape[2] != 3:
@@ -255,14 +243,6 @@ def _fake_pack(weight: torch.Tensor, up: bool) -> torch.Tensor:
     return weight.new_empty((*shape, (c + _INPUT_STEP - 1) // _INPUT_STEP * _INPUT_STEP))
 
 
-def _refuse_gradient(ctx: Any, *_: Any) -> NoReturn:
-    raise NativeOpError(
-        "modulated_conv2d: the CPU's own convolution kernel has no gradient. Call modulated_conv2d, which takes the "
-        "library's convolution where one is needed."
-    )
-
-
-torch.library.register_fake("deltafast::modulated_conv3x3", _fake_conv)
-torch.library.register_fake("deltafast::pack_conv3x3", _fake_pack)
-torch.library.register_autograd("deltafast::modulated_conv3x3", _refuse_gradient)
-torch.library.register_autograd("deltafast::pack_conv3x3", _refuse_gradient)
+_INSTEAD = "Call modulated_conv2d, which takes oneDNN's convolution where one is needed."
+register("modulated_conv3x3", fake=_fake_conv, differentiable=False, instead=_INSTEAD)
+register("pack_conv3x3", fake=_fake_pack, differentiable=False, instead=_INSTEAD)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 
-from deltafast.errors import InvalidInputError, NativeOpError
-from deltafast.ops._arguments import accumulation_dtype, check_image, check_small, dense, result_format
+from deltafast.ops._arguments import accumulation_dtype, check_image, dense, result_format
+from deltafast.ops._epilogue import Epilogue
 from deltafast.ops._library import Impl, runs_natively
+from deltafast.ops._register import register
 
 __all__ = ["modulated_epilogue", "modulated_epilogue_reference"]
 
@@ -58,27 +58,11 @@ def modulated_epilogue(
     has no kernel.
     """
     check_image(_OP, x)
-    size = (x.shape[2], x.shape[3])
-    check_epilogue(_OP, x, size, demod, noise, noise_strength, bias, next_style, negative_slope, gain, clamp)
+    epilogue = Epilogue(demod, noise, noise_strength, bias, next_style, negative_slope, gain, clamp)
+    epilogue.check(_OP, x, (x.shape[2], x.shape[3]))
     if not runs_natively(_OP, x, impl):
-        return modulated_epilogue_reference(
-            x,
-            demod,
-            noise,
-            noise_strength,
-            bias,
-            next_style=next_style,
-            negative_slope=negative_slope,
-            gain=gain,
-            clamp=clamp,
-        )
-    result: torch.Tensor = torch.ops.deltafast.modulated_epilogue(
-        dense(x),
-        *in_accumulation_dtype(x, demod, noise, noise_strength, bias, next_style),
-        float(negative_slope),
-        float(gain),
-        None if clamp is None else float(clamp),
-    )
+        return epilogue.apply(x)
+    result: torch.Tensor = torch.ops.deltafast.modulated_epilogue(dense(x), *epilogue.for_kernel(x))
     return result  # [N, C, H, W]
 
 
@@ -98,106 +82,20 @@ def modulated_epilogue_reference(
 
     Raises what torch raises; it checks nothing.
     """
-    accumulate = accumulation_dtype(x)
-    u = x.to(accumulate)  # [N, C, H, W]
-    if demod is not None:
-        u = u * demod.to(accumulate)[:, :, None, None]
-    if noise is not None:
-        scaled = noise.to(accumulate)  # [N or 1, 1, H, W]
-        if noise_strength is not None:
-            scaled = scaled * noise_strength.to(accumulate)
-        u = u + scaled
-    if bias is not None:
-        u = u + bias.to(accumulate)[None, :, None, None]
-    y = F.leaky_relu(u, negative_slope) * gain
-    if clamp is not None:
-        y = y.clamp(-clamp, clamp)
-    if next_style is not None:
-        y = y * next_style.to(accumulate)[:, :, None, None]
-    return y.to(x.dtype)  # [N, C, H, W]
-
-
-def in_accumulation_dtype(
-    x: torch.Tensor,
-    demod: torch.Tensor | None,
-    noise: torch.Tensor | None,
-    noise_strength: torch.Tensor | None,
-    bias: torch.Tensor | None,
-    next_style: torch.Tensor | None,
-) -> tuple[torch.Tensor | None, ...]:
-    """Return an epilogue's tensors, in this order, as its kernels take them; a strength without noise becomes None."""
-    accumulate = accumulation_dtype(x)
-    if noise is None:
-        noise_strength = None
-    elif noise_strength is not None:
-        noise_strength = noise_strength.reshape(())
-    small = (demod, noise, noise_strength, bias, next_style)
-    return tuple(None if t is None else t.to(accumulate) for t in small)
-
-
-def check_epilogue(
-    op: str,
-    x: torch.Tensor,
-    size: tuple[int, int],
-    demod: torch.Tensor | None,
-    noise: torch.Tensor | None,
-    noise_strength: torch.Tensor | None,
-    bias: torch.Tensor | None,
-    next_style: torch.Tensor | None,
-    negative_slope: float,
-    gain: float,
-    clamp: float | None,
-    channels: int | None = None,
-) -> None:
-    """Raise `InvalidInputError`, naming `op`, unless these are the arguments of an epilogue on `x.shape[0]` images.
-
-    The images have `channels` channels (None: those of `x`) and `size` (height, width).
-    """
-    n, c = x.shape[0], x.shape[1] if channels is None else channels
-    h, w = size
-    if demod is not None:
-        check_small(op, "demod", demod, x, (n, c), "[N, C]")
-    if noise is not None:
-        maps = 1 if isinstance(noise, torch.Tensor) and noise.dim() == 4 and noise.shape[0] == 1 else n
-        check_small(op, "noise", noise, x, (maps, 1, h, w), "[N or 1, 1, H, W]")
-    if noise_strength is not None:
-        single = isinstance(noise_strength, torch.Tensor) and noise_strength.dim() == 1
-        check_small(op, "noise_strength", noise_strength, x, (1,) if single else (), "[]")
-    if bias is not None:
-        check_small(op, "bias", bias, x, (c,), "[C]")
-    if next_style is not None:
-        check_small(op, "next_style", next_style, x, (n, c), "[N, C]")
-    if not 0.0 <= negative_slope <= 1.0:
-        raise InvalidInputError(f"{op}: negative_slope must be in 0..1, got {negative_slope}")
-    if not abs(gain) < math.inf:
-        raise InvalidInputError(f"{op}: gain must be finite, got {gain}")
-    if clamp is not None and not clamp > 0.0:
-        raise InvalidInputError(f"{op}: clamp must be positive or None, got {clamp}")
+    return Epilogue(demod, noise, noise_strength, bias, next_style, negative_slope, gain, clamp).apply(x)
 
 
 def _fake(x: torch.Tensor, *_: Any) -> torch.Tensor:
     return torch.empty_like(x, memory_format=result_format(x))
 
 
-def _fake_backward(
-    grad: torch.Tensor,
-    x: torch.Tensor,
-    demod: torch.Tensor | None,
-    noise: torch.Tensor | None,
-    noise_strength: torch.Tensor | None,
-    bias: torch.Tensor | None,
-    next_style: torch.Tensor | None,
-    negative_slope: float,
-    gain: float,
-    clamp: float | None,
-    noise_needs_grad: bool,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _fake_backward(grad: torch.Tensor, x: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, ...]:
+    noise, noise_needs_grad = rest[1], rest[-1]
     n, c, h, w = x.shape
-    accumulate = accumulation_dtype(x)
     grad_x = torch.empty_like(x, memory_format=result_format(x))
-    sums = x.new_empty((n, c, 4), dtype=accumulate)
+    sums = x.new_empty((n, c, 4), dtype=accumulation_dtype(x))
     maps = n if noise_needs_grad and noise is not None else 0
-    return grad_x, sums, x.new_empty((maps, 1, h, w), dtype=accumulate)
+    return grad_x, sums, sums.new_empty((maps, 1, h, w))
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
@@ -233,14 +131,5 @@ def gradients_of_small(
     )
 
 
-def _refuse_second_order(ctx: Any, *_: Any) -> NoReturn:
-    raise NativeOpError(
-        "modulated_epilogue: the native kernel can be differentiated once only. "
-        "Use impl='reference' where a second-order gradient is needed."
-    )
-
-
-torch.library.register_fake("deltafast::modulated_epilogue", _fake)
-torch.library.register_fake("deltafast::modulated_epilogue_backward", _fake_backward)
-torch.library.register_autograd("deltafast::modulated_epilogue", _backward, setup_context=_setup_context)
-torch.library.register_autograd("deltafast::modulated_epilogue_backward", _refuse_second_order)
+register("modulated_epilogue", fake=_fake, backward=_backward, setup_context=_setup_context)
+register("modulated_epilogue_backward", fake=_fake_backward, differentiable=False)

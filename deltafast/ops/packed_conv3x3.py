@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from deltafast.ops._register import register
 from deltafast.ops.modulated_conv2d import pack_conv3x3
 
 __all__ = ["PackedConv3x3"]
@@ -61,4 +62,4 @@ def _fake_refresh(*_: Any) -> None:
     return None
 
 
-torch.library.register_fake("deltafast::refresh_conv3x3", _fake_refresh)
+register("refresh_conv3x3", fake=_fake_refresh)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from deltafast.errors import InvalidInputError
 from deltafast.ops._library import Impl, runs_natively
+from deltafast.ops._register import register
 
 __all__ = ["check_noise_key", "philox4x32", "philox4x32_reference", "philox_normal", "philox_normal_reference"]
 
@@ -142,5 +143,5 @@ def _fake_normal(seed: Tensor, step: Tensor, first_sample: Tensor, samples: int,
     return torch.empty((samples, elements), dtype=torch.float32, device=seed.device)
 
 
-torch.library.register_fake("deltafast::philox4x32", _fake_words)
-torch.library.register_fake("deltafast::philox_normal", _fake_normal)
+register("philox4x32", fake=_fake_words)
+register("philox_normal", fake=_fake_normal)

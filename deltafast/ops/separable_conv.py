@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from deltafast.errors import InvalidInputError, NativeOpError
-from deltafast.ops._arguments import accumulation_dtype, check_image, check_small
+from deltafast.errors import InvalidInputError
+from deltafast.ops._arguments import (
+    accumulation_dtype,
+    check_image,
+    check_noise,
+    check_optional,
+    check_slope,
+    check_small,
+)
 from deltafast.ops._library import Impl, runs_natively
-from deltafast.ops.activated_depthwise import activated_depthwise
-from deltafast.ops.devices import takes_cuda_kernels
-from deltafast.ops.modulated_epilogue import modulated_epilogue
+from deltafast.ops._register import register
 from deltafast.ops.wavelet import inverse_haar
 
 __all__ = ["separable_conv", "separable_conv_reference"]
@@ -37,9 +42,12 @@ def separable_conv(
 ) -> torch.Tensor:
     """Run one layer of MobileStyleGAN, reading its input and writing its result once.
 
+    The native kernel is for CPUs alone; on CUDA impl="auto" takes the reference, and `activated_depthwise` between two
+    1x1 convolutions is the same layers cut elsewhere.
+
     Arguments, all on one device and floating point:
       x: `[N, C, H, W]`, or with `wavelet` the subbands `[N, 4 C, H / 2, W / 2]` (see `inverse_haar`); float32,
-        float64, float16 or bfloat16, any strides, best channels-last (the native kernels copy everything else).
+        float64, float16 or bfloat16, any strides, best channels-last (the native kernel copies everything else).
       depthwise: `[C, 1, 3, 3]`, of x's dtype.
       pointwise: `[O, C, 1, 1]`, of x's dtype.
       noise: `[N, 1, H, W]`, or `[1, 1, H, W]` for all samples alike, its strength multiplied in; None adds none.
@@ -50,7 +58,7 @@ def separable_conv(
       gain: factor after the leaky ReLU, positive.
       impl: "auto", "native" or "reference".
 
-    Result: `[N, O, H, W]` of x's dtype; in channels-last memory where a native kernel ran. Sums are formed in float32
+    Result: `[N, O, H, W]` of x's dtype; in channels-last memory where the native kernel ran. Sums are formed in float32
     (float64 for float64).
 
     Equivalent to:
@@ -66,7 +74,7 @@ def separable_conv(
     """
     check_image(_OP, x)
     check_separable_conv(_OP, x, x.shape, depthwise, pointwise, noise, bias, style, wavelet, negative_slope, gain)
-    if not runs_natively(_OP, x, impl):
+    if not runs_natively(_OP, x, impl, kernels=("cpu",)):
         return separable_conv_reference(
             x,
             depthwise,
@@ -78,8 +86,6 @@ def separable_conv(
             negative_slope=negative_slope,
             gain=gain,
         )
-    if takes_cuda_kernels(x):
-        return _around_the_library(x, depthwise, pointwise, noise, bias, style, wavelet, negative_slope, gain)
     accumulate = accumulation_dtype(x)
     result: torch.Tensor = torch.ops.deltafast.separable_conv(
         x,
@@ -93,25 +99,6 @@ def separable_conv(
         float(gain),
     )
     return result  # [N, O, H, W]
-
-
-def _around_the_library(
-    x: torch.Tensor,
-    depthwise: torch.Tensor,
-    pointwise: torch.Tensor,
-    noise: torch.Tensor | None,
-    bias: torch.Tensor | None,
-    style: torch.Tensor | None,
-    wavelet: bool,
-    negative_slope: float,
-    gain: float,
-) -> torch.Tensor:
-    """Run the layer as CUDA does: the library's 1x1 convolution between two kernels of ours."""
-    z = activated_depthwise(x, depthwise, style=style, wavelet=wavelet, negative_slope=1.0, impl="native")
-    u = F.conv2d(z, pointwise.to(x.dtype))  # [N, O, H, W]
-    return modulated_epilogue(
-        u, noise=noise, bias=bias, negative_slope=negative_slope, gain=gain, impl="native"
-    )  # [N, O, H, W]
 
 
 def separable_conv_reference(
@@ -172,46 +159,22 @@ def check_separable_conv(
     check_small(op, "depthwise", depthwise, x, (c, 1, 3, 3), "[C, 1, 3, 3]")
     outputs = pointwise.shape[0] if isinstance(pointwise, torch.Tensor) and pointwise.dim() == 4 else 0
     check_small(op, "pointwise", pointwise, x, (outputs, c, 1, 1), "[O, C, 1, 1]")
-    if noise is not None:
-        maps = 1 if isinstance(noise, torch.Tensor) and noise.dim() == 4 and noise.shape[0] == 1 else n
-        check_small(op, "noise", noise, x, (maps, 1, height * factor, length * factor), "[N or 1, 1, H, W]")
-    if bias is not None:
-        check_small(op, "bias", bias, x, (outputs,), "[O]")
-    if style is not None:
-        check_small(op, "style", style, x, (n, width), "[N, 4 C]" if wavelet else "[N, C]")
-    if not 0.0 <= negative_slope <= 1.0:
-        raise InvalidInputError(f"{op}: negative_slope must be in 0..1, got {negative_slope}")
+    check_noise(op, noise, x, n, (height * factor, length * factor))
+    check_optional(op, "bias", bias, x, (outputs,), "[O]")
+    check_optional(op, "style", style, x, (n, width), "[N, 4 C]" if wavelet else "[N, C]")
+    check_slope(op, negative_slope)
     if not 0.0 < gain < math.inf:
         raise InvalidInputError(f"{op}: gain must be positive and finite, got {gain}")
 
 
-def _fake(
-    x: torch.Tensor,
-    depthwise: torch.Tensor,
-    pointwise: torch.Tensor,
-    noise: torch.Tensor | None,
-    bias: torch.Tensor | None,
-    style: torch.Tensor | None,
-    wavelet: bool,
-    negative_slope: float,
-    gain: float,
-) -> torch.Tensor:
-    factor = 2 if wavelet else 1
+def _fake(x: torch.Tensor, depthwise: torch.Tensor, pointwise: torch.Tensor, *rest: Any) -> torch.Tensor:
+    factor = 2 if rest[3] else 1
     shape = (x.shape[0], pointwise.shape[0], x.shape[2] * factor, x.shape[3] * factor)
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
-def _fake_backward(
-    grad: torch.Tensor,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    depthwise: torch.Tensor,
-    pointwise: torch.Tensor,
-    style: torch.Tensor | None,
-    wavelet: bool,
-    negative_slope: float,
-    gain: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _fake_backward(grad: torch.Tensor, x: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    style = rest[3]
     grad_x = torch.empty_like(x, memory_format=torch.channels_last)
     return grad_x, x.new_empty((0 if style is None else x.shape[0], x.shape[1]), dtype=accumulation_dtype(x))
 
@@ -269,14 +232,5 @@ def _weight_gradients(
     return grad_depthwise, grad_pointwise[:, :, None, None]
 
 
-def _refuse_second_order(ctx: Any, *_: Any) -> NoReturn:
-    raise NativeOpError(
-        "separable_conv: the native kernel can be differentiated once only. "
-        "Use impl='reference' where a second-order gradient is needed."
-    )
-
-
-torch.library.register_fake("deltafast::separable_conv", _fake)
-torch.library.register_fake("deltafast::separable_conv_backward", _fake_backward)
-torch.library.register_autograd("deltafast::separable_conv", _backward, setup_context=_setup_context)
-torch.library.register_autograd("deltafast::separable_conv_backward", _refuse_second_order)
+register("separable_conv", fake=_fake, backward=_backward, setup_context=_setup_context)
+register("separable_conv_backward", fake=_fake_backward, differentiable=False)

@@ -1,14 +1,15 @@
-"""The image from its wavelet subbands: the end of MobileStyleGAN's image layer, behind the library's convolution."""
+"""The image from its wavelet subbands: the end of MobileStyleGAN's image layer, behind cuDNN's convolution."""
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
-from deltafast.errors import InvalidInputError, NativeOpError
-from deltafast.ops._arguments import accumulation_dtype, check_image, check_small
+from deltafast.errors import InvalidInputError
+from deltafast.ops._arguments import accumulation_dtype, check_image, check_optional
 from deltafast.ops._library import Impl, runs_natively
+from deltafast.ops._register import register
 from deltafast.ops.wavelet import inverse_haar
 
 __all__ = ["subband_image", "subband_image_reference"]
@@ -18,6 +19,9 @@ _OP = "subband_image"
 
 def subband_image(x: torch.Tensor, bias: torch.Tensor | None = None, *, impl: Impl = "auto") -> torch.Tensor:
     """Add the bias and merge four subbands into an image of twice the size, in one pass over memory.
+
+    The native kernel is for CUDA alone; on CPUs impl="auto" takes the reference, and `wavelet_image` is the whole
+    layer.
 
     Arguments, on one device and floating point:
       x: `[N, 4 K, H, W]`, one subband of K colours after another (see `inverse_haar`); float32, float64, float16 or
@@ -37,9 +41,8 @@ def subband_image(x: torch.Tensor, bias: torch.Tensor | None = None, *, impl: Im
     check_image(_OP, x)
     if x.shape[1] % 4:
         raise InvalidInputError(f"{_OP}: x must be [N, 4 K, H, W], got {list(x.shape)}")
-    if bias is not None:
-        check_small(_OP, "bias", bias, x, (x.shape[1],), "[4 K]")
-    if not runs_natively(_OP, x, impl):
+    check_optional(_OP, "bias", bias, x, (x.shape[1],), "[4 K]")
+    if not runs_natively(_OP, x, impl, kernels=("cuda",)):
         return subband_image_reference(x, bias)
     accumulate = accumulation_dtype(x)
     result: torch.Tensor = torch.ops.deltafast.subband_image(x, None if bias is None else bias.to(accumulate))
@@ -78,14 +81,5 @@ def _backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor 
     return grad_x, unrounded.sum((0, 2, 3))  # [N, 4 K, H, W], [4 K]
 
 
-def _refuse_second_order(ctx: Any, *_: Any) -> NoReturn:
-    raise NativeOpError(
-        "subband_image: the native kernel can be differentiated once only. "
-        "Use impl='reference' where a second-order gradient is needed."
-    )
-
-
-torch.library.register_fake("deltafast::subband_image", _fake)
-torch.library.register_fake("deltafast::subband_image_backward", _fake_backward)
-torch.library.register_autograd("deltafast::subband_image", _backward, setup_context=_setup_context)
-torch.library.register_autograd("deltafast::subband_image_backward", _refuse_second_order)
+register("subband_image", fake=_fake, backward=_backward, setup_context=_setup_context)
+register("subband_image_backward", fake=_fake_backward, differentiable=False)

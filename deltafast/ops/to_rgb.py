@@ -8,14 +8,15 @@ import torch
 import torch.nn.functional as F
 
 from deltafast.errors import InvalidInputError, NativeOpError
-from deltafast.ops._arguments import accumulation_dtype, check_image, check_small
+from deltafast.ops._arguments import accumulation_dtype, check_image, check_optional, check_small
 from deltafast.ops._library import Impl, runs_natively
+from deltafast.ops._register import register
 from deltafast.ops.upfirdn2d import upfirdn2d
 
 __all__ = ["to_rgb", "to_rgb_reference"]
 
 _OP = "to_rgb"
-MOST_COLOURS, _MOST_TAPS = 8, 16  # kMaxImageChannels, kMaxSkipTaps in csrc/kernels/to_rgb.h
+MAX_COLOURS, _MAX_TAPS = 8, 16  # kMaxImageChannels, kMaxSkipTaps in csrc/kernels/to_rgb.h
 SKIP_GAIN = 4.0  # what up-sampling by 2 along both axes takes
 
 
@@ -39,7 +40,8 @@ def to_rgb(
       bias: `[K]`; None stands for 0.
       clamp: the converted image is limited to [-clamp, clamp]; positive, or None for no limit.
       skip: `[N, K, H / 2, W / 2]`, the image of the block before, which is up-sampled by 2 and added; H and W even.
-      f: float32 `[k]` or `[kh, kw]`, the up-sampling filter, as `setup_filter` makes it; where there is a skip.
+      f: float32 `[k]` or `[kh, kw]`, the up-sampling filter, as `setup_filter` makes it; where there is a skip. With
+        `[kh, kw]`, or more than 16 taps, the skip image goes through `upfirdn2d`.
       impl: "auto", "native" or "reference".
 
     Result: `[N, K, H, W]`, contiguous, float32 (float64 for float64), accumulated in that type; x is read once.
@@ -102,7 +104,7 @@ def modulated_weight(weight: torch.Tensor, style: torch.Tensor, dtype: torch.dty
 
 def filter_fits(f: torch.Tensor | None) -> bool:
     """Return whether the kernel up-samples by the filter `f` itself."""
-    return f is not None and f.dim() == 1 and f.numel() <= _MOST_TAPS
+    return f is not None and f.dim() == 1 and f.numel() <= _MAX_TAPS
 
 
 def add_skip(image: torch.Tensor, skip: torch.Tensor, f: torch.Tensor, impl: Impl) -> torch.Tensor:
@@ -119,10 +121,10 @@ def _padding(f: torch.Tensor) -> tuple[int, int, int, int]:
 
 def _runs_natively(x: torch.Tensor, weight: torch.Tensor, impl: Impl) -> bool:
     native = runs_natively(_OP, x, impl)
-    if native and weight.shape[0] > MOST_COLOURS:
+    if native and weight.shape[0] > MAX_COLOURS:
         if impl == "native":
             raise NativeOpError(
-                f"{_OP}: the native kernel makes at most {MOST_COLOURS} image channels, asked for {weight.shape[0]}. "
+                f"{_OP}: the native kernel makes at most {MAX_COLOURS} image channels, asked for {weight.shape[0]}. "
                 "Use impl='auto' or impl='reference'."
             )
         return False
@@ -151,8 +153,7 @@ def check_to_rgb(
     if colours < 1:
         raise InvalidInputError(f"{op}: {prefix}weight must have at least one image channel, got {list(weight.shape)}")
     check_small(op, f"{prefix}style", style, x, (n, c), "[N, C]")
-    if bias is not None:
-        check_small(op, f"{prefix}bias", bias, x, (colours,), "[K]")
+    check_optional(op, f"{prefix}bias", bias, x, (colours,), "[K]")
     if clamp is not None and not clamp > 0.0:
         raise InvalidInputError(f"{op}: {prefix}clamp must be positive or None, got {clamp}")
     if (skip is None) != (f is None):
@@ -206,5 +207,4 @@ def _backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
     return grad_x, grad_weight, grad_bias, None, grad_skip, None, None
 
 
-torch.library.register_fake("deltafast::to_rgb", _fake)
-torch.library.register_autograd("deltafast::to_rgb", _backward, setup_context=_setup_context)
+register("to_rgb", fake=_fake, backward=_backward, setup_context=_setup_context)

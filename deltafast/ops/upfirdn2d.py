@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from deltafast.errors import InvalidInputError
 from deltafast.ops._arguments import accumulation_dtype, check_image, dense, result_format
 from deltafast.ops._library import Impl, runs_natively
+from deltafast.ops._register import register
 
 __all__ = ["setup_filter", "upfirdn2d", "upfirdn2d_reference"]
 
@@ -156,16 +157,7 @@ def _check(
 
 
 def _fake(
-    x: torch.Tensor,
-    f: torch.Tensor,
-    up: int,
-    down: int,
-    pad_x0: int,
-    pad_x1: int,
-    pad_y0: int,
-    pad_y1: int,
-    flip_filter: bool,
-    gain: float,
+    x: torch.Tensor, f: torch.Tensor, up: int, down: int, pad_x0: int, pad_x1: int, pad_y0: int, pad_y1: int, *_: Any
 ) -> torch.Tensor:
     n, c, h, w = x.shape
     height = (h * up + pad_y0 + pad_y1 - f.shape[0]) // down + 1
@@ -195,5 +187,4 @@ def _backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
     return grad_x, None, None, None, None, None, None, None, None, None
 
 
-torch.library.register_fake("deltafast::upfirdn2d", _fake)
-torch.library.register_autograd("deltafast::upfirdn2d", _backward, setup_context=_setup_context)
+register("upfirdn2d", fake=_fake, backward=_backward, setup_context=_setup_context)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import torch
 
-from deltafast.errors import InvalidInputError, NativeOpError
+from deltafast.errors import InvalidInputError
 from deltafast.ops._arguments import accumulation_dtype, check_image
 from deltafast.ops._library import Impl, runs_natively
-from deltafast.ops.devices import takes_cuda_kernels
+from deltafast.ops._register import register
 from deltafast.ops.separable_conv import check_separable_conv, separable_conv, separable_conv_reference
 from deltafast.ops.wavelet_image import check_wavelet_image, wavelet_image, wavelet_image_reference
 
@@ -66,21 +66,21 @@ def wavelet_block(
         y = separable_conv(y, *second[:4], style=second.style)
         y = y if image is None else wavelet_image(y, image.weight, image.bias, style=image.style)
 
-    Those very ops run on CUDA, and where a gradient is wanted for other tensors than x and the styles or for small
-    maps; on large ones, one kernel makes the gradients of x and the styles of the whole block. With gradients, each
-    layer's result is kept for them.
+    The native kernel is for CPUs alone; on CUDA impl="auto" takes the reference. Where a gradient is wanted for other
+    tensors than x and the styles, or for small maps, the native kernels of those very ops run instead; on large maps,
+    one kernel makes the gradients of x and the styles of the whole block. With gradients, each layer's result is kept
+    for them.
     Differentiable once; differentiating a native gradient again raises `NativeOpError`, as it says.
     Raises `InvalidInputError` for wrong shapes, dtypes, devices or values, and `NativeOpError` where impl="native" has
     no kernel. Source: MobileStyleGAN (arXiv 2104.04767), section 3.
     """
     _check(x, first, second, image, negative_slope, gain)
-    if impl == "reference":
+    if not runs_natively(_OP, x, impl, kernels=("cpu",)):
         return wavelet_block_reference(x, first, second, image, negative_slope=negative_slope, gain=gain)
     tensors = (*first, *second, *(image or (None, None, None)))
     wanted = [torch.is_grad_enabled() and t is not None and t.requires_grad for t in (x, *tensors)]
     of_weights = any(needed for at, needed in enumerate(wanted) if at not in _DIFFERENTIABLE)
-    by_layers = of_weights or (any(wanted) and 2 * x.shape[2] < _LARGE)
-    if by_layers or takes_cuda_kernels(x) or not runs_natively(_OP, x, impl):
+    if of_weights or (any(wanted) and 2 * x.shape[2] < _LARGE):  # layer by layer
         constants: dict[str, Any] = {"negative_slope": negative_slope, "gain": gain, "impl": impl}
         y = separable_conv(x, *first[:4], style=first.style, wavelet=True, **constants)  # [N, O, 2 H, 2 W]
         y = separable_conv(y, *second[:4], style=second.style, **constants)  # [N, O', 2 H, 2 W]
@@ -154,22 +154,8 @@ def _fake_stored(x: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, torch.Tenso
     return result, kept[0], kept[1] if rest[10] is not None else x.new_empty(0)
 
 
-def _fake_backward(
-    grad: torch.Tensor,
-    x: torch.Tensor,
-    first: torch.Tensor,
-    second: torch.Tensor,
-    depthwise0: torch.Tensor,
-    pointwise0: torch.Tensor,
-    style0: torch.Tensor | None,
-    depthwise1: torch.Tensor,
-    pointwise1: torch.Tensor,
-    style1: torch.Tensor | None,
-    image_weight: torch.Tensor | None,
-    image_style: torch.Tensor | None,
-    negative_slope: float,
-    gain: float,
-) -> tuple[torch.Tensor, ...]:
+def _fake_backward(grad: torch.Tensor, x: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, ...]:
+    pointwise0, style0, pointwise1, style1, image_style = rest[3], rest[4], rest[6], rest[7], rest[9]
     widths = (x.shape[1], pointwise0.shape[0], pointwise1.shape[0])
     styles = zip((style0, style1, image_style), widths, strict=True)
     gradients = [x.new_empty((0 if style is None else x.shape[0], width)) for style, width in styles]
@@ -208,20 +194,6 @@ def _backward(ctx: Any, grad: torch.Tensor | None, *_: Any) -> tuple[Any, ...]:
     return tuple(gradients)
 
 
-def _refuse_gradients(ctx: Any, *_: Any) -> NoReturn:
-    raise NativeOpError(f"{_OP}: the native kernel has no gradient. Call deltafast.ops.wavelet_block, which has one.")
-
-
-def _refuse_second_order(ctx: Any, *_: Any) -> NoReturn:
-    raise NativeOpError(
-        f"{_OP}: the native kernel can be differentiated once only. "
-        "Use impl='reference' where a second-order gradient is needed."
-    )
-
-
-torch.library.register_fake("deltafast::wavelet_block", _fake)
-torch.library.register_fake("deltafast::wavelet_block_stored", _fake_stored)
-torch.library.register_fake("deltafast::wavelet_block_backward", _fake_backward)
-torch.library.register_autograd("deltafast::wavelet_block", _refuse_gradients)
-torch.library.register_autograd("deltafast::wavelet_block_stored", _backward, setup_context=_setup_context)
-torch.library.register_autograd("deltafast::wavelet_block_backward", _refuse_second_order)
+register("wavelet_block", fake=_fake, differentiable=False, instead="Call deltafast.ops.wavelet_block, which has one.")
+register("wavelet_block_stored", fake=_fake_stored, backward=_backward, setup_context=_setup_context)
+register("wavelet_block_backward", fake=_fake_backward, differentiable=False)

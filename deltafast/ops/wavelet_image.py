@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from deltafast.errors import InvalidInputError, NativeOpError
-from deltafast.ops._arguments import accumulation_dtype, check_image, check_small
+from deltafast.errors import InvalidInputError
+from deltafast.ops._arguments import accumulation_dtype, check_image, check_optional, check_small
 from deltafast.ops._library import Impl, runs_natively
-from deltafast.ops.devices import takes_cuda_kernels
-from deltafast.ops.modulated_epilogue import modulated_epilogue
-from deltafast.ops.subband_image import subband_image
+from deltafast.ops._register import register
 from deltafast.ops.wavelet import inverse_haar, inverse_haar_transposed
 
 __all__ = ["wavelet_image", "wavelet_image_reference"]
@@ -30,6 +28,9 @@ def wavelet_image(
     impl: Impl = "auto",
 ) -> torch.Tensor:
     """Turn activations into an image of twice their size, reading them once.
+
+    The native kernel is for CPUs alone; on CUDA impl="auto" takes the reference, and a 1x1 convolution and
+    `subband_image` are the same layer.
 
     Arguments, all on one device and floating point:
       x: `[N, C, H, W]`; float32, float64, float16 or bfloat16, any strides, best channels-last.
@@ -50,10 +51,8 @@ def wavelet_image(
     """
     check_image(_OP, x)
     check_wavelet_image(_OP, x, x.shape, weight, bias, style)
-    if not runs_natively(_OP, x, impl):
+    if not runs_natively(_OP, x, impl, kernels=("cpu",)):
         return wavelet_image_reference(x, weight, bias, style=style)
-    if takes_cuda_kernels(x):
-        return _around_the_library(x, weight, bias, style)
     accumulate = accumulation_dtype(x)
     result: torch.Tensor = torch.ops.deltafast.wavelet_image(
         x,
@@ -62,15 +61,6 @@ def wavelet_image(
         None if style is None else style.to(accumulate),
     )
     return result  # [N, K, 2 H, 2 W]
-
-
-def _around_the_library(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, style: torch.Tensor | None
-) -> torch.Tensor:
-    """Run the layer as CUDA does: the library's 1x1 convolution between two kernels of ours."""
-    if style is not None:
-        x = modulated_epilogue(x, next_style=style, negative_slope=1.0, gain=1.0, impl="native")  # [N, C, H, W]
-    return subband_image(F.conv2d(x, weight.to(x.dtype)), bias, impl="native")  # [N, K, 2 H, 2 W]
 
 
 def wavelet_image_reference(
@@ -104,10 +94,8 @@ def check_wavelet_image(
     check_small(op, "weight", weight, x, (outputs, c, 1, 1), "[4 K, C, 1, 1]")
     if outputs % 4:
         raise InvalidInputError(f"{op}: weight must be [4 K, C, 1, 1], got {list(weight.shape)}")
-    if bias is not None:
-        check_small(op, "bias", bias, x, (outputs,), "[4 K]")
-    if style is not None:
-        check_small(op, "style", style, x, (n, c), "[N, C]")
+    check_optional(op, "bias", bias, x, (outputs,), "[4 K]")
+    check_optional(op, "style", style, x, (n, c), "[N, C]")
 
 
 def _fake(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, style: torch.Tensor | None) -> torch.Tensor:
@@ -142,14 +130,5 @@ def _backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
     return grad_x, grad_weight, grad_bias if needs_bias else None, grad_style if needs_style else None
 
 
-def _refuse_second_order(ctx: Any, *_: Any) -> NoReturn:
-    raise NativeOpError(
-        "wavelet_image: the native kernel can be differentiated once only. "
-        "Use impl='reference' where a second-order gradient is needed."
-    )
-
-
-torch.library.register_fake("deltafast::wavelet_image", _fake)
-torch.library.register_fake("deltafast::wavelet_image_backward", _fake_backward)
-torch.library.register_autograd("deltafast::wavelet_image", _backward, setup_context=_setup_context)
-torch.library.register_autograd("deltafast::wavelet_image_backward", _refuse_second_order)
+register("wavelet_image", fake=_fake, backward=_backward, setup_context=_setup_context)
+register("wavelet_image_backward", fake=_fake_backward, differentiable=False)

@@ -28,7 +28,7 @@ def _load() -> None:
     from deltafast.ops import _library, devices
 
     assert _library._C.build_info()["cuda_toolkit"] == "emulated"
-    _library._NATIVE_DTYPES["cpu"] = _library._NATIVE_DTYPES["cuda"]
+    _library._KERNELS["cpu"] = "cuda"
     devices.CUDA_KERNEL_DEVICES = frozenset({"cpu", "cuda"})
 
 

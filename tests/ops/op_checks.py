@@ -11,14 +11,12 @@ from deltafast.ops.tolerance import allowed_error, max_error
 
 Op = Callable[..., torch.Tensor]
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
-NATIVE = [
-    ("cpu", torch.float32),
-    ("cpu", torch.float64),
-    pytest.param("cuda", torch.float32, marks=pytest.mark.gpu),
-    pytest.param("cuda", torch.float16, marks=pytest.mark.gpu),
-    pytest.param("cuda", torch.bfloat16, marks=pytest.mark.gpu),
+CUDA = [pytest.param("cuda", marks=pytest.mark.gpu)]  # of an op that has no CPU kernel
+DEVICES = ["cpu", *CUDA]
+NATIVE_CUDA = [
+    pytest.param("cuda", dtype, marks=pytest.mark.gpu) for dtype in (torch.float32, torch.float16, torch.bfloat16)
 ]
+NATIVE = [("cpu", torch.float32), ("cpu", torch.float64), *NATIVE_CUDA]
 LAYOUTS = ["contiguous", "channels_last", "sliced", "sliced_channels_last"]
 
 

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from op_checks import DEVICES, LAYOUTS, NATIVE, image
+from op_checks import CUDA, DEVICES, LAYOUTS, NATIVE, NATIVE_CUDA, check_against_float64, image
 
 from deltafast.errors import InvalidInputError, NativeOpError
-from deltafast.ops import (
-    devices,
-    epilogue_to_rgb,
-    modulated_epilogue,
-    setup_filter,
-    to_rgb,
-)
+from deltafast.ops import epilogue_to_rgb, setup_filter
 from deltafast.ops.tolerance import allowed_error, max_error
 
 NAME = "epilogue_to_rgb"
@@ -40,7 +34,9 @@ def arguments(x: torch.Tensor, colours: int = 3, maps: int | None = None) -> dic
     return {k: v.to(x.device, x.dtype if k == "rgb_weight" else dtype) for k, v in made.items()}
 
 
-def checked(x: torch.Tensor, given: dict[str, torch.Tensor], taps: object = TAPS, **options: object) -> None:
+def checked(
+    x: torch.Tensor, given: dict[str, torch.Tensor], taps: object = TAPS, impl: str = "native", **options: object
+) -> None:
     """Hold both results against the reference in float64."""
     f = setup_filter(taps).to(x.device) if "skip" in given else None
 
@@ -50,7 +46,7 @@ def checked(x: torch.Tensor, given: dict[str, torch.Tensor], taps: object = TAPS
         return y, made
 
     exact = call("reference", x.double(), {k: v.double() for k, v in given.items()})
-    results = zip(call("native", x, given), call("reference", x, given), exact, strict=True)
+    results = zip(call(impl, x, given), call("reference", x, given), exact, strict=True)
     for result, (ours, plain, truth) in enumerate(results):
         assert ours.dtype == plain.dtype
         error, allowed = max_error(ours, truth), allowed_error(NAME, "forward", plain, truth)
@@ -59,37 +55,33 @@ def checked(x: torch.Tensor, given: dict[str, torch.Tensor], taps: object = TAPS
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize(("device", "dtype"), NATIVE, ids=str)
+@pytest.mark.parametrize(("device", "dtype"), NATIVE_CUDA, ids=str)
 def test_both_results_match_float64(device: str, dtype: torch.dtype, shape: tuple[int, ...], layout: str) -> None:
     x = image(shape, layout, dtype, device)
     checked(x, arguments(x))
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", CUDA)
 def test_limits_on_activations_and_on_the_image(device: str) -> None:
     x = image((2, 24, 8, 6), "channels_last", torch.float32, device)
     checked(x, arguments(x, maps=1), clamp=0.7, rgb_clamp=0.9, gain=1.5, negative_slope=0.1)
 
 
-@pytest.mark.parametrize(("device", "dtype"), NATIVE, ids=str)
-@pytest.mark.parametrize("colours", [1, 2, 4, 8, 9])
+@pytest.mark.parametrize(("device", "dtype"), NATIVE_CUDA, ids=str)
+@pytest.mark.parametrize("colours", [1, 2, 4, 8])
 def test_any_number_of_image_channels(device: str, dtype: torch.dtype, colours: int) -> None:
     x = image((2, 20, 6, 4), "channels_last", dtype, device)
-    if colours <= 8:
-        checked(x, arguments(x, colours))
-    else:
-        with pytest.raises(NativeOpError, match="at most 8 image channels"):
-            epilogue_to_rgb(x, **arguments(x, colours), f=setup_filter(TAPS).to(device), impl="native")
+    checked(x, arguments(x, colours))
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", CUDA)
 @pytest.mark.parametrize("taps", [[1.0, 2.0], list(range(1, 17)), [[1.0, 2.0], [3.0, 4.0]]], ids=str)
 def test_any_filter(device: str, taps: object) -> None:
     x = image((2, 8, 6, 10), "channels_last", torch.float32, device)
     checked(x, arguments(x), taps)
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", CUDA)
 @pytest.mark.parametrize("left_out", ["demod", "noise", "noise_strength", "bias", "rgb_bias", "skip", "next_style"])
 def test_every_argument_can_be_left_out(device: str, left_out: str) -> None:
     x = image((2, 12, 5 if left_out == "skip" else 6, 4), "channels_last", torch.float32, device)
@@ -112,49 +104,46 @@ def test_without_the_activations_the_image_is_the_same(device: str) -> None:
     assert torch.equal(made, alone)
 
 
-def one_after_the_other(
-    x: torch.Tensor, f: torch.Tensor, given: dict[str, torch.Tensor], impl: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What epilogue_to_rgb is equivalent to."""
-    own = {k: given[k] for k in ("demod", "noise", "noise_strength", "bias")}
-    rgb = {"bias": given["rgb_bias"], "skip": given["skip"], "f": f}
-    y = modulated_epilogue(x, **own, impl=impl)
-    made = to_rgb(y, given["rgb_weight"], given["rgb_style"], **rgb, impl=impl)
-    return y * given["next_style"].to(y.dtype)[:, :, None, None], made
+@pytest.mark.parametrize("left_out", ["skip", "next_style", None])
+@pytest.mark.parametrize(("device", "dtype"), NATIVE, ids=str)
+def test_where_a_gradient_is_wanted_it_and_the_results_match_float64(
+    device: str, dtype: torch.dtype, left_out: str | None
+) -> None:
+    x = image((2, 40, 8, 6), "channels_last", dtype, device).requires_grad_()
+    given = {k: v.requires_grad_() for k, v in arguments(x).items() if k != left_out}
+    f = None if left_out == "skip" else setup_filter(TAPS).to(device)
+
+    def both(impl: str):
+        def run(x: torch.Tensor, **given: torch.Tensor) -> torch.Tensor:
+            y, made = epilogue_to_rgb(x, **given, f=f, impl=impl)
+            assert y is not None
+            return torch.cat([y.to(made.dtype).flatten(), made.flatten()])
+
+        return run
+
+    check_against_float64(NAME, both("auto"), both("reference"), x, **given)
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_more_channels_than_the_kernel_takes_go_through_the_two_ops(device: str) -> None:
-    for channels, colours in ((2056, 3), (1120, 8)):
-        x = image((1, channels, 2, 2), "channels_last", torch.float32, device)
-        checked(x, arguments(x, colours))
-
-
-@pytest.mark.parametrize("device", DEVICES)
-def test_it_is_the_two_ops_one_after_the_other(device: str) -> None:
-    x = image((2, 40, 8, 6), "channels_last", torch.float32, device)
-    f, given = setup_filter(TAPS).to(device), arguments(x)
-    for ours, expected in zip(
-        epilogue_to_rgb(x, **given, f=f), one_after_the_other(x, f, given, "native"), strict=True
+@pytest.mark.parametrize("device", CUDA)
+def test_where_its_kernel_cannot_run_auto_takes_the_two_ops_and_native_is_refused(device: str) -> None:
+    for channels, colours, message in (
+        (2056, 3, "at most 2048 channels, got 2056"),
+        (1120, 8, "at most 1117 channels, got 1120"),
+        (20, 9, "at most 8 image channels, asked for 9"),
     ):
-        torch.testing.assert_close(ours, expected)
+        x = image((1, channels, 2, 2), "channels_last", torch.float32, device)
+        checked(x, arguments(x, colours), impl="auto")
+        with pytest.raises(NativeOpError, match=f"epilogue_to_rgb: the native kernel .*{message}"):
+            epilogue_to_rgb(x, **arguments(x, colours), f=setup_filter(TAPS).to(device), impl="native")
+    x = image((1, 8, 2, 2), "channels_last", torch.float32, device).requires_grad_()
+    with pytest.raises(NativeOpError, match="epilogue_to_rgb: the native kernel has no gradient"):
+        epilogue_to_rgb(x, **arguments(x), f=setup_filter(TAPS).to(device), impl="native")
 
 
-@pytest.mark.parametrize("impl", ["native", "reference"])
-@pytest.mark.parametrize("device", DEVICES)
-def test_its_gradients_are_those_of_the_two_ops(device: str, impl: str) -> None:
-    gradients = []
-    for fused in (True, False):
-        x = image((2, 40, 8, 6), "channels_last", torch.float32, device).requires_grad_()
-        f, given = setup_filter(TAPS).to(device), {k: v.requires_grad_() for k, v in arguments(x).items()}
-        results = epilogue_to_rgb(x, **given, f=f, impl=impl) if fused else one_after_the_other(x, f, given, impl)
-        total = sum(result.square().sum() for result in results)
-        gradients.append(torch.autograd.grad(total, [x, *given.values()]))
-    for ours, expected in zip(*gradients, strict=True):
-        if impl == "native":
-            assert torch.equal(ours, expected)
-        else:  # the library's convolution may add up in another order each time
-            torch.testing.assert_close(ours, expected)
+def test_on_a_cpu_native_is_refused() -> None:
+    x = image((1, 8, 2, 2), "channels_last", torch.float32, "cpu")
+    with pytest.raises(NativeOpError, match="epilogue_to_rgb: there is no native CPU kernel, only one for CUDA"):
+        epilogue_to_rgb(x, **arguments(x), f=setup_filter(TAPS), impl="native")
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -173,10 +162,8 @@ def test_repeated_runs_are_equal_to_the_bit(device: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", CUDA)
 def test_opcheck(device: str) -> None:
-    if device == "cpu" and "cpu" not in devices.CUDA_KERNEL_DEVICES:
-        pytest.skip("there is no CPU kernel")
     x = image((2, 5, 6, 4), "channels_last", torch.float32, device)
     given = arguments(x)
     own = torch.randn(2, 3, 5, device=device)
@@ -197,10 +184,8 @@ def test_it_compiles_into_one_graph(device: str) -> None:
         torch.testing.assert_close(ours, expected)
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", CUDA)
 def test_a_gradient_through_the_kernel_itself_is_refused(device: str) -> None:
-    if device == "cpu" and "cpu" not in devices.CUDA_KERNEL_DEVICES:
-        pytest.skip("there is no CPU kernel")
     x = image((1, 4, 2, 2), "channels_last", torch.float32, device).requires_grad_()
     own = torch.randn(1, 3, 4, device=device)
     none = [None] * 5

@@ -4,10 +4,11 @@
 // a buffer in cache, taken through D's layers with and without the code, and the difference of the
 // two last hidden layers, through the last weight, added to the latent.
 
+#include "kernels/delta_edit.h"
+
 #include <cstring>
 #include <new>
 
-#include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/instruction_set.h"
 #include "kernels/cpu/small_gemm.h"
 
@@ -141,7 +142,6 @@ void delta_edit(const DeltaEditParams<A>& p, int64_t begin, int64_t end) {
   }
 }
 
-template void delta_edit<float>(const DeltaEditParams<float>&, int64_t, int64_t);
-template void delta_edit<double>(const DeltaEditParams<double>&, int64_t, int64_t);
+DELTAFAST_FLOAT_AND_DOUBLE(delta_edit, DeltaEditParams)
 
 }  // namespace deltafast::cpu::DELTAFAST_ISA

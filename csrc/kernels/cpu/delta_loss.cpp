@@ -233,13 +233,9 @@ void delta_weights(const DeltaLossParams<A>& p, int64_t begin, int64_t end) {
   }
 }
 
-template void delta_prepare<float>(const DeltaLossParams<float>&, int64_t, int64_t);
-template void delta_prepare<double>(const DeltaLossParams<double>&, int64_t, int64_t);
-template void delta_embed<float>(const DeltaLossParams<float>&, int64_t, int64_t);
-template void delta_embed<double>(const DeltaLossParams<double>&, int64_t, int64_t);
-template void delta_collect<float>(const DeltaLossParams<float>&, int64_t, int64_t);
-template void delta_collect<double>(const DeltaLossParams<double>&, int64_t, int64_t);
-template void delta_weights<float>(const DeltaLossParams<float>&, int64_t, int64_t);
-template void delta_weights<double>(const DeltaLossParams<double>&, int64_t, int64_t);
+DELTAFAST_FLOAT_AND_DOUBLE(delta_prepare, DeltaLossParams)
+DELTAFAST_FLOAT_AND_DOUBLE(delta_embed, DeltaLossParams)
+DELTAFAST_FLOAT_AND_DOUBLE(delta_collect, DeltaLossParams)
+DELTAFAST_FLOAT_AND_DOUBLE(delta_weights, DeltaLossParams)
 
 }  // namespace deltafast::cpu::DELTAFAST_ISA

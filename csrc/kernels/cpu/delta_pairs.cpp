@@ -248,7 +248,6 @@ void delta_pairs(const DeltaLossParams<A>& p, int64_t begin, int64_t end) {
   }
 }
 
-template void delta_pairs<float>(const DeltaLossParams<float>&, int64_t, int64_t);
-template void delta_pairs<double>(const DeltaLossParams<double>&, int64_t, int64_t);
+DELTAFAST_FLOAT_AND_DOUBLE(delta_pairs, DeltaLossParams)
 
 }  // namespace deltafast::cpu::DELTAFAST_ISA

@@ -6,15 +6,9 @@
 #include "kernels/cpu/run_units.h"
 
 namespace deltafast::cpu {
-namespace {
-
-const DeltaKernels<float>& delta_kernels(float) { return kernels().delta_f32; }
-const DeltaKernels<double>& delta_kernels(double) { return kernels().delta_f64; }
-
-}  // namespace
 
 void philox4x32(const PhiloxParams& p, ParallelFor parallel_for) {
-  run_units(kernels().philox4x32, p, p.count, 1024, parallel_for);
+  run_units(kernels().philox4x32_words, p, p.count, 1024, parallel_for);
 }
 
 void philox_normal(const NormalParams& p, ParallelFor parallel_for) {
@@ -28,14 +22,13 @@ int64_t delta_loss_workspace(const DeltaLossParams<A>& p) {
 
 template <typename A>
 void delta_loss(const DeltaLossParams<A>& p, ParallelFor parallel_for) {
-  const DeltaKernels<A>& table = delta_kernels(A{});
   const DeltaSizes& s = p.sizes;
   const int64_t runs = delta_runs(p.pairs);
-  run_units(table.prepare, p, s.slots, 1, parallel_for);
-  run_units(table.embed, p, s.slots * p.pairs, 1, parallel_for);
-  run_units(table.pairs, p, s.slots * runs, 1, parallel_for);
-  run_units(table.collect, p, s.slots, 1, parallel_for);
-  run_units(table.weights, p, s.slots * ((s.inputs + kInputBlock - 1) / kInputBlock), 1,
+  run_units(kernels().delta_prepare, p, s.slots, 1, parallel_for);
+  run_units(kernels().delta_embed, p, s.slots * p.pairs, 1, parallel_for);
+  run_units(kernels().delta_pairs, p, s.slots * runs, 1, parallel_for);
+  run_units(kernels().delta_collect, p, s.slots, 1, parallel_for);
+  run_units(kernels().delta_weights, p, s.slots * ((s.inputs + kInputBlock - 1) / kInputBlock), 1,
             parallel_for);
   const StepWorkspace<A> space = step_workspace(p);
   double total = 0;
@@ -46,14 +39,12 @@ void delta_loss(const DeltaLossParams<A>& p, ParallelFor parallel_for) {
 
 template <typename A>
 void delta_edit(const DeltaEditParams<A>& p, ParallelFor parallel_for) {
-  run_units(delta_kernels(A{}).edit, p, (p.samples + kEditRows - 1) / kEditRows, 1, parallel_for);
+  run_units(kernels().delta_edit, p, (p.samples + kEditRows - 1) / kEditRows, 1, parallel_for);
 }
 
 template int64_t delta_loss_workspace<float>(const DeltaLossParams<float>&);
 template int64_t delta_loss_workspace<double>(const DeltaLossParams<double>&);
-template void delta_loss<float>(const DeltaLossParams<float>&, ParallelFor);
-template void delta_loss<double>(const DeltaLossParams<double>&, ParallelFor);
-template void delta_edit<float>(const DeltaEditParams<float>&, ParallelFor);
-template void delta_edit<double>(const DeltaEditParams<double>&, ParallelFor);
+DELTAFAST_ENTRY(delta_loss, DeltaLossParams)
+DELTAFAST_ENTRY(delta_edit, DeltaEditParams)
 
 }  // namespace deltafast::cpu

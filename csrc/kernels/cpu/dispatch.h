@@ -5,69 +5,26 @@
 
 #include <cstdint>
 
-#include "kernels/delta_edit.h"
-#include "kernels/delta_loss.h"
-#include "kernels/filtered_epilogue.h"
-#include "kernels/modulated_conv3x3.h"
-#include "kernels/modulated_epilogue.h"
-#include "kernels/philox.h"
-#include "kernels/separable_conv.h"
-#include "kernels/to_rgb.h"
-#include "kernels/upfirdn2d.h"
-#include "kernels/wavelet_block.h"
-#include "kernels/wavelet_image.h"
+#include "kernels/cpu/kernel_list.h"
 
 namespace deltafast::cpu {
 
-constexpr int64_t kEditRows = 32;  // latents that one unit of an edit owns
+template <typename Params>
+using Kernel = void (*)(const Params&, int64_t begin, int64_t end);
 
-template <typename A>
-struct DeltaKernels {
-  void (*edit)(const DeltaEditParams<A>&, int64_t begin, int64_t end);
-  void (*prepare)(const DeltaLossParams<A>&, int64_t begin, int64_t end);
-  void (*embed)(const DeltaLossParams<A>&, int64_t begin, int64_t end);
-  void (*pairs)(const DeltaLossParams<A>&, int64_t begin, int64_t end);
-  void (*collect)(const DeltaLossParams<A>&, int64_t begin, int64_t end);
-  void (*weights)(const DeltaLossParams<A>&, int64_t begin, int64_t end);
+template <template <typename> class Params>
+struct TypedKernel {
+  Kernel<Params<float>> f32;
+  Kernel<Params<double>> f64;
 };
 
-// Each entry works on a range of units: what one unit is, the kernel's own file says.
 struct KernelTable {
-  DeltaKernels<float> delta_f32;
-  DeltaKernels<double> delta_f64;
-  void (*epilogue_f32)(const EpilogueParams<float>&, int64_t begin, int64_t end);
-  void (*epilogue_f64)(const EpilogueParams<double>&, int64_t begin, int64_t end);
-  void (*epilogue_backward_f32)(const EpilogueParams<float>&, int64_t begin, int64_t end);
-  void (*epilogue_backward_f64)(const EpilogueParams<double>&, int64_t begin, int64_t end);
-  void (*epilogue_grad_noise_f32)(const EpilogueParams<float>&, int64_t begin, int64_t end);
-  void (*epilogue_grad_noise_f64)(const EpilogueParams<double>&, int64_t begin, int64_t end);
-  void (*philox4x32)(const PhiloxParams&, int64_t begin, int64_t end);
-  void (*philox_normal)(const NormalParams&, int64_t begin, int64_t end);
   int64_t panel_bytes;  // of one row of a packed panel
-  void (*pack_panels_f32)(const PackParams<float>&, int64_t begin, int64_t end);
-  void (*pack_panels_f64)(const PackParams<double>&, int64_t begin, int64_t end);
-  void (*separable_conv_f32)(const SeparableConvParams<float>&, int64_t begin, int64_t end);
-  void (*separable_conv_f64)(const SeparableConvParams<double>&, int64_t begin, int64_t end);
-  void (*separable_conv_backward_f32)(const SeparableConvParams<float>&, int64_t begin,
-                                      int64_t end);
-  void (*separable_conv_backward_f64)(const SeparableConvParams<double>&, int64_t begin,
-                                      int64_t end);
-  void (*filtered_epilogue_f32)(const FilteredEpilogueParams<float>&, int64_t begin, int64_t end);
-  void (*filtered_epilogue_f64)(const FilteredEpilogueParams<double>&, int64_t begin, int64_t end);
-  void (*modulated_conv3x3)(const Conv3x3Params&, int64_t begin, int64_t end);
-  void (*pack_conv3x3)(const PackConv3x3Params&, int64_t begin, int64_t end);
-  void (*to_rgb_f32)(const ToRgbParams<float>&, int64_t begin, int64_t end);
-  void (*to_rgb_f64)(const ToRgbParams<double>&, int64_t begin, int64_t end);
-  void (*upfirdn2d_f32)(const Upfirdn2dCpuParams<float>&, int64_t begin, int64_t end);
-  void (*upfirdn2d_f64)(const Upfirdn2dCpuParams<double>&, int64_t begin, int64_t end);
-  void (*wavelet_block_f32)(const WaveletBlockParams<float>&, int64_t begin, int64_t end);
-  void (*wavelet_block_f64)(const WaveletBlockParams<double>&, int64_t begin, int64_t end);
-  void (*wavelet_block_backward_f32)(const WaveletBlockParams<float>&, int64_t begin, int64_t end);
-  void (*wavelet_block_backward_f64)(const WaveletBlockParams<double>&, int64_t begin, int64_t end);
-  void (*wavelet_image_f32)(const WaveletImageParams<float>&, int64_t begin, int64_t end);
-  void (*wavelet_image_f64)(const WaveletImageParams<double>&, int64_t begin, int64_t end);
-  void (*wavelet_image_backward_f32)(const WaveletImageParams<float>&, int64_t begin, int64_t end);
-  void (*wavelet_image_backward_f64)(const WaveletImageParams<double>&, int64_t begin, int64_t end);
+#define DELTAFAST_TYPED(name, Params) TypedKernel<Params> name;
+#define DELTAFAST_PLAIN(name, Params) Kernel<Params> name;
+  DELTAFAST_CPU_KERNELS(DELTAFAST_TYPED, DELTAFAST_PLAIN)
+#undef DELTAFAST_TYPED
+#undef DELTAFAST_PLAIN
 };
 
 namespace baseline {

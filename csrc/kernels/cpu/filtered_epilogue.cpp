@@ -136,7 +136,6 @@ void filtered_epilogue(const FilteredEpilogueParams<A>& p, int64_t begin, int64_
   }
 }
 
-template void filtered_epilogue<float>(const FilteredEpilogueParams<float>&, int64_t, int64_t);
-template void filtered_epilogue<double>(const FilteredEpilogueParams<double>&, int64_t, int64_t);
+DELTAFAST_FLOAT_AND_DOUBLE(filtered_epilogue, FilteredEpilogueParams)
 
 }  // namespace deltafast::cpu::DELTAFAST_ISA

@@ -2,53 +2,28 @@
 
 #include "kernels/cpu/instruction_set.h"
 
+#include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/matrix_tile.h"
 
 namespace deltafast::cpu::DELTAFAST_ISA {
-namespace {
 
-template <typename A>
-DeltaKernels<A> delta_kernels() {
-  return {delta_edit<A>,  delta_prepare<A>, delta_embed<A>,
-          delta_pairs<A>, delta_collect<A>, delta_weights<A>};
-}
-
-}  // namespace
+#define DELTAFAST_TYPED(name, Params) \
+  template <typename A>               \
+  void name(const Params<A>& params, int64_t begin, int64_t end);
+#define DELTAFAST_PLAIN(name, Params) void name(const Params& params, int64_t begin, int64_t end);
+DELTAFAST_CPU_KERNELS(DELTAFAST_TYPED, DELTAFAST_PLAIN)
+#undef DELTAFAST_TYPED
+#undef DELTAFAST_PLAIN
 
 KernelTable kernel_table() {
-  return {delta_kernels<float>(),
-          delta_kernels<double>(),
-          epilogue<float>,
-          epilogue<double>,
-          epilogue_backward<float>,
-          epilogue_backward<double>,
-          epilogue_grad_noise<float>,
-          epilogue_grad_noise<double>,
-          philox4x32_words,
-          philox_normal,
-          kPanelVectors * int64_t{kVectorBytes},
-          pack_panels<float>,
-          pack_panels<double>,
-          separable_conv<float>,
-          separable_conv<double>,
-          separable_conv_backward<float>,
-          separable_conv_backward<double>,
-          filtered_epilogue<float>,
-          filtered_epilogue<double>,
-          modulated_conv3x3,
-          pack_conv3x3,
-          to_rgb<float>,
-          to_rgb<double>,
-          upfirdn2d<float>,
-          upfirdn2d<double>,
-          wavelet_block<float>,
-          wavelet_block<double>,
-          wavelet_block_backward<float>,
-          wavelet_block_backward<double>,
-          wavelet_image<float>,
-          wavelet_image<double>,
-          wavelet_image_backward<float>,
-          wavelet_image_backward<double>};
+  KernelTable table{};
+  table.panel_bytes = kPanelVectors * int64_t{kVectorBytes};
+#define DELTAFAST_TYPED(name, Params) table.name = {name<float>, name<double>};
+#define DELTAFAST_PLAIN(name, Params) table.name = name;
+  DELTAFAST_CPU_KERNELS(DELTAFAST_TYPED, DELTAFAST_PLAIN)
+#undef DELTAFAST_TYPED
+#undef DELTAFAST_PLAIN
+  return table;
 }
 
 }  // namespace deltafast::cpu::DELTAFAST_ISA

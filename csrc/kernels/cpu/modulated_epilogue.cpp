@@ -1,6 +1,8 @@
 // CPU kernels of the fused epilogue; compiled once per instruction set (see dispatch.h). The loops
 // are written for the compiler's vectoriser: unit stride, no calls, no branches but selects.
 
+#include "kernels/modulated_epilogue.h"
+
 #include "kernels/cpu/instruction_set.h"
 #include "kernels/shared/activation.h"
 
@@ -274,11 +276,8 @@ void epilogue_grad_noise(const EpilogueParams<A>& p, int64_t begin, int64_t end)
   p.channels_last ? grad_noise_nhwc(p, begin, end) : grad_noise_nchw(p, begin, end);
 }
 
-template void epilogue<float>(const EpilogueParams<float>&, int64_t, int64_t);
-template void epilogue<double>(const EpilogueParams<double>&, int64_t, int64_t);
-template void epilogue_backward<float>(const EpilogueParams<float>&, int64_t, int64_t);
-template void epilogue_backward<double>(const EpilogueParams<double>&, int64_t, int64_t);
-template void epilogue_grad_noise<float>(const EpilogueParams<float>&, int64_t, int64_t);
-template void epilogue_grad_noise<double>(const EpilogueParams<double>&, int64_t, int64_t);
+DELTAFAST_FLOAT_AND_DOUBLE(epilogue, EpilogueParams)
+DELTAFAST_FLOAT_AND_DOUBLE(epilogue_backward, EpilogueParams)
+DELTAFAST_FLOAT_AND_DOUBLE(epilogue_grad_noise, EpilogueParams)
 
 }  // namespace deltafast::cpu::DELTAFAST_ISA

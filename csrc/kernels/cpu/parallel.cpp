@@ -17,27 +17,17 @@ int64_t grain_of(int64_t elements_per_unit) {
   return units < 1 ? 1 : units;
 }
 
-template <typename Params>
-void run(void (*kernel)(const Params&, int64_t, int64_t), const Params& params, int64_t units,
-         int64_t elements_per_unit, ParallelFor parallel_for) {
+template <typename K, typename Params>
+void run(const K& kernel, const Params& params, int64_t units, int64_t elements_per_unit,
+         ParallelFor parallel_for) {
   run_units(kernel, params, units, grain_of(elements_per_unit), parallel_for);
-}
-
-template <typename A, typename F32, typename F64>
-auto pick(F32 f32, F64 f64) {
-  if constexpr (sizeof(A) == sizeof(double)) {
-    return f64;
-  } else {
-    return f32;
-  }
 }
 
 }  // namespace
 
 template <typename A>
 void modulated_epilogue(const EpilogueParams<A>& p, ParallelFor parallel_for) {
-  const KernelTable& table = kernels();
-  const auto kernel = pick<A>(table.epilogue_f32, table.epilogue_f64);
+  const auto kernel = kernels().epilogue;
   const int64_t pixels = p.batch * p.pixels;
   if (p.channels_last) {
     run(kernel, p, pixels, p.channels, parallel_for);
@@ -48,9 +38,8 @@ void modulated_epilogue(const EpilogueParams<A>& p, ParallelFor parallel_for) {
 
 template <typename A>
 void modulated_epilogue_backward(const EpilogueParams<A>& p, ParallelFor parallel_for) {
-  const KernelTable& table = kernels();
   const int64_t per_split = p.pixels / p.splits;
-  const auto backward = pick<A>(table.epilogue_backward_f32, table.epilogue_backward_f64);
+  const auto backward = kernels().epilogue_backward;
   if (p.channels_last) {
     run(backward, p, p.batch * p.splits, per_split * p.channels, parallel_for);
   } else {
@@ -67,17 +56,15 @@ void modulated_epilogue_backward(const EpilogueParams<A>& p, ParallelFor paralle
     }
   }
   if (p.grad_noise) {
-    const auto grad_noise = pick<A>(table.epilogue_grad_noise_f32, table.epilogue_grad_noise_f64);
+    const auto grad_noise = kernels().epilogue_grad_noise;
     run(grad_noise, p, p.batch * p.pixels, p.channels, parallel_for);
   }
 }
 
 template <typename A>
 void pack_panels(const PackParams<A>& p, ParallelFor parallel_for) {
-  const KernelTable& table = kernels();
-  const int64_t panel = table.panel_bytes / static_cast<int64_t>(sizeof(A));
-  run(pick<A>(table.pack_panels_f32, table.pack_panels_f64), p, (p.outer + panel - 1) / panel,
-      panel * p.inner, parallel_for);
+  const int64_t panel = kernels().panel_bytes / static_cast<int64_t>(sizeof(A));
+  run(kernels().pack_panels, p, (p.outer + panel - 1) / panel, panel * p.inner, parallel_for);
 }
 
 // The pointwise weights for the forward pass.
@@ -107,10 +94,8 @@ void sum_bands(const double* partials, int64_t batch, int64_t bands, int64_t wid
 
 template <typename A>
 void separable_conv(const SeparableConvParams<A>& p, ParallelFor parallel_for) {
-  const KernelTable& table = kernels();
   pack_pointwise(p, parallel_for);
-  const auto kernel = pick<A>(table.separable_conv_f32, table.separable_conv_f64);
-  run(kernel, p, p.batch * separable_conv_bands(p.height),
+  run(kernels().separable_conv, p, p.batch * separable_conv_bands(p.height),
       separable_conv_band_rows(p.height) * p.width * p.channels, parallel_for);
 }
 
@@ -154,35 +139,29 @@ void sum_styles(const WaveletImageParams<A>& p) {
 
 template <typename A>
 void separable_conv_backward(const SeparableConvParams<A>& p, ParallelFor parallel_for) {
-  const KernelTable& table = kernels();
   pack_transposed(p, parallel_for);
-  const auto kernel = pick<A>(table.separable_conv_backward_f32, table.separable_conv_backward_f64);
-  run(kernel, p, p.batch * separable_conv_bands(p.height),
+  run(kernels().separable_conv_backward, p, p.batch * separable_conv_bands(p.height),
       separable_conv_band_rows(p.height) * p.width * p.channels, parallel_for);
   sum_styles(p);
 }
 
 template <typename A>
 void wavelet_block(const WaveletBlockParams<A>& p, ParallelFor parallel_for) {
-  const KernelTable& table = kernels();
   pack_pointwise(p.first, parallel_for);
   pack_pointwise(p.second, parallel_for);
   if (p.with_image) fold_wavelet(p.image);
   const int64_t height = p.first.height;
-  run(pick<A>(table.wavelet_block_f32, table.wavelet_block_f64), p,
-      p.first.batch * separable_conv_bands(height),
+  run(kernels().wavelet_block, p, p.first.batch * separable_conv_bands(height),
       separable_conv_band_rows(height) * p.first.width * p.first.channels, parallel_for);
 }
 
 template <typename A>
 void wavelet_block_backward(const WaveletBlockParams<A>& p, ParallelFor parallel_for) {
-  const KernelTable& table = kernels();
   pack_transposed(p.first, parallel_for);
   pack_transposed(p.second, parallel_for);
   if (p.with_image) pack_transposed(p.image, parallel_for);
   const int64_t height = p.first.height;
-  run(pick<A>(table.wavelet_block_backward_f32, table.wavelet_block_backward_f64), p,
-      p.first.batch * separable_conv_bands(height),
+  run(kernels().wavelet_block_backward, p, p.first.batch * separable_conv_bands(height),
       separable_conv_band_rows(height) * p.first.width * p.first.channels, parallel_for);
   sum_styles(p.first);
   sum_styles(p.second);
@@ -192,27 +171,22 @@ void wavelet_block_backward(const WaveletBlockParams<A>& p, ParallelFor parallel
 template <typename A>
 void wavelet_image(const WaveletImageParams<A>& p, ParallelFor parallel_for) {
   fold_wavelet(p);
-  const KernelTable& table = kernels();
-  run(pick<A>(table.wavelet_image_f32, table.wavelet_image_f64), p,
-      p.batch * separable_conv_bands(p.height),
+  run(kernels().wavelet_image, p, p.batch * separable_conv_bands(p.height),
       separable_conv_band_rows(p.height) * p.width * p.channels, parallel_for);
 }
 
 template <typename A>
 void wavelet_image_backward(const WaveletImageParams<A>& p, ParallelFor parallel_for) {
-  const KernelTable& table = kernels();
   pack_transposed(p, parallel_for);
-  run(pick<A>(table.wavelet_image_backward_f32, table.wavelet_image_backward_f64), p,
-      p.batch * separable_conv_bands(p.height),
+  run(kernels().wavelet_image_backward, p, p.batch * separable_conv_bands(p.height),
       separable_conv_band_rows(p.height) * p.width * p.channels, parallel_for);
   sum_styles(p);
 }
 
 template <typename A>
 void filtered_epilogue(const FilteredEpilogueParams<A>& p, ParallelFor parallel_for) {
-  const KernelTable& table = kernels();
-  const auto kernel = pick<A>(table.filtered_epilogue_f32, table.filtered_epilogue_f64);
-  run(kernel, p, p.epilogue.batch * p.out_h, p.out_w * p.epilogue.channels, parallel_for);
+  run(kernels().filtered_epilogue, p, p.epilogue.batch * p.out_h, p.out_w * p.epilogue.channels,
+      parallel_for);
 }
 
 void modulated_conv3x3(const Conv3x3Params& p, ParallelFor parallel_for) {
@@ -246,39 +220,25 @@ bool same_bits(const void* a, const void* b, int64_t bytes, ParallelFor parallel
 
 template <typename A>
 void to_rgb(const ToRgbParams<A>& p, ParallelFor parallel_for) {
-  const KernelTable& table = kernels();
-  const auto kernel = pick<A>(table.to_rgb_f32, table.to_rgb_f64);
-  run(kernel, p, p.batch * p.height, p.width * p.channels, parallel_for);
+  run(kernels().to_rgb, p, p.batch * p.height, p.width * p.channels, parallel_for);
 }
 
 template <typename A>
 void upfirdn2d(const Upfirdn2dCpuParams<A>& p, ParallelFor parallel_for) {
-  const KernelTable& table = kernels();
-  const auto kernel = pick<A>(table.upfirdn2d_f32, table.upfirdn2d_f64);
-  run(kernel, p, p.shape.planes * p.shape.out_h, p.shape.out_w * p.shape.inner, parallel_for);
+  run(kernels().upfirdn2d, p, p.shape.planes * p.shape.out_h, p.shape.out_w * p.shape.inner,
+      parallel_for);
 }
 
-template void modulated_epilogue<float>(const EpilogueParams<float>&, ParallelFor);
-template void modulated_epilogue<double>(const EpilogueParams<double>&, ParallelFor);
-template void modulated_epilogue_backward<float>(const EpilogueParams<float>&, ParallelFor);
-template void modulated_epilogue_backward<double>(const EpilogueParams<double>&, ParallelFor);
-template void separable_conv<float>(const SeparableConvParams<float>&, ParallelFor);
-template void separable_conv<double>(const SeparableConvParams<double>&, ParallelFor);
-template void separable_conv_backward<float>(const SeparableConvParams<float>&, ParallelFor);
-template void separable_conv_backward<double>(const SeparableConvParams<double>&, ParallelFor);
-template void filtered_epilogue<float>(const FilteredEpilogueParams<float>&, ParallelFor);
-template void filtered_epilogue<double>(const FilteredEpilogueParams<double>&, ParallelFor);
-template void to_rgb<float>(const ToRgbParams<float>&, ParallelFor);
-template void to_rgb<double>(const ToRgbParams<double>&, ParallelFor);
-template void upfirdn2d<float>(const Upfirdn2dCpuParams<float>&, ParallelFor);
-template void upfirdn2d<double>(const Upfirdn2dCpuParams<double>&, ParallelFor);
-template void wavelet_block<float>(const WaveletBlockParams<float>&, ParallelFor);
-template void wavelet_block<double>(const WaveletBlockParams<double>&, ParallelFor);
-template void wavelet_block_backward<float>(const WaveletBlockParams<float>&, ParallelFor);
-template void wavelet_block_backward<double>(const WaveletBlockParams<double>&, ParallelFor);
-template void wavelet_image<float>(const WaveletImageParams<float>&, ParallelFor);
-template void wavelet_image<double>(const WaveletImageParams<double>&, ParallelFor);
-template void wavelet_image_backward<float>(const WaveletImageParams<float>&, ParallelFor);
-template void wavelet_image_backward<double>(const WaveletImageParams<double>&, ParallelFor);
+DELTAFAST_ENTRY(modulated_epilogue, EpilogueParams)
+DELTAFAST_ENTRY(modulated_epilogue_backward, EpilogueParams)
+DELTAFAST_ENTRY(separable_conv, SeparableConvParams)
+DELTAFAST_ENTRY(separable_conv_backward, SeparableConvParams)
+DELTAFAST_ENTRY(filtered_epilogue, FilteredEpilogueParams)
+DELTAFAST_ENTRY(to_rgb, ToRgbParams)
+DELTAFAST_ENTRY(upfirdn2d, Upfirdn2dCpuParams)
+DELTAFAST_ENTRY(wavelet_block, WaveletBlockParams)
+DELTAFAST_ENTRY(wavelet_block_backward, WaveletBlockParams)
+DELTAFAST_ENTRY(wavelet_image, WaveletImageParams)
+DELTAFAST_ENTRY(wavelet_image_backward, WaveletImageParams)
 
 }  // namespace deltafast::cpu

@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/instruction_set.h"
 #include "kernels/cpu/noise.h"
+#include "kernels/philox.h"
 
 namespace deltafast::cpu::DELTAFAST_ISA {
 

@@ -1,16 +1,16 @@
 // Hands ranges of a kernel's units to the caller's threads.
 #pragma once
 
-#include "kernels/parallel.h"
+#include "kernels/cpu/dispatch.h"
 
 namespace deltafast::cpu {
 
 // At least `grain` units go to a thread.
 template <typename Params>
-void run_units(void (*kernel)(const Params&, int64_t, int64_t), const Params& params, int64_t units,
-               int64_t grain, ParallelFor parallel_for) {
+void run_units(Kernel<Params> kernel, const Params& params, int64_t units, int64_t grain,
+               ParallelFor parallel_for) {
   struct Work {
-    void (*kernel)(const Params&, int64_t, int64_t);
+    Kernel<Params> kernel;
     const Params* params;
   } work{kernel, &params};
   if (units <= 0) return;
@@ -23,4 +23,21 @@ void run_units(void (*kernel)(const Params&, int64_t, int64_t), const Params& pa
       &work);
 }
 
+template <template <typename> class Params>
+void run_units(const TypedKernel<Params>& kernel, const Params<float>& params, int64_t units,
+               int64_t grain, ParallelFor parallel_for) {
+  run_units(kernel.f32, params, units, grain, parallel_for);
+}
+
+template <template <typename> class Params>
+void run_units(const TypedKernel<Params>& kernel, const Params<double>& params, int64_t units,
+               int64_t grain, ParallelFor parallel_for) {
+  run_units(kernel.f64, params, units, grain, parallel_for);
+}
+
 }  // namespace deltafast::cpu
+
+// Compiles an entry point's template for the two types that CPU kernels take.
+#define DELTAFAST_ENTRY(name, Params)                           \
+  template void name<float>(const Params<float>&, ParallelFor); \
+  template void name<double>(const Params<double>&, ParallelFor);

@@ -1,6 +1,8 @@
 // The separable convolution on CPUs; compiled once per instruction set (see dispatch.h). One unit
 // is a band of rows of one sample.
 
+#include "kernels/separable_conv.h"
+
 #include "kernels/cpu/instruction_set.h"
 #include "kernels/cpu/separable_layer.h"
 
@@ -32,9 +34,7 @@ void separable_conv(const SeparableConvParams<A>& p, int64_t begin, int64_t end)
   });
 }
 
-template void pack_panels<float>(const PackParams<float>&, int64_t, int64_t);
-template void pack_panels<double>(const PackParams<double>&, int64_t, int64_t);
-template void separable_conv<float>(const SeparableConvParams<float>&, int64_t, int64_t);
-template void separable_conv<double>(const SeparableConvParams<double>&, int64_t, int64_t);
+DELTAFAST_FLOAT_AND_DOUBLE(pack_panels, PackParams)
+DELTAFAST_FLOAT_AND_DOUBLE(separable_conv, SeparableConvParams)
 
 }  // namespace deltafast::cpu::DELTAFAST_ISA

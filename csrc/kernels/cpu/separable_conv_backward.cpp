@@ -24,7 +24,6 @@ void separable_conv_backward(const SeparableConvParams<A>& p, int64_t begin, int
   });
 }
 
-template void separable_conv_backward<float>(const SeparableConvParams<float>&, int64_t, int64_t);
-template void separable_conv_backward<double>(const SeparableConvParams<double>&, int64_t, int64_t);
+DELTAFAST_FLOAT_AND_DOUBLE(separable_conv_backward, SeparableConvParams)
 
 }  // namespace deltafast::cpu::DELTAFAST_ISA

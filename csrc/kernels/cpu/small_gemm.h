@@ -10,9 +10,9 @@ namespace deltafast::cpu::DELTAFAST_ISA {
 namespace {
 
 #if defined(__AVX512F__)
-constexpr int kMostRows = 8;  // x 2 vectors of columns: 16 sums in flight, of 32 registers
+constexpr int kMaxRows = 8;  // x 2 vectors of columns: 16 sums in flight, of 32 registers
 #else
-constexpr int kMostRows = 6;  // 12 sums, of 16 registers
+constexpr int kMaxRows = 6;  // 12 sums, of 16 registers
 #endif
 
 // A left-hand matrix: element (m, k) is at[m * row + k * column].
@@ -90,9 +90,9 @@ template <bool Add, typename A>
 void multiply(int64_t rows, int64_t columns, int64_t depth, Left<A> a, const A* b, int64_t ldb,
               A* c, int64_t ldc) {
   while (rows > 0) {
-    const int64_t bands = (rows + kMostRows - 1) / kMostRows;
+    const int64_t bands = (rows + kMaxRows - 1) / kMaxRows;
     const int64_t band = (rows + bands - 1) / bands;  // bands of about the same height
-    multiply_band<A, kMostRows, Add>(band, columns, depth, a, b, ldb, c, ldc);
+    multiply_band<A, kMaxRows, Add>(band, columns, depth, a, b, ldb, c, ldc);
     a.at += band * a.row;
     c += band * ldc;
     rows -= band;

@@ -112,7 +112,6 @@ void to_rgb(const ToRgbParams<A>& p, int64_t begin, int64_t end) {
   }
 }
 
-template void to_rgb<float>(const ToRgbParams<float>&, int64_t, int64_t);
-template void to_rgb<double>(const ToRgbParams<double>&, int64_t, int64_t);
+DELTAFAST_FLOAT_AND_DOUBLE(to_rgb, ToRgbParams)
 
 }  // namespace deltafast::cpu::DELTAFAST_ISA

@@ -7,6 +7,8 @@
 // elements. Up-sampling computes each phase contiguously, then interleaves them; down-sampling
 // splits the row buffer into its phases first.
 
+#include "kernels/upfirdn2d.h"
+
 #include <cstring>
 #include <new>
 
@@ -232,7 +234,6 @@ void upfirdn2d(const Upfirdn2dCpuParams<A>& params, int64_t begin, int64_t end) 
   upfirdn2d_rows(params, begin, end);
 }
 
-template void upfirdn2d<float>(const Upfirdn2dCpuParams<float>&, int64_t, int64_t);
-template void upfirdn2d<double>(const Upfirdn2dCpuParams<double>&, int64_t, int64_t);
+DELTAFAST_FLOAT_AND_DOUBLE(upfirdn2d, Upfirdn2dCpuParams)
 
 }  // namespace deltafast::cpu::DELTAFAST_ISA

@@ -3,6 +3,8 @@
 // ring of rows the next reads from there, so that of all activations only the block's input and
 // result meet memory.
 
+#include "kernels/wavelet_block.h"
+
 #include "kernels/cpu/image_gradient.h"
 #include "kernels/cpu/instruction_set.h"
 #include "kernels/cpu/separable_gradient.h"
@@ -77,9 +79,7 @@ void wavelet_block_backward(const WaveletBlockParams<A>& p, int64_t begin, int64
   });
 }
 
-template void wavelet_block_backward<float>(const WaveletBlockParams<float>&, int64_t, int64_t);
-template void wavelet_block_backward<double>(const WaveletBlockParams<double>&, int64_t, int64_t);
-template void wavelet_block<float>(const WaveletBlockParams<float>&, int64_t, int64_t);
-template void wavelet_block<double>(const WaveletBlockParams<double>&, int64_t, int64_t);
+DELTAFAST_FLOAT_AND_DOUBLE(wavelet_block_backward, WaveletBlockParams)
+DELTAFAST_FLOAT_AND_DOUBLE(wavelet_block, WaveletBlockParams)
 
 }  // namespace deltafast::cpu::DELTAFAST_ISA

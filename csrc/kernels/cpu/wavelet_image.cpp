@@ -2,6 +2,8 @@
 // (see dispatch.h). One unit is a band of rows of one sample, worked off in tiles of pixels that
 // stay in cache.
 
+#include "kernels/wavelet_image.h"
+
 #include "kernels/cpu/image_gradient.h"
 #include "kernels/cpu/image_rows.h"
 #include "kernels/cpu/instruction_set.h"
@@ -26,9 +28,7 @@ void wavelet_image_backward(const WaveletImageParams<A>& p, int64_t begin, int64
   });
 }
 
-template void wavelet_image<float>(const WaveletImageParams<float>&, int64_t, int64_t);
-template void wavelet_image<double>(const WaveletImageParams<double>&, int64_t, int64_t);
-template void wavelet_image_backward<float>(const WaveletImageParams<float>&, int64_t, int64_t);
-template void wavelet_image_backward<double>(const WaveletImageParams<double>&, int64_t, int64_t);
+DELTAFAST_FLOAT_AND_DOUBLE(wavelet_image, WaveletImageParams)
+DELTAFAST_FLOAT_AND_DOUBLE(wavelet_image_backward, WaveletImageParams)
 
 }  // namespace deltafast::cpu::DELTAFAST_ISA

@@ -1,19 +1,17 @@
 // CUDA kernels of activated_depthwise: one block of 256 threads for each tile, whose steps are in
-// kernels/shared. Tiles lie in shared memory in the element type, everything else is fp32. No
-// atomics: sums are made in a fixed order, so every run gives the same bits.
+// activated_depthwise.cuh. Tiles lie in shared memory in the element type, everything else is fp32.
+// No atomics: sums are made in a fixed order, so every run gives the same bits.
 
-#include "kernels/cuda/element.cuh"
-#include "kernels/shared/activated_depthwise.h"
+#include "kernels/cuda/activated_depthwise.cuh"
 
 namespace deltafast::cuda {
 namespace {
 
-using Params = ActivatedDepthwiseParams<float>;
+using Params = ActivatedDepthwiseParams;
 
 template <typename T, int Count>
 struct Packed {
   using Value = T;
-  using Wide = float;
   static constexpr int kCount = Count;
 
   using Raw = Pack<T, Count>;
@@ -140,8 +138,8 @@ cudaError_t launch(const Params& p, bool backward, cudaStream_t stream) {
 }
 
 cudaError_t run(const Params& p, bool backward, const CudaTarget& target) {
-  constexpr int64_t kMostPixels = int64_t(1) << 30;  // coordinates are 32-bit
-  if (p.height > kMostPixels || p.width > kMostPixels) return cudaErrorInvalidValue;
+  constexpr int64_t kMaxPixels = int64_t(1) << 30;  // coordinates are 32-bit
+  if (p.height > kMaxPixels || p.width > kMaxPixels) return cudaErrorInvalidValue;
   const auto stream = static_cast<cudaStream_t>(target.stream);
   return with_element(target.element, [&](auto zero) {
     using T = decltype(zero);
@@ -156,12 +154,11 @@ cudaError_t run(const Params& p, bool backward, const CudaTarget& target) {
 
 }  // namespace
 
-int activated_depthwise(const ActivatedDepthwiseParams<float>& params, const CudaTarget& target) {
+int activated_depthwise(const ActivatedDepthwiseParams& params, const CudaTarget& target) {
   return run(params, false, target);
 }
 
-int activated_depthwise_backward(const ActivatedDepthwiseParams<float>& params,
-                                 const CudaTarget& target) {
+int activated_depthwise_backward(const ActivatedDepthwiseParams& params, const CudaTarget& target) {
   return run(params, true, target);
 }
 

@@ -14,7 +14,7 @@ constexpr int kWarp = 32;
 constexpr int kWarps = 8;
 constexpr int kThreads = kWarp * kWarps;
 constexpr int kChunk = 64;  // components of the latents in shared memory at a time
-constexpr size_t kMostShared = 48 * 1024;
+constexpr size_t kMaxShared = 48 * 1024;
 
 // sums[r] += sum over k of a[row r of this warp][k] * b[k * ldb]; rows of a are lda apart, a
 // multiple of 4, and zero behind `depth`.
@@ -194,12 +194,14 @@ cudaError_t launch(const Params& p, cudaStream_t stream) {
 }
 
 bool fits(const Params& p, int rows) {
-  return sizeof(float) * shared_floats(p.sizes, kWarps * rows) <= kMostShared;
+  return sizeof(float) * shared_floats(p.sizes, kWarps * rows) <= kMaxShared;
 }
 
 }  // namespace
 
-bool delta_edit_fits(const DeltaEditParams<float>& p) { return fits(p, 1) && p.num_ws <= 65535; }
+bool delta_edit_fits(const DeltaEditParams<float>& p, const CudaTarget&) {
+  return fits(p, 1) && p.num_ws <= 65535;
+}
 
 int delta_edit(const DeltaEditParams<float>& p, const CudaTarget& target) {
   const auto stream = static_cast<cudaStream_t>(target.stream);

@@ -129,7 +129,9 @@ cudaError_t delta_embed(const DeltaLossParams<float>& p, const CudaTarget& targe
   });
 }
 
-int64_t delta_loss_workspace(const DeltaLossParams<float>& p) { return workspace(p).floats; }
+int64_t delta_loss_workspace(const DeltaLossParams<float>& p, const CudaTarget&) {
+  return workspace(p).floats;
+}
 
 int delta_loss(const DeltaLossParams<float>& p, const CudaTarget& target) {
   cudaError_t error = delta_embed(p, target);

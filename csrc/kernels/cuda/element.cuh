@@ -7,8 +7,8 @@
 
 #include <cstdint>
 
-#include "kernels/cuda/kernels.h"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/target.h"
 
 namespace deltafast::cuda {
 

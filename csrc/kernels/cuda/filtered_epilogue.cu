@@ -8,6 +8,7 @@
 // such rows for the vertical ones. Other filters gather every output from memory.
 
 #include "kernels/cuda/element.cuh"
+#include "kernels/filtered_epilogue.h"
 #include "kernels/shared/activation.h"
 
 namespace deltafast::cuda {
@@ -162,16 +163,16 @@ cudaError_t launch(const Params& p, cudaStream_t stream) {
     gather_kernel<T, Count><<<shape.grid, shape.block, 0, stream>>>(p);
     return cudaGetLastError();
   }
-  constexpr int kMostLanes =
+  constexpr int kMaxLanes =
       128 / (int(sizeof(T)) * Count) < 32 ? 128 / (int(sizeof(T)) * Count) : 32;
   int lanes = 1;
-  while (lanes < kMostLanes && lanes < packs) lanes *= 2;
+  while (lanes < kMaxLanes && lanes < packs) lanes *= 2;
   const int64_t columns = kTileThreads / lanes;
   const int64_t tiles =
       ((p.out_h + kTileRows - 1) / kTileRows) * ((p.out_w + columns - 1) / columns);
   const int64_t slices = (packs + lanes - 1) / lanes;
   if (tiles > (int64_t(1) << 30) || slices > 65535) return cudaErrorInvalidValue;
-  const auto samples = blocks_for(e.batch, kMostRows);
+  const auto samples = blocks_for(e.batch, kMaxRows);
   const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(slices), samples);
   const size_t shared =
       sizeof(Pack<T, Count>) * lanes * (kTileRows + kMargin) * (columns + kMargin);

@@ -8,14 +8,14 @@
 
 namespace deltafast::cuda {
 
-#if defined(DELTAFAST_MOST_BLOCKS)  // the emulation's: so few that every kernel strides
-constexpr int64_t kMostBlocks = DELTAFAST_MOST_BLOCKS, kMostRows = DELTAFAST_MOST_BLOCKS;
+#if defined(DELTAFAST_MAX_BLOCKS)  // the emulation's: so few that every kernel strides
+constexpr int64_t kMaxBlocks = DELTAFAST_MAX_BLOCKS, kMaxRows = DELTAFAST_MAX_BLOCKS;
 #else
-constexpr int64_t kMostBlocks = int64_t(1) << 20;  // along x
-constexpr int64_t kMostRows = 65535;               // along y and z
+constexpr int64_t kMaxBlocks = int64_t(1) << 20;  // along x
+constexpr int64_t kMaxRows = 65535;               // along y and z
 #endif
 
-inline unsigned blocks_for(int64_t units, int64_t most = kMostBlocks) {
+inline unsigned blocks_for(int64_t units, int64_t most = kMaxBlocks) {
   return static_cast<unsigned>(units < most ? units : most);
 }
 
@@ -32,7 +32,7 @@ inline Launch launch_shape(int64_t rows, int64_t columns) {
   while (width < kThreads && width < columns) width *= 2;
   const int height = kThreads / width;
   return {dim3(blocks_for((columns + width - 1) / width),
-               blocks_for((rows + height - 1) / height, kMostRows)),
+               blocks_for((rows + height - 1) / height, kMaxRows)),
           dim3(width, height)};
 }
 

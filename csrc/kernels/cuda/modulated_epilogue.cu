@@ -4,6 +4,7 @@
 // so every run gives the same bits.
 
 #include "kernels/cuda/element.cuh"
+#include "kernels/modulated_epilogue.h"
 #include "kernels/shared/activation.h"
 
 namespace deltafast::cuda {
@@ -254,7 +255,7 @@ int modulated_epilogue_backward(const EpilogueParams<float>& p, const CudaTarget
     using T = decltype(zero);
     if (p.channels_last) {
       const dim3 grid(static_cast<unsigned>((p.channels + kWarp - 1) / kWarp),
-                      blocks_for(p.batch * p.splits, kMostRows));
+                      blocks_for(p.batch * p.splits, kMaxRows));
       backward_nhwc_kernel<T><<<grid, dim3(kWarp, kTileRows), 0, stream>>>(p);
     } else {
       const unsigned blocks = blocks_for(p.batch * p.channels * p.splits);

@@ -2,8 +2,8 @@
 
 #include <cuda_runtime.h>
 
-#include "kernels/cuda/kernels.h"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/philox.h"
 #include "kernels/shared/philox.h"
 
 namespace deltafast::cuda {

@@ -9,6 +9,7 @@
 #include "kernels/cuda/element.cuh"
 #include "kernels/shared/activation.h"
 #include "kernels/shared/fir.h"
+#include "kernels/to_rgb.h"
 
 namespace deltafast::cuda {
 
@@ -31,7 +32,7 @@ inline ImageLaunch image_launch(const ToRgbParams<float>& p, int64_t packs, size
   const int64_t per_block = int64_t(kImageThreads / lanes) * kPixels;
   const int64_t blocks = (pixels + per_block - 1) / per_block;
   const int64_t wanted = (blocks + kRounds - 1) / kRounds;
-  return {lanes, dim3(blocks_for(wanted), blocks_for(p.batch, kMostRows)),
+  return {lanes, dim3(blocks_for(wanted), blocks_for(p.batch, kMaxRows)),
           shared <= 48 * 1024 && p.height <= (1 << 30) && p.width <= (1 << 30)};
 }
 

@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/element.cuh"
 #include "kernels/shared/fir.h"
+#include "kernels/upfirdn2d.h"
 
 namespace deltafast::cuda {
 namespace {

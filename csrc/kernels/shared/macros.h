@@ -19,12 +19,3 @@
 #else
 #define DELTAFAST_INLINE inline
 #endif
-
-// Unrolls the loop that follows, or rolls it up, where nvcc compiles it.
-#if defined(__CUDACC__)
-#define DELTAFAST_UNROLL _Pragma("unroll")
-#define DELTAFAST_ROLL _Pragma("unroll 1")
-#else
-#define DELTAFAST_UNROLL
-#define DELTAFAST_ROLL
-#endif

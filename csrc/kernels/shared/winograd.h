@@ -1,5 +1,5 @@
-// The one-dimensional transforms of the two minimal filtering algorithms (S. Winograd, 1980) behind
-// the 3x3 convolutions; two dimensions apply them along rows and columns.
+// The one-dimensional transforms of Winograd's minimal filtering (S. Winograd, 1980) behind the 3x3
+// convolutions; two dimensions apply them along rows and columns.
 //
 // Plain, F(2, 3): 2 outputs of a 3-tap correlation from 4 inputs by 4 products instead of 6.
 //   y0 = d0 g0 + d1 g1 + d2 g2,  y1 = d1 g0 + d2 g1 + d3 g2
