@@ -78,7 +78,7 @@ def files_of_ops(sources: Mapping[str, str]) -> dict[str, list[str]]:
         op: sorted(
             name
             for name, text in sources.items()
-            if name.startswith(_OP_FOLDERS) and (f"/{op}" in name or re.search(rf"(?<!_){op}(?!s)", text))
+            if name.startswith(_OP_FOLDERS) and (f"/{op}" in name or re.search(rf"(?<!_){op}(?!s|ing)", text))
         )
         for op in _OPS
     }
