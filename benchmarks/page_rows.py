@@ -71,6 +71,7 @@ def table_rows(root: Path) -> dict[str, tuple[str, Any]]:
     sets = report["sets"]
     sampled, photos = (against_linear(sets[name]) for name in ("sampled", "latents"))
     delta = result("delta_ablation_yaw")["settings"]
+    turned = turned_faces(result("turned_faces"))
     return {
         "editors": ("editors", sampled),
         "sampled": ("against_linear", sampled),
@@ -86,6 +87,8 @@ def table_rows(root: Path) -> dict[str, tuple[str, Any]]:
         "linear-of": ("linear_of", [linear_of(name, result(file)) for name, file in _LINEAR_OF]),
         "delta-ablation": ("delta_ablation", delta_ablation(delta)),
         "results": ("results", results(root)),
+        "degrees": ("degrees", turned),
+        "turn-floor": ("turn_floor", turned),
         "cpu": ("cpu", cpu(result("cpu_mobilestylegan"), result("cpu_stylegan2"), result("cpu_delta"))),
     }
 
@@ -256,12 +259,32 @@ def _milliseconds(seconds: float) -> str:
     return f"{value:.1f}" if value < 20 else f"{value:.0f}"
 
 
+_KINDS = {
+    "tuning": "sampled, seeds from 1000 on",
+    "sampled": "sampled, others",
+    "photo": "portraits and one photograph",
+    "head, by its pixels": "rendered heads, by their pixels",
+    "head, turned": "rendered heads, truly turned",
+}
+
+
+def turned_faces(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for each kind of face that was turned: how many, and what readers and descriptors make of it."""
+    counts = {kind: sum(row["kind"] == kind for row in found["faces"]) for kind in _KINDS}
+    return [
+        {"faces": title, "n": counts[kind], "readers": found["readers"][kind], "floor": found["floor"][kind]}
+        for kind, title in _KINDS.items()
+        if counts[kind] > 1
+    ]
+
+
 def results(root: Path) -> list[dict[str, str]]:
     """Return file, date, commit (12 digits, and "+" where the checkout had changes) and command of every result."""
     rows = []
     for path in [root / "docs/evaluation/report.json", *sorted((root / _RESULTS).glob("*.json"))]:
-        run = read_json(path).get("run")
-        if run is not None:
+        found = read_json(path)
+        run = found.get("run") if isinstance(found, dict) else None
+        if run is not None and {"commit", "date", "command"} <= set(run):
             commit = run["commit"] or "unknown"
             short = commit[:12] + ("+" if commit.endswith("+") else "")
             rows.append({"file": path.name, "date": run["date"], "commit": short, "command": run["command"]})

@@ -53,6 +53,9 @@ def evaluate(
     inception: Annotated[
         Path | None, typer.Option(help="Inception-v3 weights (.pth) for FID; those in torch's cache are found.")
     ] = None,
+    features: Annotated[
+        str | None, typer.Option(help="mobilenetv2: the network of the Fréchet distance of version 0.1, to compare.")
+    ] = None,
     tuning: Annotated[
         bool, typer.Option("--tuning", help="Refuse seeds below 1000, which are for reports only.")
     ] = False,
@@ -92,7 +95,8 @@ def evaluate(
         **{**vars(settings), "psi": psi, **({} if ridge_samples is None else {"ridge_samples": ridge_samples})}
     )
     count = processes or (1 if G.device.type == "cuda" else os.cpu_count() or 1)
-    network = load_feature_network(inception)
+    weights = inception if features is None else features
+    network = load_feature_network(weights)
     readings = work or out / "readings"
     with FaceReader(
         G,
@@ -102,7 +106,7 @@ def evaluate(
         compiled=compile_synthesis,
         processes=count,
         source=generator,
-        network_weights=inception,
+        network_weights=weights,
     ) as reader:
         inputs = EvaluationInputs(
             generator=G,

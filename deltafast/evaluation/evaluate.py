@@ -18,6 +18,7 @@ from deltafast.evaluation.figures.sheets import CELL
 from deltafast.evaluation.machine import describe_run
 from deltafast.evaluation.markdown import report_page
 from deltafast.evaluation.methods import LINEAR, MethodBuilder
+from deltafast.evaluation.networks import network_roles
 from deltafast.evaluation.published import PUBLISHED
 from deltafast.evaluation.report_figures import draw_figures
 from deltafast.evaluation.settings import CALIBRATION_SEED, RIDGE_SEED, EvaluationInputs
@@ -48,6 +49,7 @@ def evaluate(out: Path, inputs: EvaluationInputs) -> dict[str, Any]:
         "run": describe_run(),
         "generator": {"name": inputs.generator.name, "fingerprint": inputs.generator.fingerprint},
         "network": {"name": inputs.network.name, "is_fid": inputs.network.is_fid},
+        "networks": network_roles(inputs.network.name),
         "settings": asdict(inputs.settings),
         "attributes": {run.attribute: _describe(run) for run in runs},
         "sets": {},

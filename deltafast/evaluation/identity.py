@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltafast.evaluation.matched import IDENTITY_COSINE, IDENTITY_DISTANCE, Matched
-from deltafast.evaluation.statistics import bootstrap_mean, compare_paired
+from deltafast.evaluation.statistics import bootstrap_mean, bootstrap_ratio, compare_paired
+from deltafast.evaluation.turn_floor import turn_floor
 from deltafast.faces.comparison import identity_cosine, identity_distance
 
 __all__ = ["between_faces", "group_identity", "identity_table"]
@@ -38,7 +39,9 @@ def identity_table(matched: Matched, ours: str) -> dict[str, Any]:
     """Return each method's identity figures as JSON values, and how ours compares with it.
 
     "along": mean over the sequence up to the matched change; "at_end": at the matched change. `difference` is that of
-    ours - the method's distance at the end, face by face, with the verdict on ours.
+    ours - the method's distance at the end, face by face, with the verdict on ours; `ratio` ours / the method's, whose
+    upper end is what may be claimed. Of turns also `turn_itself`, the distance that a turn by the matched change costs
+    by itself (`turn_floor`), and `beyond_the_turn`, what an editor loses beyond it.
     """
     table: dict[str, Any] = {}
     for method in matched.methods:
@@ -49,9 +52,14 @@ def identity_table(matched: Matched, ours: str) -> dict[str, Any]:
             "cosine_at_end": bootstrap_mean(costs[IDENTITY_COSINE]).as_json(),
             "distance_at_end": bootstrap_mean(costs[IDENTITY_DISTANCE]).as_json(),
         }
+        floor = turn_floor(matched.attribute, matched.level)
+        if floor is not None:
+            table[method]["turn_itself"] = bootstrap_mean(floor).as_json()
+            table[method]["beyond_the_turn"] = bootstrap_mean(costs[IDENTITY_DISTANCE] - floor).as_json()
         if method != ours:
             difference, verdict = compare_paired(matched.costs[ours][IDENTITY_DISTANCE], costs[IDENTITY_DISTANCE])
-            table[method] |= {"ours_minus_this": difference.as_json(), "ours_is": verdict}
+            ratio = bootstrap_ratio(matched.costs[ours][IDENTITY_DISTANCE], costs[IDENTITY_DISTANCE])
+            table[method] |= {"ours_minus_this": difference.as_json(), "ours_is": verdict, "ratio": ratio.as_json()}
     return table
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deltafast.evaluation.matched import LEAK, Matched
-from deltafast.evaluation.statistics import bootstrap_mean, compare_paired
+from deltafast.evaluation.statistics import bootstrap_mean, bootstrap_ratio, compare_paired
 from deltafast.faces.attributes import MEASURES, TARGET_MEASURES
 
 __all__ = ["leak_table"]
@@ -27,4 +27,6 @@ def leak_table(matched: Matched, ours: str) -> dict[str, Any]:
             if method != ours:
                 difference, verdict = compare_paired(matched.leak_per_unit(ours, name), values)
                 table[method][name] |= {"ours_minus_this": difference.as_json(), "ours_is": verdict}
+                if name == LEAK:
+                    table[method][name]["ratio"] = bootstrap_ratio(matched.leak_per_unit(ours, name), values).as_json()
     return table

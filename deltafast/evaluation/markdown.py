@@ -49,6 +49,7 @@ def report_page(report: dict[str, Any]) -> str:
         consistency_titles=_CONSISTENCY,
         group_methods=_group_methods,
         label=_label,
+        with_ratios=lambda tables: all("reached" in entry["matched"] for entry in tables["attributes"].values()),
         delta_effects={name: entry for name, entry in spaces.items() if entry.get("effects")},
         other_figures={file: caption for file, caption in report["figures"].items() if file not in own},
     )

@@ -40,7 +40,8 @@ class Matched:
     were matched at alpha < 0 and > 0; `costs[method][cost]` `[N]`: descriptor distance and cosine to the unedited face,
     the absolute change of every other measure, and `LEAK`, their sum in standard deviations over unedited faces;
     `along[method][name]` `[N]`: distance and cosine on average over `ALONG`; `spread`: each measure's standard
-    deviation over unedited faces.
+    deviation over unedited faces; `reached`: of every method, left out or not, the share of faces and directions that
+    it brings as far as the reference brings faces on average at |alpha| <= 1.
     """
 
     attribute: str
@@ -52,6 +53,7 @@ class Matched:
     costs: dict[str, dict[str, Array]]
     along: dict[str, dict[str, Array]]
     spread: dict[str, float]
+    reached: dict[str, float]
 
     def leak_per_unit(self, method: str, cost: str) -> Array:
         """Return each face's change `[N]` of a measure not asked for, per unit of the target's change.
@@ -90,8 +92,12 @@ def match_editors(curves: Mapping[str, EditCurves], reference: str) -> Matched:
         }
     low, high = (int(np.isfinite(column).sum()) for column in levels.T)
     left_out = tuple(name for name in curves if name not in kept)
+    far = np.array([_mean(reach(base, direction, 1.0)) for direction in (-1, 1)])  # [2]
+    there = {name: reaches[name][np.isfinite(reaches[name])] for name in curves}
+    with np.errstate(invalid="ignore"):
+        reached = {name: float((reaches[name] >= far).sum() / max(1, len(there[name]))) for name in curves}
     return Matched(
-        base.attribute, tuple(kept), left_out, levels, _face_means(levels), (low, high), costs, along, spread
+        base.attribute, tuple(kept), left_out, levels, _face_means(levels), (low, high), costs, along, spread, reached
     )
 
 

@@ -24,6 +24,7 @@ from deltafast.errors import ImageError, InvalidInputError
 from deltafast.evaluation.feature_networks import FeatureNetwork
 from deltafast.faces.attributes import MEASURES, measure_attributes
 from deltafast.faces.meter import METER_VERSION, FaceMeter
+from deltafast.faces.true_degrees import true_degrees
 from deltafast.files import atomic_write, read_image, write_png
 from deltafast.generators.base import Generator
 from deltafast.progress import track
@@ -44,8 +45,8 @@ _FACE = f"face{METER_VERSION}-{hashlib.sha256(','.join(MEASURES).encode()).hexdi
 class Readings:
     """What N images show; rows of NaN where no face was found.
 
-    `measures`: float64 `[N]` of each of `MEASURES`; `landmarks` `[N, 68, 2]` in pixels of the image at `IMAGE_SIZE`;
-    `descriptors` `[N, 128]`.
+    `measures`: float64 `[N]` of each of `MEASURES`, angles in true degrees (`faces.true_degrees`); `landmarks`
+    `[N, 68, 2]` in pixels of the image at `IMAGE_SIZE`; `descriptors` `[N, 128]`.
     """
 
     measures: dict[str, Array]
@@ -132,7 +133,7 @@ class FaceReader:
                 rows.append((kept["measures"], kept["landmarks"], kept["descriptor"]))
         table = np.array([row[0] for row in rows]).reshape(-1, len(MEASURES))  # [N, measures]
         return Readings(
-            {name: table[:, column] for column, name in enumerate(MEASURES)},
+            {name: _in_true_degrees(name, table[:, column]) for column, name in enumerate(MEASURES)},
             np.array([row[1] for row in rows]).reshape(-1, 68, 2),
             np.array([row[2] for row in rows]).reshape(-1, 128),
         )
@@ -188,6 +189,11 @@ class FaceReader:
         digest.update(ws.numpy().tobytes())
         name = digest.hexdigest()[:40]
         return self._work / name[:2] / name
+
+
+def _in_true_degrees(name: str, values: Array) -> Array:
+    """Return a measure with dlib's degrees made true ones; what is kept on disk are dlib's."""
+    return values * true_degrees("dlib", name) if MEASURES[name] == "degree" else values
 
 
 class _Maker:

@@ -17,6 +17,7 @@ from deltafast.evaluation.leak import leak_table
 from deltafast.evaluation.matched import Matched, match_editors
 from deltafast.evaluation.methods import LINEAR, Method
 from deltafast.evaluation.precision import precision, requested_and_got
+from deltafast.evaluation.range_ends import range_end_table
 from deltafast.evaluation.readings import FaceReader, Readings
 from deltafast.evaluation.realism import realism_table, unedited_halves
 from deltafast.evaluation.statistics import bootstrap_mean
@@ -108,11 +109,13 @@ def set_tables(reader: FaceReader, readings: SetReadings, runs: Sequence[Attribu
                 "change": bootstrap_mean(matched.level).as_json(),
                 "faces_each_way": list(matched.faces_each_way),
                 "left_out": list(matched.left_out),
+                "reached": matched.reached,
             },
             "identity": identity_table(matched, run.ours),
             "leak": leak_table(matched, run.ours),
             "precision": {m.name: precision(readings.curves[run.attribute][m.name]) for m in run.methods},
             "requested": _requested(readings.curves[run.attribute], run),
+            "range_end": range_end_table(readings.curves[run.attribute], run.ours, faces.labels),
             "realism": realism_table(base, edited, run.ours),
         }
     return {

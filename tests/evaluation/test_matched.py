@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,9 +13,11 @@ from deltafast.evaluation.identity import between_faces, group_identity, identit
 from deltafast.evaluation.leak import leak_table
 from deltafast.evaluation.matched import IDENTITY_DISTANCE, LEAK, along_the_way, match_editors
 from deltafast.evaluation.precision import precision, requested_and_got
+from deltafast.evaluation.range_ends import MAX_SHARE, READING_DEVIATION, faces_at_end, range_end_table
 from deltafast.evaluation.readings import Readings
 from deltafast.evaluation.synthetic_reference import SyntheticChange
 from deltafast.faces.attributes import MEASURES
+from deltafast.files import read_json
 
 N = 40
 
@@ -178,3 +182,47 @@ def test_distances_between_faces() -> None:
     assert found["least"] == pytest.approx(1)
     assert found["cosine_mean"] == pytest.approx(1)
     assert between_faces(descriptors[:1]) == {}
+
+
+def test_shut_mouths_are_set_aside_by_the_rule_and_at_most_a_fifth() -> None:
+    shut = READING_DEVIATION["mouth_opening"]
+    opening = np.concatenate([np.full(4, 0.01), [0.01 + 0.9 * shut, 0.01 + 1.5 * shut], np.linspace(0.03, 0.1, 34)])
+    assert np.flatnonzero(faces_at_end("mouth-open", opening)).tolist() == [0, 1, 2, 3, 4]
+    many = np.concatenate([np.full(30, 0.01), np.linspace(0.03, 0.1, 10)])
+    assert faces_at_end("mouth-open", many).sum() == MAX_SHARE * 40
+    assert not faces_at_end("yaw", opening).any()
+    assert not faces_at_end("mouth-open", np.full(5, np.nan)).any()
+
+    alpha = np.array(ALPHAS)
+    target = np.maximum(opening[:, None] + 0.01 * alpha, 0.01)  # what is shut stays shut
+    measures = {name: np.ones((40, 5)) for name in MEASURES} | {"mouth_opening": target}
+    own = EditCurves("mouth-open", ALPHAS, Readings(measures, np.zeros((40, 5, 68, 2)), np.ones((40, 5, 128))))
+    table = range_end_table({"ours": own}, "ours", [f"seed {k}" for k in range(40)])
+    assert table is not None
+    assert table["faces"] == [f"seed {k}" for k in range(5)]
+    assert precision(own)["monotone"]["mean"] == pytest.approx(34 / 40)
+    assert table["monotone_of_others"]["ours"]["mean"] == pytest.approx(34 / 35)
+
+
+def test_the_deviation_of_a_reading_is_the_measured_one(repository_root: Path) -> None:
+    found = read_json(repository_root / "benchmarks" / "results" / "repeated_readings.json")["deviation"]
+    for name, deviation in READING_DEVIATION.items():
+        assert deviation == pytest.approx(found[name], rel=0.01)
+
+
+def test_shares_say_whom_a_method_brings_there_and_ratios_are_paired() -> None:
+    ours, wide = curves(12.0, 0.2), curves(24.0, 0.4)
+    weak = curves(6.0, 0.15, alphas=(-1.0, -0.5, 0.0, 0.5, 1.0))
+    matched = match_editors({"ours": ours, "wide": wide, "weak": weak}, "ours")
+    assert matched.left_out == ("weak",)
+    assert 0.2 < matched.reached["ours"] < 0.8  # about half of the faces are beyond their own mean
+    assert matched.reached["wide"] == 1
+    assert matched.reached["weak"] == 0
+    table = identity_table(matched, "ours")
+    # for the same change the wide one takes half the alpha: the costs are equal, face by face
+    assert table["wide"]["ratio"]["mean"] == pytest.approx(1, abs=0.02)
+    assert table["wide"]["ratio"]["high"] - table["wide"]["ratio"]["low"] < 0.02
+    assert "ratio" not in table["ours"]
+    lost = table["ours"]["distance_at_end"]["mean"] - table["ours"]["turn_itself"]["mean"]
+    assert table["ours"]["beyond_the_turn"]["mean"] == pytest.approx(lost)
+    assert leak_table(matched, "ours")["wide"]["leak"]["ratio"]["n"] > 0

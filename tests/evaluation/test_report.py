@@ -17,6 +17,7 @@ from deltafast.evaluation.face_sets import face_set_of_latents, face_set_of_seed
 from deltafast.evaluation.feature_networks import FeatureNetwork
 from deltafast.evaluation.markdown import count_verdicts, report_page, with_new_words
 from deltafast.evaluation.methods import UserDirection
+from deltafast.evaluation.networks import network_roles
 from deltafast.evaluation.readings import FaceReader
 from deltafast.evaluation.settings import RIDGE_SEED, EvaluationInputs, EvaluationSettings
 from deltafast.evaluation.verdicts import verdicts
@@ -83,7 +84,8 @@ def test_a_report_has_every_table_and_figure_and_is_read_once(inputs: Evaluation
     for file in report["figures"]:
         assert read_image(tmp_path / "report" / file).ndim == 3
     page = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
-    for wanted in ("Table 2", "Table 1", "### Precision", "### Leak", "## Consistency", "theirs, not comparable"):
+    titles = ("Which network was used where", "Ours / this", "Table 2", "Table 1", "### Precision", "### Leak")
+    for wanted in (*titles, "## Consistency", "theirs, not comparable"):
         assert wanted in page
     for file in report["figures"]:
         assert f"]({file})" in page
@@ -164,6 +166,13 @@ def test_a_page_counts_its_comparisons_and_reads_old_words(repository_root: Path
     made = count_verdicts(old)["made"]
     assert made > 100
     assert f"This report makes {made} comparisons" in report_page(old)
+
+
+def test_no_network_judges_what_it_trains_or_steers() -> None:
+    for row in network_roles("EfficientNet-Lite0 (ImageNet), 320 features"):
+        assert "-" in (row["judges"], row["trains or steers"]) or row["network"] == "dlib's 68 landmarks"
+    (mobilenet,) = (row for row in network_roles("MobileNetV2 (ImageNet)") if row["network"] == "MobileNetV2")
+    assert "though it steers" in mobilenet["judges"]
 
 
 def test_a_face_is_a_seed(tiny_generator: Generator) -> None:
