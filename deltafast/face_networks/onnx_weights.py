@@ -1,7 +1,8 @@
 """The named weights inside an ONNX file.
 
 Reads the few Protocol Buffer fields that are needed (onnx.proto: ModelProto, GraphProto, TensorProto) and nothing
-else: no ONNX package is needed, and nothing in the file is executed.
+else: no ONNX package is needed, and nothing in the file is executed. Written here because the onnx package and its
+compiled protobuf would be a dependency of everybody's for one list of weights.
 """
 
 from __future__ import annotations

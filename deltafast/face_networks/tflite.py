@@ -1,7 +1,8 @@
 """The weights inside a TensorFlow Lite file, in the order in which its graph uses them.
 
 Reads the few FlatBuffer tables that are needed (schema version 3, tensorflow/lite/schema/schema.fbs) and nothing
-else: no TensorFlow is needed, and nothing in the file is executed.
+else: no TensorFlow is needed, and nothing in the file is executed. Written here because the packages that read such
+files bring a whole interpreter for what is one table of weights.
 """
 
 from __future__ import annotations

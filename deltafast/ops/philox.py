@@ -1,4 +1,8 @@
-"""Philox4x32-10: random integers and normal numbers as a function of counter and key, without a state."""
+"""Philox4x32-10: random integers and normal numbers as a function of counter and key, without a state.
+
+Written here because torch's generators keep a state: noise that is a function of (seed, step, place) is the same in a
+replayed CUDA graph, on a CPU, and in a run that goes on where it was stopped.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -44,8 +45,8 @@ class ProjectedImages:
 
 def project_images(
     generator: Generator,
-    images: Path,
-    out: Path,
+    images: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     settings: ProjectionSettings | None = None,
     *,
     align: bool | Literal["auto"] = "auto",
@@ -63,7 +64,8 @@ def project_images(
     with other settings.
     """
     settings = settings or ProjectionSettings()
-    inputs = find_inputs(images, out, IMAGE_SUFFIXES, "images")
+    out = Path(out)
+    inputs = find_inputs(Path(images), out, IMAGE_SUFFIXES, "images")
     projector = Projector(generator, encoder, settings, PHOTO_SIZE)
     reader = PhotoReader(align, size=projector.size)
     made_with = {"generator": generator.fingerprint, "encoder": None if encoder is None else encoder.digest()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +24,8 @@ _ORDER = {"before": 0, "without": 0, "neutral": 0, "after": 1, "with": 1}  # how
 
 
 def sequences_of_pictures(
-    pictures: Path,
-    out: Path,
+    pictures: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     attribute: str,
     *,
     values: Sequence[float] | None = None,
@@ -41,6 +42,7 @@ def sequences_of_pictures(
     Raises `InvalidInputError` where the pictures are no such sequences, `DeltafastError` that names those that cannot
     be read or show no face: a sequence needs all of its frames.
     """
+    pictures, out = Path(pictures), Path(out)
     found = _found(pictures)
     if out.resolve() == pictures.resolve():
         raise InvalidInputError(f"OUT must be another folder than that of the pictures, {out}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ _FRAME_FIELDS = {"file": str, "attribute": str, "identity": str, "index": int, "
 
 def project_sequences(
     generator: Generator,
-    sequences: Path,
-    out: Path,
+    sequences: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     settings: ProjectionSettings | None = None,
     *,
     encoder: Encoder | None = None,
@@ -43,6 +44,7 @@ def project_sequences(
     `report.json` with the distances per frame. Raises `ResumeError` when `out` was begun with other settings.
     """
     settings = settings or ProjectionSettings()
+    sequences, out = Path(sequences), Path(out)
     manifest_path = sequences / "manifest.json"
     attributes, identities, frames = _read_manifest(manifest_path)
     projector = Projector(generator, encoder, settings, _RENDERED)

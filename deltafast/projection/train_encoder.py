@@ -9,6 +9,7 @@ finished epoch, the second stage at its last saved step.
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,11 +60,11 @@ class EncoderTraining:
 
 def train_encoder(
     generator: Generator,
-    folder: Path,
-    samples: SampleConfig,
-    training: EncoderTraining,
+    folder: str | os.PathLike[str],
+    samples: SampleConfig | None = None,
+    training: EncoderTraining | None = None,
     *,
-    heads: Path | None = None,
+    heads: str | os.PathLike[str] | None = None,
 ) -> Encoder:
     """Train an encoder for `generator`, working in `folder`, and return it; its file is `folder/encoder.safetensors`.
 
@@ -73,6 +74,9 @@ def train_encoder(
     stage, and that stage's image distances before and after. Raises
     `ResumeError` when the folder was begun with other settings, `InvalidInputError` when there are too few pairs.
     """
+    folder, heads = Path(folder), None if heads is None else Path(heads)
+    samples = samples or SampleConfig(resolution=min(256, generator.img_resolution))
+    training = training or EncoderTraining()
     held_out = training.held_out_shards * samples.shard
     if samples.count < 2 * held_out:
         raise InvalidInputError(

@@ -3,7 +3,8 @@
 Every global that a pickle may name maps to a function of this file, or to a name of which instances become `Record`s:
 nothing is imported, looked up or called by name, and no source code that a file carries is looked at. The
 interpreter is the pure Python one of the standard library, because its memo cannot be made to allocate memory by a
-large index.
+large index. Written here because pickle itself executes what a file asks for, and torch's restricted reader refuses
+whole files for one object that nobody needs.
 """
 
 from __future__ import annotations

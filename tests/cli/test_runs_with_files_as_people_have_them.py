@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_editors import random_editor
 from small_generators import stylegan2_tensors
 from typer.testing import CliRunner
 
@@ -154,3 +155,18 @@ def test_a_class_is_refused_where_there_is_none(tools: list[str], tmp_path: Path
     code, text = _run("edit", tmp_path / "out", "--seeds", "0", "--class", "1", *tools)
     assert code == 1
     assert "is not conditional" in text
+
+
+def test_an_editor_of_a_fine_tuned_generator_is_vouched_for(
+    tools: list[str], tiny_generator: Generator, tmp_path: Path
+) -> None:
+    tensors = stylegan2_tensors(resolution=64, seed=5)
+    tuned = build_generator(tensors, {"architecture": "stylegan2", "img_resolution": 64}, "tuned")
+    random_editor(tuned).save(tmp_path / "yaw.safetensors")
+    words = ["edit", tmp_path / "out", "--seeds", "0", "--editor", tmp_path / "yaw.safetensors", *tools[2:4]]
+    code, text = _run(*words)
+    assert code == 1
+    assert "--same-w-space on the command line" in text
+    code, text = _run(*words, "--same-w-space")
+    assert code == 0, text
+    assert (tmp_path / "out" / "seed0000_+1.png").is_file()

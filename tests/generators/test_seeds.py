@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from small_generators import stylegan2_tensors
 
 from deltafast.errors import InvalidInputError
-from deltafast.generators.seeds import latents_from_seeds
+from deltafast.generators.build import build_generator
+from deltafast.generators.seeds import class_labels, latents_from_seeds
 
 
 def test_a_seed_is_the_mapping_of_numpys_random_state(tiny_mobilestylegan):
@@ -24,3 +26,19 @@ def test_a_seed_is_the_mapping_of_numpys_random_state(tiny_mobilestylegan):
 def test_a_seed_out_of_range_is_refused(tiny_mobilestylegan, seed):
     with pytest.raises(InvalidInputError, match=str(seed)):
         latents_from_seeds(tiny_mobilestylegan(), [seed])
+
+
+def test_a_conditional_generator_needs_a_class_and_has_those_it_has() -> None:
+    tensors = stylegan2_tensors(c_dim=3)
+    generator = build_generator(tensors, {"architecture": "stylegan2", "img_resolution": 16}, "conditional")
+    one, two = (latents_from_seeds(generator, [5], class_index=k) for k in (1, 2))
+    assert not torch.allclose(one, two)
+    z = torch.from_numpy(np.random.RandomState(5).randn(1, generator.z_dim)).float()
+    torch.testing.assert_close(one, generator.mapping(z, torch.tensor([[0.0, 1.0, 0.0]])))
+    with pytest.raises(InvalidInputError, match="choose one of its classes, 0 to 2"):
+        latents_from_seeds(generator, [5])
+    with pytest.raises(InvalidInputError, match="0 to 2, got"):
+        latents_from_seeds(generator, [5], class_index=3)
+    labels = class_labels(generator, None, 5)
+    assert labels is not None
+    assert labels.argmax(1).tolist() == [0, 1, 2, 0, 1]
