@@ -152,6 +152,46 @@ def test_rooms_import_downward_and_nothing_private() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def _circles(sources: dict[str, str]) -> list[set[str]]:
+    """Groups of modules that import each other, in whatever roundabout way; `sources` by file name."""
+    modules = {_module_of(file): (file, source) for file, source in sources.items()}
+    found: dict[str, set[str]] = {}  # module: what it imports, and what that imports, and so on
+    for module, (file, source) in modules.items():
+        imports = _imports(file, ast.parse(source))
+        named = {f"{base}.{name}" if f"{base}.{name}" in modules else base for _, base, name in imports}
+        found[module] = named & set(modules) - {module}
+    changed = True
+    while changed:
+        changed = False
+        for reached in found.values():
+            further = set().union(*(found[module] for module in reached)) - reached
+            reached |= further
+            changed = changed or bool(further)
+    circles: list[set[str]] = []
+    for module, reached in found.items():
+        circle = {other for other in reached if module in found[other]}
+        if circle and circle not in circles:
+            circles.append(circle)
+    return circles
+
+
+def test_no_modules_import_each_other() -> None:
+    files = [path for path in _python_files() if _name(path) != _FRONT_DOOR]
+    circles = _circles({_name(path): path.read_text(encoding="utf-8") for path in files})
+    assert circles == []
+
+
+def test_a_circle_of_imports_is_found_even_inside_functions() -> None:
+    sources = {
+        "deltafast/generators/base.py": "def f():\n    from deltafast.generators.compiled import Compiled",
+        "deltafast/generators/compiled.py": "from deltafast.generators import seeds",
+        "deltafast/generators/seeds.py": "import deltafast.generators.base",
+        "deltafast/generators/mapping.py": "from deltafast.generators.base import Generator",
+    }
+    (circle,) = _circles(sources)
+    assert circle == {f"deltafast.generators.{name}" for name in ("base", "compiled", "seeds")}
+
+
 @pytest.mark.parametrize(
     ("file", "line", "complaint"),
     [

@@ -93,8 +93,8 @@ def edit(
     from deltafast.errors import InvalidInputError
     from deltafast.faces.pasting import PASTE_MASKS
     from deltafast.files import sha256_file
-    from deltafast.generators.base import NOISE_MODES
     from deltafast.generators.load import load_generator
+    from deltafast.generators.synthesis import NOISE_MODES
     from deltafast.inputs import Failures
     from deltafast.progress import track
     from deltafast.runs import Run

@@ -14,7 +14,7 @@ from deltafast.arguments import check_device
 from deltafast.errors import InvalidInputError
 from deltafast.faces.alignment import FaceChoice, check_choice
 from deltafast.faces.pasting import PASTE_MASKS, PasteMask
-from deltafast.generators.base import NOISE_MODES
+from deltafast.generators.synthesis import NOISE_MODES
 from deltafast.projection import Encoder
 
 __all__ = ["EditOptions", "Synthesise"]

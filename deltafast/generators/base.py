@@ -2,74 +2,31 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from deltafast.errors import InvalidInputError
+from deltafast.generators.compiled import CapturedSynthesis, CompiledSynthesis
 from deltafast.generators.mapping import MappingNetwork
+from deltafast.generators.synthesis import SynthesisNetwork
 
-__all__ = ["NOISE_MODES", "Generator", "SynthesisNetwork", "match_slots"]
-
-NOISE_MODES = ("const", "random", "none")
-
-
-class SynthesisNetwork(nn.Module, ABC):
-    """Base of the synthesis networks: W+ latents in, images out.
-
-    Attributes: `num_ws`, `w_dim`, `img_resolution` (pixels), `img_channels`, and `slots`, the name of each W+ slot:
-    the layer that reads it first, such as "b4.conv1", "b8.conv0", "b8.conv1", "b16.conv0". The same name in two
-    networks means the same layer of StyleGAN2, whatever its index; a bare block name such as "b1024" stands for all
-    layers of that block.
-    """
-
-    num_ws: int
-    w_dim: int
-    img_resolution: int
-    img_channels: int
-    slots: tuple[str, ...]
-
-    @property
-    @abstractmethod
-    def dtype(self) -> torch.dtype:
-        """The precision of the convolutions: float64, float32, float16 or bfloat16."""
-
-    @abstractmethod
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the weights by their canonical names (see `deltafast.generators.checkpoints`)."""
-
-    def check_inputs(self, ws: Tensor, noise_mode: str) -> None:
-        """Raise `InvalidInputError` unless `ws` is floating `[N, num_ws, w_dim]` and `noise_mode` is known."""
-        if ws.ndim != 3 or ws.shape[1] != self.num_ws or ws.shape[2] != self.w_dim or not ws.is_floating_point():
-            expected = f"floating point [N, {self.num_ws}, {self.w_dim}]"
-            raise InvalidInputError(
-                f"ws must be {expected}, got {ws.dtype} {list(ws.shape)}; a single W code [N, {self.w_dim}] becomes W+ "
-                f"by ws.unsqueeze(1).expand(-1, {self.num_ws}, -1)"
-            )
-        if noise_mode not in NOISE_MODES:
-            raise InvalidInputError(f"noise_mode must be one of {', '.join(NOISE_MODES)}; got {noise_mode!r}")
-
-    def wants_gradient(self, ws: Tensor) -> bool:
-        """Return whether images of `ws` will be differentiated: by `ws`, a weight, or a noise image."""
-        if not torch.is_grad_enabled():
-            return False
-        return ws.requires_grad or any(t.requires_grad for t in (*self.parameters(), *self.buffers()))
-
-    @abstractmethod
-    def forward(self, ws: Tensor, noise_mode: str = "const") -> Tensor:
-        """Synthesise images; see `Generator`."""
+__all__ = ["Generator", "match_slots"]
 
 
 class Generator(nn.Module):
     """A face generator: latent z to W+ (`mapping`), W+ to images (`synthesis`).
 
     - `G.mapping(z, c=None, truncation_psi=1, truncation_cutoff=None)` -> fp32 `[N, num_ws, w_dim]`.
-    - `G.synthesis(ws, noise_mode="const" | "random" | "none")` -> fp32 `[N, img_channels, H, W]` in about [-1, 1]
-      (float64 where the generator is float64). Differentiable in `ws`.
-    - `G(z, c=None, *, truncation_psi, truncation_cutoff, noise_mode)` does both.
+    - `G.synthesis(ws, noise_mode="const" | "random" | "none", force_fp32=False, second_order=False)` -> fp32
+      `[N, img_channels, H, W]` in about [-1, 1] (float64 where the generator is float64). Differentiable in `ws` and
+      the weights; with `second_order=True` any number of times.
+    - `G(z, c=None, truncation_psi=1, truncation_cutoff=None, update_emas=False, **synthesis)` does both.
+
+    These are the calls of NVIDIA's stylegan2-ada-pytorch and stylegan3, so that scripts written for them run.
 
     `.to(torch.bfloat16)` and `.half()` cast the convolutions only; mapping, styles, biases and the result stay fp32.
 
@@ -146,19 +103,24 @@ class Generator(nn.Module):
 
     def forward(
         self,
-        z: Tensor,
-        c: Tensor | None = None,
-        *,
+        z: Tensor | np.ndarray[Any, Any],
+        c: Tensor | np.ndarray[Any, Any] | None = None,
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
-        noise_mode: str = "const",
+        update_emas: bool = False,
+        *,
+        skip_w_avg_update: bool | None = None,
+        **synthesis: Any,
     ) -> Tensor:
         """Sample images: `z` `[N, z_dim]`, `c` `[N, c_dim]` or None -> fp32 `[N, img_channels, H, W]`.
 
-        Raises `InvalidInputError` for a wrong shape or option.
+        The first arguments are those of `mapping`, `synthesis` those of `SynthesisNetwork.forward`: noise_mode,
+        force_fp32, second_order. Raises `InvalidInputError` for a wrong shape or option.
         """
-        ws = self.mapping(z, c, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff)  # [N, L, w_dim]
-        image: Tensor = self.synthesis(ws, noise_mode=noise_mode)  # [N, C, H, W]
+        ws = self.mapping(
+            z, c, truncation_psi, truncation_cutoff, update_emas, skip_w_avg_update=skip_w_avg_update
+        )  # [N, L, w_dim]
+        image: Tensor = self.synthesis(ws, **synthesis)  # [N, C, H, W]
         return image
 
     def compiled(self, batch_size: int | None = None) -> Callable[..., Tensor]:
@@ -171,8 +133,6 @@ class Generator(nn.Module):
           to that size, without gradient; see `deltafast.generators.compiled.CapturedSynthesis`. Raises
           `InvalidInputError` on a CPU, which has no graphs.
         """
-        from deltafast.generators.compiled import CapturedSynthesis, CompiledSynthesis
-
         if batch_size is None:
             return CompiledSynthesis(self.synthesis)
         if self.device.type != "cuda":

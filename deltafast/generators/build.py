@@ -38,12 +38,13 @@ from torch import Tensor
 
 from deltafast.errors import CheckpointError
 from deltafast.generators.activations import ACTIVATIONS
-from deltafast.generators.base import Generator, SynthesisNetwork
+from deltafast.generators.base import Generator
 from deltafast.generators.equalised import MAPPING_LR_MULTIPLIER, FullyConnected, power_of_two
 from deltafast.generators.fingerprint import generator_fingerprint
 from deltafast.generators.mapping import MappingNetwork
 from deltafast.generators.mobilestylegan import MobileStyleGANSynthesis, mobilestylegan_names
 from deltafast.generators.stylegan2 import ARCHITECTURES, StyleGAN2Synthesis, stylegan2_blocks
+from deltafast.generators.synthesis import SynthesisNetwork
 
 __all__ = ["build_generator"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deltafast.errors import InvalidInputError
-from deltafast.generators.base import SynthesisNetwork
+from deltafast.generators.synthesis import SynthesisNetwork
 
 __all__ = ["CapturedSynthesis", "CompiledSynthesis", "capture_cuda_graph"]
 

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deltafast.generators.base import SynthesisNetwork
 from deltafast.generators.epilogue import LayerConstants
 from deltafast.generators.equalised import power_of_two
 from deltafast.generators.modulation import channels_last
 from deltafast.generators.styles import Affine, StyleBank
+from deltafast.generators.synthesis import SynthesisNetwork
 from deltafast.ops import (
     ImageLayer,
+    Impl,
     SeparableLayer,
     activated_depthwise,
     modulated_epilogue,
@@ -129,53 +130,66 @@ class MobileStyleGANSynthesis(SynthesisNetwork):
         """The precision of the convolutions."""
         return self.first.dtype
 
-    def forward(self, ws: Tensor, noise_mode: str = "const") -> Tensor:
-        """Synthesise fp32 images `[N, 3, H, W]` from `ws` `[N, num_ws, w_dim]`; see `Generator`."""
+    def forward(
+        self,
+        ws: Tensor,
+        noise_mode: str = "const",
+        *,
+        force_fp32: bool = False,
+        second_order: bool = False,
+        fused_modconv: bool | None = None,
+        update_emas: bool = False,
+    ) -> Tensor:
+        """Synthesise images `[N, channels, H, W]` from `ws` `[N, num_ws, w_dim]`; see `SynthesisNetwork.forward`."""
         self.check_inputs(ws, noise_mode)
+        dtype = self.computing_dtype(force_fp32)
+        impl: Impl = "reference" if second_order else "auto"
         styles = self.styles(ws)  # name -> [N, C]
-        style = styles["b4.conv1"].to(self.dtype)[:, :, None, None]  # [N, C, 1, 1]
-        x: Tensor = (self.input * style).contiguous(memory_format=torch.channels_last)  # [N, C, 4, 4]
-        x = F.conv2d(x, self.first, padding=1)  # [N, 4 C, 4, 4]
-        if takes_cuda_kernels(x):
-            return self._around_the_library(x, styles, noise_mode)
-        x = self._activated(0, x, noise_mode)  # [N, 4 C, 4, 4]
+        style = styles["b4.conv1"].to(dtype)[:, :, None, None]  # [N, C, 1, 1]
+        x = (self.input.to(dtype) * style).contiguous(memory_format=torch.channels_last)  # [N, C, 4, 4]
+        x = F.conv2d(x, self.first.to(dtype), padding=1)  # [N, 4 C, 4, 4]
+        if takes_cuda_kernels(x) and not second_order:
+            return self._between_convolutions(x, styles, noise_mode)
+        x = self._activated(0, x, noise_mode, impl=impl)  # [N, 4 C, 4, 4]
         for block in range(len(self._ups)):
-            first = self._layer(2 * block + 1, styles, noise_mode, x.shape[0])
-            second = self._layer(2 * block + 2, styles, noise_mode, x.shape[0])
+            first = self._layer(2 * block + 1, styles, noise_mode, x)
+            second = self._layer(2 * block + 2, styles, noise_mode, x)
             is_last = block + 1 == len(self._ups)
-            image = ImageLayer(self.image_weight, self.image_bias, styles[self._image]) if is_last else None
-            x = wavelet_block(x, first, second, image)  # [N, 4 C, 2 H, 2 W], at last [N, channels, 4 H, 4 W]
+            image = ImageLayer(self.image_weight.to(dtype), self.image_bias, styles[self._image]) if is_last else None
+            x = wavelet_block(x, first, second, image, impl=impl)  # [N, 4 C, 2 H, 2 W], at last [N, 3, 4 H, 4 W]
         return x
 
-    def _layer(self, layer: int, styles: dict[str, Tensor], noise_mode: str, samples: int) -> SeparableLayer:
+    def _layer(self, layer: int, styles: dict[str, Tensor], noise_mode: str, x: Tensor) -> SeparableLayer:
         return SeparableLayer(
-            self.depthwise[layer - 1],
-            self.pointwise[layer - 1],
-            self._noise(layer, noise_mode, samples),
+            self.depthwise[layer - 1].to(x.dtype),
+            self.pointwise[layer - 1].to(x.dtype),
+            self._noise(layer, noise_mode, x.shape[0]),
             self._layer_constants(layer).bias,
             self._style(styles, layer),
         )
 
-    def _around_the_library(self, u: Tensor, styles: dict[str, Tensor], noise_mode: str) -> Tensor:
-        """Go on from the first convolution's result as CUDA does: one kernel between two of the library's."""
+    def _between_convolutions(self, u: Tensor, styles: dict[str, Tensor], noise_mode: str) -> Tensor:
+        """Go on from the first convolution's result as CUDA does: one kernel between two of cuDNN's."""
         for layer in range(1, len(self._convolutions)):
             z = activated_depthwise(
                 u,
-                self.depthwise[layer - 1],
+                self.depthwise[layer - 1].to(u.dtype),
                 self._noise(layer - 1, noise_mode, u.shape[0]),
                 self._layer_constants(layer - 1).bias,
                 style=self._style(styles, layer),
                 wavelet=self._has_wavelet(layer),
             )  # [N, C, H, W]
-            u = F.conv2d(z, self.pointwise[layer - 1])  # [N, O, H, W]
+            u = F.conv2d(z, self.pointwise[layer - 1].to(u.dtype))  # [N, O, H, W]
         x = self._activated(len(self._convolutions) - 1, u, noise_mode, styles[self._image])  # [N, C, H, W]
-        return subband_image(F.conv2d(x, self.image_weight), self.image_bias)  # [N, K, 2 H, 2 W]
+        return subband_image(F.conv2d(x, self.image_weight.to(u.dtype)), self.image_bias)  # [N, K, 2 H, 2 W]
 
-    def _activated(self, layer: int, u: Tensor, noise_mode: str, next_style: Tensor | None = None) -> Tensor:
+    def _activated(
+        self, layer: int, u: Tensor, noise_mode: str, next_style: Tensor | None = None, impl: Impl = "auto"
+    ) -> Tensor:
         """Finish a layer on its convolution's result `u` `[N, C, H, W]`."""
         constants = self._layer_constants(layer)
         noise = constants.noise(noise_mode, u.shape[0])
-        return modulated_epilogue(u, None, *noise, constants.bias, next_style=next_style, gain=1.0)
+        return modulated_epilogue(u, None, *noise, constants.bias, next_style=next_style, gain=1.0, impl=impl)
 
     def _style(self, styles: dict[str, Tensor], layer: int) -> Tensor:
         """The scales of what enters a layer: `[N, C]`, before the wavelet transform `[N, 4 C]`."""

@@ -46,16 +46,17 @@ class ModulatedConv3x3(nn.Module):
         """Return the weight as the CPU's kernel reads it, and the sums of its squares `[O, C]`."""
         return self._packed.of(self.weight)
 
-    def modulate(self, style: Tensor, squares: Tensor | None = None) -> Modulation:
+    def modulate(self, style: Tensor, dtype: torch.dtype, squares: Tensor | None = None) -> Modulation:
         """Return the modulation by `style` `[N, C]`; `squares` `[O, C]` are computed where they are not given.
 
-        Where the convolution runs in fp16 or bf16, the style is divided by the largest norm of a modulated filter, so
-        that sums stay in range; the demodulation brings it back (StyleGAN2-ADA, arXiv 2006.06676, does alike).
+        Where the convolution runs in fp16 or bf16 (`dtype`), the style is divided by the largest norm of a modulated
+        filter, so that sums stay in range; the demodulation brings it back (StyleGAN2-ADA, arXiv 2006.06676, does
+        alike).
         """
         if squares is None:
             squares = self._squares(style.dtype)
         demod = torch.rsqrt(style.square() @ squares.t() + _EPSILON)  # [N, O]
-        if self.weight.dtype not in LOW_PRECISION:
+        if dtype not in LOW_PRECISION:
             return Modulation(style, demod)
         scale = demod.detach().amin(1, keepdim=True)  # [N, 1], one by the largest norm
         return Modulation(style * scale, demod / scale)

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from deltafast.generators.activations import ACTIVATIONS
-from deltafast.generators.base import SynthesisNetwork
 from deltafast.generators.epilogue import Activation, LayerConstants
 from deltafast.generators.modulation import ModulatedConv3x3, ResidualSkip, ToRGB
-from deltafast.generators.stylegan2_backends import Block, choose_backend
+from deltafast.generators.stylegan2_backends import Block, Pass, choose_backend
 from deltafast.generators.styles import Affine, StyleBank
+from deltafast.generators.synthesis import SynthesisNetwork
 
 __all__ = ["ARCHITECTURES", "StyleGAN2Synthesis", "stylegan2_blocks", "stylegan2_slots"]
 
@@ -108,11 +108,22 @@ class StyleGAN2Synthesis(SynthesisNetwork):
         height, width = self.const.shape[1:]
         return self.img_resolution, self.img_resolution * width // height
 
-    def forward(self, ws: Tensor, noise_mode: str = "const") -> Tensor:
-        """Synthesise fp32 images `[N, channels, H, W]` from `ws` `[N, num_ws, w_dim]`; see `Generator`."""
+    def forward(
+        self,
+        ws: Tensor,
+        noise_mode: str = "const",
+        *,
+        force_fp32: bool = False,
+        second_order: bool = False,
+        fused_modconv: bool | None = None,
+        update_emas: bool = False,
+    ) -> Tensor:
+        """Synthesise images `[N, channels, H, W]` from `ws` `[N, num_ws, w_dim]`; see `SynthesisNetwork.forward`."""
         self.check_inputs(ws, noise_mode)
         blocks = self.blocks()
-        backend = choose_backend(blocks, ws, noise_mode, self.upsampling.taps, gradient=self.wants_gradient(ws))
+        dtype = self.computing_dtype(force_fp32)
+        gradients = 2 if second_order else int(self.wants_gradient(ws))
+        backend = choose_backend(Pass(blocks, ws.device, dtype, noise_mode, self.upsampling.taps, gradients))
         styles = self.styles(ws)  # name -> [N, C]
         backend.modulate(styles)  # the style and demodulation of every convolution
         x = backend.begin(self.const)  # [N, C, 4, 4]

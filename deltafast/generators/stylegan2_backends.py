@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deltafast.generators.modulation import ModulatedConv3x3, Modulation, ResidualSkip, ToRGB
-from deltafast.ops import epilogue_to_rgb, modulated_conv2d, to_rgb, upfirdn2d
+from deltafast.ops import Impl, epilogue_to_rgb, modulated_conv2d, to_rgb, upfirdn2d
 from deltafast.ops.devices import takes_cuda_kernels
 
-__all__ = ["Backend", "Block", "choose_backend"]
+__all__ = ["Backend", "Block", "Pass", "choose_backend"]
 
 
 class Block(NamedTuple):
@@ -28,19 +28,30 @@ class Block(NamedTuple):
     skip: ResidualSkip | None
 
 
-class Backend(ABC):
-    """One pass through the blocks; what it keeps is that pass's."""
+class Pass(NamedTuple):
+    """One pass through the blocks: what the choice of a backend, and the backend, go by."""
 
-    def __init__(self, blocks: Sequence[Block], noise_mode: str, taps: Tensor) -> None:
-        self.blocks = blocks
-        self.noise_mode = noise_mode
-        self.taps = taps  # [k] or [k, k], the up-sampling filter
+    blocks: Sequence[Block]
+    device: torch.device
+    dtype: torch.dtype  # of the convolutions
+    noise_mode: str
+    taps: Tensor  # [k] or [k, k], the up-sampling filter
+    gradients: int  # how often the images will be differentiated: 0, 1, or 2 for any number of times
+
+
+class Backend(ABC):
+    """A way through the blocks; what it keeps is one pass's."""
+
+    impl: Impl = "auto"
+
+    def __init__(self, run: Pass) -> None:
+        self.blocks, self.dtype, self.noise_mode, self.taps = run.blocks, run.dtype, run.noise_mode, run.taps
         self.modulations: dict[str, Modulation] = {}
 
     @classmethod
     @abstractmethod
-    def can_run(cls, blocks: Sequence[Block], ws: Tensor, gradient: bool) -> bool:
-        """Whether it makes images of these blocks for `ws`, differentiable where a `gradient` is wanted."""
+    def can_run(cls, run: Pass) -> bool:
+        """Whether it makes these images, with the gradients that are wanted."""
 
     @abstractmethod
     def modulate(self, styles: Mapping[str, Tensor]) -> None:
@@ -69,7 +80,7 @@ class Backend(ABC):
         slope, gain, clamp = layer.activation
         return modulated_conv2d(
             x,
-            layer.weight,
+            layer.weight.to(self.dtype),
             style,
             self.modulations[name].demod,
             *layer.constants.noise(self.noise_mode, x.shape[0]),
@@ -81,6 +92,7 @@ class Backend(ABC):
             negative_slope=slope,
             gain=gain,
             clamp=clamp,
+            impl=self.impl,
         )
 
 
@@ -88,19 +100,21 @@ class LayerByLayer(Backend):
     """Every convolution with its epilogue in one operation, then the image: on all devices, with all gradients."""
 
     @classmethod
-    def can_run(cls, blocks: Sequence[Block], ws: Tensor, gradient: bool) -> bool:
+    def can_run(cls, run: Pass) -> bool:
         """Everything."""
         return True
 
     def modulate(self, styles: Mapping[str, Tensor]) -> None:
         """Sum the squares of every weight in this pass."""
         for name, layer in _convolutions(self.blocks):
-            self.modulations[name] = layer.modulate(styles[name])
+            self.modulations[name] = layer.modulate(styles[name], self.dtype)
 
     def begin(self, const: Tensor) -> Tensor:
         """The constant for every sample, without its style."""
         samples = self.modulations["b4.conv1"].style.shape[0]
-        return const.expand(samples, -1, -1, -1).contiguous(memory_format=torch.channels_last)  # [N, C, 4, 4]
+        return (
+            const.to(self.dtype).expand(samples, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        )  # [N, C, 4, 4]
 
     def block(
         self, block: Block, x: Tensor, image: Tensor | None, styles: Mapping[str, Tensor]
@@ -119,7 +133,8 @@ class LayerByLayer(Backend):
             torgb, f = block.torgb, None if image is None else self.taps
             rgb = styles[f"{block.name}.torgb"]
             bias = torgb.constants.bias
-            image = to_rgb(x, torgb.weight, rgb, bias, clamp=torgb.clamp, skip=image, f=f)  # [N, channels, H', W']
+            weight = torgb.weight.to(self.dtype)
+            image = to_rgb(x, weight, rgb, bias, clamp=torgb.clamp, skip=image, f=f, impl=self.impl)  # [N, 3, H', W']
         return x, image
 
     def _layer(
@@ -129,28 +144,38 @@ class LayerByLayer(Backend):
 
     def _residual(self, skip: ResidualSkip, x: Tensor) -> Tensor:
         """The other half of a residual block: 1x1 convolution, then up-sampling by 2."""
-        y = F.conv2d(x, skip.weight) * (skip.gain * 0.5**0.5)  # [N, O, H, W]
+        y = F.conv2d(x, skip.weight.to(self.dtype)) * (skip.gain * 0.5**0.5)  # [N, O, H, W]
         height, width = self.taps.shape[0], self.taps.shape[-1]
         padding = ((width + 1) // 2, (width - 2) // 2, (height + 1) // 2, (height - 2) // 2)
-        return upfirdn2d(y, self.taps, up=2, padding=padding, gain=4.0)  # [N, O, 2 H, 2 W]
+        return upfirdn2d(y, self.taps, up=2, padding=padding, gain=4.0, impl=self.impl)  # [N, O, 2 H, 2 W]
+
+
+class PlainTorch(LayerByLayer):
+    """The references of all operations, which can be differentiated any number of times."""
+
+    impl: Impl = "reference"
+
+    @classmethod
+    def can_run(cls, run: Pass) -> bool:
+        """Where gradients of gradients are asked for."""
+        return run.gradients > 1
 
 
 class PackedTiles(LayerByLayer):
     """The CPU's own convolution kernel, which reads weights packed: fp32, no gradient."""
 
     @classmethod
-    def can_run(cls, blocks: Sequence[Block], ws: Tensor, gradient: bool) -> bool:
+    def can_run(cls, run: Pass) -> bool:
         """On a CPU, in fp32, without gradient."""
-        weight = blocks[0].conv1.weight
-        on_cpu = weight.device.type == "cpu" and not takes_cuda_kernels(weight)
-        return on_cpu and weight.dtype == torch.float32 and not gradient
+        on_cpu = run.device.type == "cpu" and not takes_cuda_kernels(run.device)
+        return on_cpu and run.dtype == run.blocks[0].conv1.weight.dtype == torch.float32 and not run.gradients
 
     def modulate(self, styles: Mapping[str, Tensor]) -> None:
         """Take weights packed, and their squares, from what each layer keeps."""
         self._weights: dict[str, Tensor] = {}
         for name, layer in _convolutions(self.blocks):
             self._weights[name], squares = layer.packed()
-            self.modulations[name] = layer.modulate(styles[name], squares)
+            self.modulations[name] = layer.modulate(styles[name], self.dtype, squares)
 
     def _layer(
         self, name: str, layer: ModulatedConv3x3, x: Tensor, style: Tensor | None, next_style: Tensor | None = None
@@ -165,22 +190,22 @@ class FusedBlockEnds(Backend):
     """
 
     @classmethod
-    def can_run(cls, blocks: Sequence[Block], ws: Tensor, gradient: bool) -> bool:
+    def can_run(cls, run: Pass) -> bool:
         """On CUDA, where every block has an image."""
-        return takes_cuda_kernels(ws) and all(b.torgb is not None and b.skip is None for b in blocks)
+        return takes_cuda_kernels(run.device) and all(b.torgb is not None and b.skip is None for b in run.blocks)
 
     def modulate(self, styles: Mapping[str, Tensor]) -> None:
         """Keep for each layer the style of the one behind it."""
         names = []
         for name, layer in _convolutions(self.blocks):
-            self.modulations[name] = layer.modulate(styles[name])
+            self.modulations[name] = layer.modulate(styles[name], self.dtype)
             names.append(name)
         self._next = {name: self.modulations[after].style for name, after in itertools.pairwise(names)}
 
     def begin(self, const: Tensor) -> Tensor:
         """The constant, with the style of the first convolution."""
-        style = self.modulations["b4.conv1"].style.to(const.dtype)  # [N, C]
-        return const * style[:, :, None, None]  # [N, C, 4, 4]
+        style = self.modulations["b4.conv1"].style.to(self.dtype)  # [N, C]
+        return const.to(self.dtype) * style[:, :, None, None]  # [N, C, 4, 4]
 
     def block(
         self, block: Block, x: Tensor, image: Tensor | None, styles: Mapping[str, Tensor]
@@ -193,11 +218,11 @@ class FusedBlockEnds(Backend):
         slope, gain, clamp = conv1.activation
         following = self._next.get(name1)  # [N, O], None behind the last block
         y, image = epilogue_to_rgb(
-            F.conv2d(x, conv1.weight, padding=1),  # [N, O, H', W']
+            F.conv2d(x, conv1.weight.to(self.dtype), padding=1),  # [N, O, H', W']
             self.modulations[name1].demod,
             *conv1.constants.noise(self.noise_mode, x.shape[0]),
             conv1.constants.bias,
-            rgb_weight=torgb.weight,
+            rgb_weight=torgb.weight.to(self.dtype),
             rgb_style=styles[f"{block.name}.torgb"],
             rgb_bias=torgb.constants.bias,
             rgb_clamp=torgb.clamp,
@@ -212,13 +237,12 @@ class FusedBlockEnds(Backend):
         return (x if y is None else y), image
 
 
-_PEERS: tuple[type[Backend], ...] = (FusedBlockEnds, PackedTiles, LayerByLayer)
+_PEERS: tuple[type[Backend], ...] = (PlainTorch, FusedBlockEnds, PackedTiles, LayerByLayer)
 
 
-def choose_backend(blocks: Sequence[Block], ws: Tensor, noise_mode: str, taps: Tensor, *, gradient: bool) -> Backend:
-    """Return the first of the peers that can run these blocks for `ws`."""
-    peer = next(peer for peer in _PEERS if peer.can_run(blocks, ws, gradient))
-    return peer(blocks, noise_mode, taps)
+def choose_backend(run: Pass) -> Backend:
+    """Return the first of the peers that can make a pass."""
+    return next(peer for peer in _PEERS if peer.can_run(run))(run)
 
 
 def _convolutions(blocks: Sequence[Block]) -> list[tuple[str, ModulatedConv3x3]]:

@@ -5,6 +5,7 @@ device and dtype and the reference elsewhere; "native" raises `NativeOpError` wh
 of other native ops, its docstring says so.
 """
 
+from deltafast.ops._library import Impl
 from deltafast.ops.activated_depthwise import activated_depthwise, activated_depthwise_reference
 from deltafast.ops.delta_edit import delta_edit, delta_edit_reference
 from deltafast.ops.delta_loss import delta_loss, delta_loss_reference
@@ -36,6 +37,7 @@ __all__ = [
     "filtered_epilogue",
     "filtered_epilogue_reference",
     "ImageLayer",
+    "Impl",
     "SeparableLayer",
     "inverse_haar",
     "modulated_conv2d",

@@ -49,5 +49,6 @@ def second_order(op: str) -> NativeOpError:
     """Return the error for whoever differentiates the native gradient of `op` again."""
     return NativeOpError(
         f"{op}: the native kernel can be differentiated once only. "
-        "Use impl='reference' where a second-order gradient is needed."
+        "Use impl='reference' where a second-order gradient is needed; through a generator, "
+        "generator.synthesis(ws, second_order=True)."
     )

@@ -9,9 +9,9 @@ __all__ = ["takes_cuda_kernels"]
 CUDA_KERNEL_DEVICES = frozenset({"cuda"})
 
 
-def takes_cuda_kernels(x: torch.Tensor) -> bool:
-    """Return whether layers on `x` are cuDNN's convolutions with kernels of ours between them, as on CUDA.
+def takes_cuda_kernels(x: torch.Tensor | torch.device) -> bool:
+    """Return whether layers on `x` (or its device) are cuDNN's convolutions with kernels of ours between them.
 
-    Elsewhere, kernels of ours do whole layers.
+    So it is on CUDA; elsewhere, kernels of ours do whole layers.
     """
-    return x.device.type in CUDA_KERNEL_DEVICES
+    return (x.device if isinstance(x, torch.Tensor) else x).type in CUDA_KERNEL_DEVICES
