@@ -13,10 +13,11 @@ __all__ = ["by_sample"]
 def by_sample(compute: Callable[[Tensor], Tensor], x: Tensor, dim: int = 0) -> Tensor:
     """Return `compute(x)`, on a CPU as `compute` of every part of length 1 along `dim`, put together.
 
-    MKL and oneDNN choose kernels, and with them the order of their sums, by the number of rows or images. These are
-    the products of mapping, styles and demodulation, and one convolution at 4x4: small beside a synthesis, and bound
-    by reading the weights. torch.compile makes its own choices, and gets the whole.
+    MKL and oneDNN choose kernels, and with them the order of their sums, by the number of rows or images, and by how
+    these are aligned. The products of mapping, styles and demodulation, and a convolution at 4x4, are small beside a
+    synthesis, and bound by reading the weights. torch.compile makes its own choices, and gets the whole.
     """
-    if x.device.type != "cpu" or x.shape[dim] < 2 or torch.compiler.is_compiling():
+    if x.device.type != "cpu" or x.shape[dim] == 0 or torch.compiler.is_compiling():
         return compute(x)
-    return torch.cat([compute(part) for part in x.split(1, dim)], dim)
+    parts = [x.narrow(dim, i, 1).clone() for i in range(x.shape[dim])]  # memory of their own: all aligned alike
+    return torch.cat([compute(part) for part in parts], dim)

@@ -7,6 +7,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deltafast.generators.by_sample import by_sample
 from deltafast.generators.precision import FullPrecisionModule
 
 __all__ = ["MAPPING_LR_MULTIPLIER", "FullyConnected", "power_of_two"]
@@ -30,7 +31,8 @@ class FullyConnected(FullPrecisionModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `x` `[N, in]` to `[N, out]`."""
-        return F.linear(x, self.weight) * self.weight_gain + self.bias * self.bias_gain
+        products = by_sample(lambda part: F.linear(part, self.weight), x)  # [N, out]
+        return products * self.weight_gain + self.bias * self.bias_gain
 
 
 def power_of_two(value: float) -> float:

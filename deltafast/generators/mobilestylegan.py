@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deltafast.generators.by_sample import by_sample
 from deltafast.generators.epilogue import LayerConstants
 from deltafast.generators.equalised import power_of_two
 from deltafast.generators.modulation import channels_last
@@ -147,7 +148,8 @@ class MobileStyleGANSynthesis(SynthesisNetwork):
         styles = self.styles(ws)  # name -> [N, C]
         style = styles["b4.conv1"].to(dtype)[:, :, None, None]  # [N, C, 1, 1]
         x = (self.input.to(dtype) * style).contiguous(memory_format=torch.channels_last)  # [N, C, 4, 4]
-        x = F.conv2d(x, self.first.to(dtype), padding=1)  # [N, 4 C, 4, 4]
+        first_weight = self.first.to(dtype)
+        x = by_sample(lambda part: F.conv2d(part, first_weight, padding=1), x)  # [N, 4 C, 4, 4]
         if takes_cuda_kernels(x) and not second_order:
             return self._between_convolutions(x, styles, noise_mode)
         x = self._activated(0, x, noise_mode, impl=impl)  # [N, 4 C, 4, 4]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deltafast.generators.by_sample import by_sample
 from deltafast.generators.epilogue import Activation, LayerConstants
 from deltafast.generators.precision import LOW_PRECISION, FullPrecisionModule
 from deltafast.ops import PackedConv3x3
@@ -55,7 +57,8 @@ class ModulatedConv3x3(nn.Module):
         """
         if squares is None:
             squares = self._squares(style.dtype)
-        demod = torch.rsqrt(style.square() @ squares.t() + _EPSILON)  # [N, O]
+        norms = by_sample(lambda part: F.linear(part, squares), style.square())  # [N, O]
+        demod = torch.rsqrt(norms + _EPSILON)  # [N, O]
         if dtype not in LOW_PRECISION:
             return Modulation(style, demod)
         scale = demod.detach().amin(1, keepdim=True)  # [N, 1], one by the largest norm
