@@ -83,6 +83,7 @@ def main() -> int:
         done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
         print(done.stdout[-3000:])
     result |= {"built_there": options.build, "tests": chosen, **_counts(done.stdout)}
+    result["failed_tests"] = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
     result |= {"build_s": seconds} if options.build else {}
     if options.out:
         known = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
