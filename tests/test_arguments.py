@@ -76,11 +76,14 @@ def _odd_tensors(ws: torch.Tensor) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("kind", ["meta", "sparse", "float8", "complex", "int64", "bool"])
 def test_tensors_of_kinds_that_no_latents_have_are_named(kind: str, tiny_generator: Generator, editor: Editor) -> None:
     odd = _odd_tensors(torch.zeros(2, tiny_generator.num_ws, tiny_generator.w_dim))[kind]
+    odd_z = _odd_tensors(torch.zeros(2, tiny_generator.z_dim))[kind]
     for call in (
         lambda: deltafast.edit_batch(tiny_generator, odd, editor, 1.0),
         lambda: list(deltafast.edit_stream(tiny_generator, odd, editor, 1.0)),
         lambda: editor.edit(odd, 1.0),
         lambda: editor.encode(odd, odd),
+        lambda: tiny_generator.synthesis(odd),
+        lambda: tiny_generator.mapping(odd_z),
     ):
         with pytest.raises(InvalidInputError, match=rf"(?i){kind}"):
             call()

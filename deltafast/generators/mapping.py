@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deltafast.arguments import check_floating, tensor_of_array
 from deltafast.errors import InvalidInputError
 from deltafast.generators.activations import ACTIVATIONS
 from deltafast.generators.equalised import FullyConnected
@@ -108,13 +109,15 @@ class MappingNetwork(FullPrecisionModule):
         self, z: Tensor | np.ndarray[Any, Any], c: Tensor | np.ndarray[Any, Any] | None
     ) -> tuple[Tensor, Tensor | None]:
         """Return z and c as tensors of this network's dtype, c None where there are no labels."""
-        z = torch.from_numpy(z).to(self.w_avg.device) if isinstance(z, np.ndarray) else z
+        z = tensor_of_array(z, "z").to(self.w_avg.device) if isinstance(z, np.ndarray) else z
         c = torch.from_numpy(c).to(self.w_avg.device) if isinstance(c, np.ndarray) else c
         if z.ndim != 2 or z.shape[1] != self.z_dim or not z.is_floating_point():
             raise InvalidInputError(
                 f"z must be floating point [N, {self.z_dim}], got {z.dtype} {list(z.shape)}; draw it with "
                 f"torch.randn(N, {self.z_dim})"
             )
+        if z.device.type != "meta" or self.w_avg.device.type != "meta":  # shapes alone, on both sides
+            check_floating(z, "z")
         if self.c_dim and c is None:
             raise InvalidInputError(f"this generator is conditional: pass c as [N, {self.c_dim}] (one-hot labels)")
         if c is not None and not self.c_dim and c.numel():

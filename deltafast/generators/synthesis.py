@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from deltafast.arguments import check_floating
 from deltafast.errors import InvalidInputError
 
 __all__ = ["NOISE_MODES", "SynthesisNetwork"]
@@ -50,6 +51,8 @@ class SynthesisNetwork(nn.Module, ABC):
                 f"ws must be {expected}, got {ws.dtype} {list(ws.shape)}; a single W code [N, {self.w_dim}] becomes W+ "
                 f"by ws.unsqueeze(1).expand(-1, {self.num_ws}, -1)"
             )
+        if ws.device.type != "meta" or next(self.parameters()).device.type != "meta":  # shapes alone, on both sides
+            check_floating(ws, "ws")
         if noise_mode not in NOISE_MODES:
             raise InvalidInputError(f"noise_mode must be one of {', '.join(NOISE_MODES)}; got {noise_mode!r}")
 

@@ -108,7 +108,7 @@ def test_what_cannot_be_captured_is_refused(captured):
         run(_ws(generator, 1).requires_grad_())
     with pytest.raises(InvalidInputError, match="const, random, none"):
         run(_ws(generator, 1), "fixed")
-    with pytest.raises(InvalidInputError, match="on the generator's device, cpu; got meta"):
+    with pytest.raises(InvalidInputError, match="meta"):
         run(_ws(generator, 1).to("meta"))
     with pytest.raises(InvalidInputError, match="at least 1, got 0"):
         CapturedSynthesis(generator.synthesis, 0)
