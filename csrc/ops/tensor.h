@@ -21,7 +21,7 @@ using torch::stable::Tensor;
 enum class Layout { kNchw, kNhwc };
 
 // A dense image tensor and how it lies in memory; `tensor` is a contiguous copy where the input was
-// neither contiguous nor channels-last. deltafast/ops/_layout.py follows the same rule for fake
+// neither contiguous nor channels-last. deltafast/ops/_arguments.py follows the same rule for fake
 // tensors.
 struct Image {
   Tensor tensor;

@@ -196,8 +196,8 @@ def _backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
         )  # like x, like style
     if needs_depthwise or needs_pointwise or needs_noise or needs_bias:  # rare: through torch's own convolutions
         grad = grad.to(accumulation_dtype(x))
-        slopes = (torch.full((), s, dtype=grad.dtype, device=y.device) for s in (gain, gain * negative_slope))
-        grad_u = grad * torch.where(y > 0, *slopes)  # [N, O, H, W]; of two plain numbers the slope would be float32
+        right, left = (torch.full((), s, dtype=grad.dtype, device=y.device) for s in (gain, gain * negative_slope))
+        grad_u = grad * torch.where(y > 0, right, left)  # [N, O, H, W]; of two plain numbers it would be float32
         grad_bias = grad_u.sum((0, 2, 3))  # [O]
         grad_noise = grad_u.sum((0, 1) if ctx.one_noise_map else 1, keepdim=True)  # [N or 1, 1, H, W]
         grad_depthwise, grad_pointwise = _weight_gradients(grad_u.to(x.dtype), x, depthwise, pointwise, style, wavelet)
