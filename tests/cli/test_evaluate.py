@@ -28,7 +28,7 @@ def test_the_quick_report_has_every_table_and_figure(
     command += ["--latents", str(tmp_path / "private.npy"), "--hide-photos"]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    assert "yaw: asked-for angle reached within 3°" in done.output
+    assert "yaw: requested angle reached within 3°" in done.output
     report = read_json(tmp_path / "report" / "report.json")
     yaw = report["sets"]["sampled"]["attributes"]["yaw"]
     assert set(yaw["precision"]) == {"ours", "linear", "linear-two-heads", "linear-ridge", "user-brought"}
@@ -38,9 +38,9 @@ def test_the_quick_report_has_every_table_and_figure(
     different = report["sets"]["sampled"]["between_different_faces"]["mean"]
     assert yaw["identity"]["ours"]["distance_at_end"]["mean"] < different
     # the rendered heads turn by about what they are told to
-    asked = {row["value"]: row["asked"] for row in yaw["asked"]["ours"]["rows"]}
-    assert asked == {value: pytest.approx(value, abs=4) for value in asked}
-    assert report["network"]["name"].startswith(("MobileNetV2", "Inception"))
+    requested = {row["value"]: row["requested"] for row in yaw["requested"]["ours"]["rows"]}
+    assert requested == {value: pytest.approx(value, abs=4) for value in requested}
+    assert report["network"]["name"].startswith("EfficientNet-Lite0")
     assert report["consistency"]["latents"]["yaw"]["linear"]["undo"]["mean"] < 1e-5
     assert {"paths.png", "scatter.png", "spectrum.png", "components.jpg", "sampled-yaw.jpg"} <= set(report["figures"])
     assert report["sets"]["latents"]["faces"]["count"] == 1
