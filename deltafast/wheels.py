@@ -97,6 +97,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises `DiskError` where the lock's file cannot be written.
     """
     try:
+        path.touch()  # filelock takes some of what a folder refuses for another process's doing, and waits for ever
         lock = FileLock(path)
         lock.acquire()
     except OSError as error:
