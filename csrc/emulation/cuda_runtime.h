@@ -26,6 +26,15 @@ inline cudaError_t cudaGetLastError() {
   return static_cast<cudaError_t>(deltafast::emulation::take_error());
 }
 
+enum cudaFuncAttribute : int { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+
+template <typename Kernel>
+cudaError_t cudaFuncSetAttribute(Kernel* kernel, cudaFuncAttribute, int value) {
+  const bool allowed = deltafast::emulation::allow_shared(reinterpret_cast<const void*>(kernel),
+                                                          static_cast<size_t>(value));
+  return allowed ? cudaSuccess : cudaErrorInvalidValue;
+}
+
 using deltafast::emulation::blockDim;
 using deltafast::emulation::blockIdx;
 using deltafast::emulation::dim3;

@@ -1,13 +1,17 @@
+#undef _FORTIFY_SOURCE  // its longjmp takes another stack for a mistake
 #include "emulation/grid.h"
 
 #include <ucontext.h>
 
+#include <csetjmp>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <utility>
 #include <vector>
+
+#include "emulation/asynchronous_copy.h"
 
 namespace deltafast::emulation {
 
@@ -26,13 +30,18 @@ constexpr unsigned char kPoison = 0xFF;  // NaN in every floating-point type
 
 enum class State { kReady, kAtBarrier, kAtShuffle, kDone };
 
+// Contexts begin a fiber; from then on jumps switch, which need no system call.
 struct Fiber {
   ucontext_t context;
+  std::jmp_buf place;
+  bool begun = false;
   std::unique_ptr<char[]> stack{new char[kStack]};
   State state = State::kDone;
   Index index;
   int line = 0;                      // of the barrier or shuffle that it waits at
   unsigned mask = 0;                 // of the shuffle that it waits at
+  Together together = nullptr;       // of the instruction of a warp that it waits at
+  void* handed = nullptr;            // to that
   unsigned shuffles = 0;             // how many it has begun
   unsigned long long given[2] = {};  // to the last two of them
 };
@@ -66,12 +75,13 @@ class Guarded {
 struct Machine {
   std::vector<Fiber> fibers;
   Fiber* running = nullptr;
-  ucontext_t scheduler;
+  std::jmp_buf scheduler;
   void (*kernel)(const void*) = nullptr;
   const void* closure = nullptr;
   Guarded dynamic;
   std::map<std::pair<std::string, int>, Guarded> arrays;
   std::map<std::pair<std::string, int>, bool> begun;  // arrays of this block
+  std::map<const void*, size_t> allowed;              // shared memory on request, by kernel
   std::string problem;                                // of this launch
   uint64_t launches = 0;
 };
@@ -81,26 +91,26 @@ Machine machine;
 thread_local int last_error = 0;
 thread_local std::string last_text;
 
-void fail(const std::string& text) {
-  if (machine.problem.empty()) machine.problem = text;
-}
-
 void body() {
   machine.kernel(machine.closure);
+  end_copies();
   machine.running->state = State::kDone;
-  swapcontext(&machine.running->context, &machine.scheduler);
+  _longjmp(machine.scheduler, 1);
 }
 
 void wait(State state) {
   Fiber& fiber = *machine.running;
   fiber.state = state;
-  swapcontext(&fiber.context, &machine.scheduler);
+  if (_setjmp(fiber.place) == 0) _longjmp(machine.scheduler, 1);
 }
 
 void resume(Fiber& fiber) {
   machine.running = &fiber;
   threadIdx = fiber.index;
-  swapcontext(&machine.scheduler, &fiber.context);
+  if (_setjmp(machine.scheduler) != 0) return;
+  if (fiber.begun) _longjmp(fiber.place, 1);
+  fiber.begun = true;
+  setcontext(&fiber.context);
 }
 
 // Lets the lanes of the warp from thread `first` on go on, where all that a shuffle names have
@@ -112,8 +122,9 @@ bool release_warp(size_t first, size_t count) {
     const Fiber& fiber = machine.fibers[i];
     if (fiber.state != State::kAtShuffle) continue;
     if (!leader) leader = &fiber;
-    if (fiber.line != leader->line || fiber.mask != leader->mask) {
-      fail("the lanes of a warp are at different shuffles");
+    if (fiber.line != leader->line || fiber.mask != leader->mask ||
+        fiber.together != leader->together) {
+      fail("the lanes of a warp are at different shuffles or instructions");
     }
   }
   if (!leader) return false;
@@ -122,6 +133,11 @@ bool release_warp(size_t first, size_t count) {
     if (first + other >= last || machine.fibers[first + other].state != State::kAtShuffle) {
       return false;
     }
+  }
+  if (leader->together && machine.problem.empty()) {
+    void* handed[kWarp];
+    for (size_t k = 0; k < kWarp; ++k) handed[k] = machine.fibers[first + k].handed;
+    leader->together(handed);
   }
   for (size_t i = first; i < last; ++i) {
     if (machine.fibers[i].state == State::kAtShuffle) machine.fibers[i].state = State::kReady;
@@ -158,11 +174,17 @@ bool release_block(size_t count) {
   return true;
 }
 
+size_t max_shared(const Configuration& configuration) {
+  const auto found = machine.allowed.find(configuration.function);
+  return found == machine.allowed.end() ? kMaxShared : found->second;
+}
+
 void run_block(uint64_t number, const Configuration& configuration) {
   const dim3& block = configuration.block;
   const size_t count = size_t{block.x} * block.y * block.z;
   machine.dynamic.begin(configuration.shared);
   machine.begun.clear();
+  begin_copies(static_cast<int>(count));
   for (size_t i = 0; i < count; ++i) {
     Fiber& fiber = machine.fibers[i];
     getcontext(&fiber.context);
@@ -171,6 +193,7 @@ void run_block(uint64_t number, const Configuration& configuration) {
     fiber.context.uc_link = nullptr;
     makecontext(&fiber.context, body, 0);
     fiber.state = State::kReady;
+    fiber.begun = false;
     fiber.shuffles = 0;
     fiber.index = {static_cast<unsigned>(i % block.x), static_cast<unsigned>(i / block.x % block.y),
                    static_cast<unsigned>(i / block.x / block.y)};
@@ -199,7 +222,9 @@ void run_block(uint64_t number, const Configuration& configuration) {
            " is written beyond its ends");
     }
   }
-  if (shared > kMaxShared) fail("a block takes more than 48 KiB of shared memory");
+  if (shared > max_shared(configuration)) {
+    fail("a block takes more shared memory than its kernel has asked for, 48 KiB otherwise");
+  }
 }
 
 }  // namespace
@@ -210,7 +235,7 @@ void launch(const Configuration& configuration, void (*kernel)(const void*), con
   const uint64_t threads = uint64_t{block.x} * block.y * block.z;
   if (threads == 0 || threads > kMaxThreads || block.z > 64 || grid.x == 0 || grid.y == 0 ||
       grid.z == 0 || grid.x > kMaxX || grid.y > kMaxYZ || grid.z > kMaxYZ ||
-      configuration.shared > kMaxShared) {
+      configuration.shared > max_shared(configuration)) {
     last_error = 9;  // cudaErrorInvalidConfiguration
     last_text = "no GPU runs a grid of this size";
     return;
@@ -235,6 +260,17 @@ void launch(const Configuration& configuration, void (*kernel)(const void*), con
   }
 }
 
+void fail(const std::string& text) {
+  if (machine.problem.empty()) machine.problem = text;
+}
+
+bool allow_shared(const void* kernel, size_t bytes) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (bytes > kMaxSharedOnRequest) return false;
+  machine.allowed[kernel] = bytes > kMaxShared ? bytes : kMaxShared;
+  return true;
+}
+
 int take_error() { return std::exchange(last_error, 0); }
 
 std::string take_text() { return std::exchange(last_text, {}); }
@@ -250,9 +286,36 @@ void block_barrier(int line) {
   wait(State::kAtBarrier);
 }
 
-int lane() {
-  const size_t number = machine.running - machine.fibers.data();
-  return static_cast<int>(number % kWarp);
+int thread_number() { return static_cast<int>(machine.running - machine.fibers.data()); }
+
+int lane() { return thread_number() % kWarp; }
+
+void meet(Together together, void* given, int line) {
+  Fiber& fiber = *machine.running;
+  fiber.together = together;
+  fiber.handed = given;
+  fiber.mask = 0xffffffffu;
+  fiber.line = line;
+  wait(State::kAtShuffle);
+  fiber.together = nullptr;
+}
+
+unsigned shared_address(const void* pointer) {
+  const auto* begin = static_cast<const unsigned char*>(machine.dynamic.get());
+  return static_cast<unsigned>(static_cast<const unsigned char*>(pointer) - begin) + kFirstAddress;
+}
+
+unsigned char* at_shared_address(unsigned address, unsigned bytes) {
+  const size_t offset = size_t{address} - kFirstAddress;  // wraps round below the first address
+  if (offset + bytes > machine.dynamic.size() || offset > machine.dynamic.size()) {
+    fail("an instruction reaches beyond the ends of dynamic shared memory");
+    return nullptr;
+  }
+  if (offset % bytes != 0) {
+    fail("an instruction's address in shared memory is not a multiple of its size");
+    return nullptr;
+  }
+  return static_cast<unsigned char*>(machine.dynamic.get()) + offset;
 }
 
 unsigned long long exchange(unsigned mask, unsigned long long given, int source, int line) {
