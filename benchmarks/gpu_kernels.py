@@ -53,6 +53,20 @@ KERNELS = (
         "filtered_epilogue",
     ),
     Kernel(
+        "implicit conv: 3x3 and 1x1 on tensor cores, with epilogue and image",
+        "implicit_conv",
+        "",
+        "implicit_conv.cu",
+        "implicit_conv",
+    ),
+    Kernel(
+        "implicit conv stride 2: up-sampling, filtered too, and its data gradient",
+        "implicit_conv",
+        "",
+        "implicit_conv_stride.cu",
+        "implicit_conv up",
+    ),
+    Kernel(
         "modulated epilogue, forward", "modulated_epilogue", "forward", "modulated_epilogue.cu", "modulated_epilogue"
     ),
     Kernel("modulated epilogue, backward", "modulated_epilogue", "backward", "modulated_epilogue.cu"),

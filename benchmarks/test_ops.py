@@ -13,7 +13,9 @@ from deltafast.ops import (
     activated_depthwise,
     epilogue_to_rgb,
     filtered_epilogue,
+    modulated_conv2d,
     modulated_epilogue,
+    pack_implicit_conv,
     setup_filter,
     subband_image,
     to_rgb,
@@ -203,6 +205,40 @@ def test_epilogue_to_rgb(
             _check("epilogue_to_rgb", *ways, inputs)
         moved = 2 * x.nbytes + 5 * skip.nbytes
         _time(timed, ceilings, run(impl), inputs, moved, f"epilogue_to_rgb {channels} x {size}", impl)
+
+
+@pytest.mark.parametrize("impl", ["mma", "cudnn"])
+@pytest.mark.parametrize("up", [1, 2])
+@pytest.mark.parametrize(("outputs", "size"), [(32, 1024), (64, 512), (128, 256), (256, 128)])
+def test_implicit_conv(
+    outputs: int,
+    size: int,
+    up: int,
+    impl: str,
+    device: torch.device,
+    image: Callable[..., Tensor],
+    ceilings: CeilingsOf,
+    timed: Callable[..., None],
+) -> None:
+    """The layers of config F from 128 x 128 on, with all that follows them, on tensor cores of ours and cuDNN's."""
+    x = image(up * outputs, size // up, torch.float16)  # [N, C, h, w]
+    n, inputs, h, _ = x.shape
+    weight = (torch.randn(outputs, inputs, 3, 3, device=device) / (3 * inputs**0.5)).to(x.dtype)  # [O, C, 3, 3]
+    demod, bias = torch.rand(n, outputs, device=device) + 0.5, torch.randn(outputs, device=device)  # [N, O], [O]
+    f = setup_filter([1, 3, 3, 1]).to(device) if up == 2 else None  # [4]
+    packed = pack_implicit_conv(weight, "up" if up == 2 else "plain") if impl == "mma" else None
+
+    def run(how: str) -> Callable[..., Tensor]:
+        own = packed if how == "mma" else None
+        return lambda x, w, d, b: modulated_conv2d(x, w, None, d, bias=b, up=up, f=f, packed=own, impl=how)
+
+    inputs_ = [x, weight, demod, bias]
+    with torch.inference_mode():
+        _check("implicit_conv", run(impl), run("reference"), inputs_)
+        moved = x.nbytes + weight.nbytes + n * outputs * (up * h) ** 2 * x.element_size()
+        floor_s = ceilings(device, x.dtype).floor(2.0 * 9 * n * inputs * outputs * h**2, moved)
+        case = f"implicit_conv{' up' if up == 2 else ''} {inputs} to {outputs} x {size}, float16, batch {n}"
+        timed(run(impl), inputs_, case=case, moved=moved, floor_s=floor_s, contender=impl, baseline=impl == "cudnn")
 
 
 @pytest.mark.parametrize("impl", _IMPLS)

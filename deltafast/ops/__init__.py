@@ -7,11 +7,13 @@ of other native ops, its docstring says so.
 
 from deltafast.ops._library import Impl
 from deltafast.ops.activated_depthwise import activated_depthwise, activated_depthwise_reference
+from deltafast.ops.conv_to_rgb import conv_to_rgb, conv_to_rgb_reference
 from deltafast.ops.delta_edit import delta_edit, delta_edit_reference
 from deltafast.ops.delta_loss import delta_loss, delta_loss_reference
 from deltafast.ops.delta_weights import DeltaSizes, split_weights, weight_count, weight_shapes
 from deltafast.ops.epilogue_to_rgb import epilogue_to_rgb, epilogue_to_rgb_reference
 from deltafast.ops.filtered_epilogue import filtered_epilogue, filtered_epilogue_reference
+from deltafast.ops.implicit_conv import pack_implicit_conv
 from deltafast.ops.modulated_conv2d import modulated_conv2d, modulated_conv2d_reference, pack_conv3x3
 from deltafast.ops.modulated_epilogue import modulated_epilogue, modulated_epilogue_reference
 from deltafast.ops.packed_conv3x3 import PackedConv3x3
@@ -27,6 +29,8 @@ from deltafast.ops.wavelet_image import wavelet_image, wavelet_image_reference
 __all__ = [
     "activated_depthwise",
     "activated_depthwise_reference",
+    "conv_to_rgb",
+    "conv_to_rgb_reference",
     "delta_edit",
     "delta_edit_reference",
     "delta_loss",
@@ -45,6 +49,7 @@ __all__ = [
     "modulated_epilogue",
     "modulated_epilogue_reference",
     "pack_conv3x3",
+    "pack_implicit_conv",
     "PackedConv3x3",
     "philox4x32",
     "philox4x32_reference",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from deltafast.errors import InvalidInputError
 from deltafast.ops._arguments import check_image, check_optional
 from deltafast.ops._epilogue import Epilogue
-from deltafast.ops._library import Impl, runs_natively
+from deltafast.ops._library import runs_natively
 from deltafast.ops._register import register
+from deltafast.ops.conv_path import ConvImpl, chosen_path, other_impl
 from deltafast.ops.devices import takes_cuda_kernels
 from deltafast.ops.filtered_epilogue import filtered_epilogue
+from deltafast.ops.implicit_conv import check_packed, convolve, convolve_activated, form_of, pack_implicit_conv
 from deltafast.ops.modulated_epilogue import modulated_epilogue
 from deltafast.ops.upfirdn2d import upfirdn2d, upfirdn2d_reference
 
@@ -23,6 +25,8 @@ __all__ = ["modulated_conv2d", "modulated_conv2d_reference", "pack_conv3x3"]
 _OP = "modulated_conv2d"
 _INPUT_STEP, _OUTPUT_STEP = 16, 32  # kConvInputStep, kConvOutputStep in csrc/kernels/modulated_conv3x3.h
 _MAX_TAPS = 16
+_FILTER_GAIN = 4.0  # of up-sampling by 2 along both axes
+_KERNEL_TAPS = 4  # kUpTaps in csrc/kernels/cuda/up_filter.cuh
 
 
 def modulated_conv2d(
@@ -41,7 +45,7 @@ def modulated_conv2d(
     negative_slope: float = 0.2,
     gain: float = math.sqrt(2.0),
     clamp: float | None = None,
-    impl: Impl = "auto",
+    impl: ConvImpl = "auto",
 ) -> torch.Tensor:
     """Convolve by weights modulated per sample, up-sample, and apply noise, bias, activation and the next style.
 
@@ -58,9 +62,13 @@ def modulated_conv2d(
       f: float32 `[k]` or `[kh, kw]`, the filter of up=2, as `setup_filter` makes it.
       packed: the weight as `pack_conv3x3` makes it; on CPUs, in float32 and where nothing needs a gradient, the 3x3
         convolution then runs in this package's own kernel, Winograd's with about half the multiplications, in one pass
-        with its style and epilogue. Without it torch's convolution runs: oneDNN's or cuDNN's.
+        with its style and epilogue. Without it torch's convolution runs: oneDNN's or cuDNN's. Or as
+        `pack_implicit_conv` makes it, for the kernel of impl="mma", which packs it anew in every call otherwise.
       impl: "auto", "native" or "reference"; "native" stands for the kernels of `modulated_epilogue`,
-        `filtered_epilogue` or `upfirdn2d` around that convolution.
+        `filtered_epilogue` or `upfirdn2d` around that convolution. On CUDA, "cudnn" and "mma" say which convolution
+        runs: cuDNN's, or this package's own on tensor cores (float16 and bfloat16, compute capability 8.0 and up,
+        channels by eights), in one pass with all that follows it where nothing needs a gradient. With "auto" and
+        "native", `chosen_path` says.
 
     Result: `[N, O, H', W']`, H' = up * H and W' alike, of x's dtype, channels-last.
 
@@ -79,23 +87,31 @@ def modulated_conv2d(
     _check(x, weight, style, up, f, packed)
     epilogue = Epilogue(demod, noise, noise_strength, bias, next_style, negative_slope, gain, clamp)
     epilogue.check(_OP, x, (x.shape[2] * up, x.shape[3] * up), channels=weight.shape[0])
-    native = runs_natively(_OP, x, impl)
+    path, others = chosen_path(_OP, x, weight, impl, up=up), other_impl(impl)
+    native = runs_natively(_OP, x, others)
     x = x.contiguous(memory_format=torch.channels_last)
     if not native:
         return _reference(x, weight, style, epilogue, up, f)
-    if packed is not None and _packed_serves(x, weight, style, *epilogue.tensors):
+    if path == "mma":
+        form = form_of(weight, up)
+        packed = packed if _for_tensor_cores(packed) else pack_implicit_conv(weight, form)
+        x = _styled(x, style)
+        if (up == 1 or _four_taps(f)) and not _wants_gradient(x, weight, *epilogue.tensors):
+            return convolve_activated(x, packed, weight.shape[0], form, epilogue, f, _FILTER_GAIN)
+        y = convolve(x, weight, form, packed)
+    elif packed is not None and not _for_tensor_cores(packed) and _packed_serves(x, weight, style, *epilogue.tensors):
         y = _convolve_packed(x, packed, weight.shape[0], up, style, epilogue)
         if up == 1:
             return y
     else:
         y = _convolve(x, weight, style, up)
     if up == 1:
-        return modulated_epilogue(y, **epilogue.named, impl=impl)
+        return modulated_epilogue(y, **epilogue.named, impl=others)
     assert f is not None
     padding = _filter_padding(f)
     if f.dim() == 1 and f.numel() <= _MAX_TAPS:
-        return filtered_epilogue(y, f, **epilogue.named, padding=padding, filter_gain=4.0, impl=impl)
-    return modulated_epilogue(upfirdn2d(y, f, padding=padding, gain=4.0, impl=impl), **epilogue.named, impl=impl)
+        return filtered_epilogue(y, f, **epilogue.named, padding=padding, filter_gain=_FILTER_GAIN, impl=others)
+    return modulated_epilogue(upfirdn2d(y, f, padding=padding, gain=4.0, impl=others), **epilogue.named, impl=others)
 
 
 def modulated_conv2d_reference(
@@ -155,13 +171,16 @@ def pack_conv3x3(weight: torch.Tensor, *, up: int = 1) -> torch.Tensor:
 
 
 def _convolve(x: torch.Tensor, weight: torch.Tensor, style: torch.Tensor | None, up: int) -> torch.Tensor:
-    if style is not None:
-        x = x * style.to(x.dtype)[:, :, None, None]  # [N, C, H, W]
+    x = _styled(x, style)
     if up == 2:
         y = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [N, O, 2 H + 1, 2 W + 1]
     else:
         y = F.conv2d(x, weight, padding=weight.shape[2] // 2)  # [N, O, H, W]
     return y.contiguous(memory_format=torch.channels_last)
+
+
+def _styled(x: torch.Tensor, style: torch.Tensor | None) -> torch.Tensor:
+    return x if style is None else x * style.to(x.dtype)[:, :, None, None]  # [N, C, H, W]
 
 
 def _convolve_packed(
@@ -185,9 +204,20 @@ def _packed_serves(x: torch.Tensor, *others: torch.Tensor | None) -> bool:
     """Whether the CPU kernel serves: float32, nothing that needs a gradient."""
     if takes_cuda_kernels(x) or x.device.type != "cpu" or x.dtype != torch.float32:
         return False
-    if not torch.is_grad_enabled():
-        return True
-    return not any(t is not None and t.requires_grad for t in (x, *others))
+    return not _wants_gradient(x, *others)
+
+
+def _wants_gradient(*tensors: torch.Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def _for_tensor_cores(packed: torch.Tensor | None) -> TypeGuard[torch.Tensor]:
+    """Whether `packed` is as `pack_implicit_conv` makes it; `pack_conv3x3` gives three dimensions."""
+    return isinstance(packed, torch.Tensor) and packed.dim() == 5
+
+
+def _four_taps(f: torch.Tensor | None) -> bool:
+    return f is not None and f.dim() == 1 and f.numel() == _KERNEL_TAPS
 
 
 def _filter_padding(f: torch.Tensor) -> tuple[int, int, int, int]:
@@ -224,7 +254,9 @@ def _check(
         raise InvalidInputError(f"{_OP}: up=2 takes the filter f, and up=1 takes none")
     if f is not None and (f.shape[0] < 2 or f.shape[-1] < 2):
         raise InvalidInputError(f"{_OP}: f must have at least 2 taps along each axis, got {list(f.shape)}")
-    if packed is not None:
+    if _for_tensor_cores(packed):
+        check_packed(_OP, packed, weight, form_of(weight, up))
+    elif packed is not None:
         products = 25 if up == 2 else 16
         shape = (products, -(-weight.shape[0] // _OUTPUT_STEP) * _OUTPUT_STEP, -(-c // _INPUT_STEP) * _INPUT_STEP)
         if weight.shape[2] != 3 or not isinstance(packed, torch.Tensor) or tuple(packed.shape) != shape:
