@@ -29,6 +29,9 @@ def train(
         float | None,
         typer.Option("--extent", "--reach", help="Share of the way to the sequence's end that alpha 1 means."),
     ] = None,
+    form: Annotated[
+        str | None, typer.Option(help="jump, the paper's, or flow: amounts add up, and minus alpha is the way back.")
+    ] = None,
     loss: Annotated[
         str | None, typer.Option(help="paper, or precise: train on by what edits do to images; minutes on a CPU.")
     ] = None,
@@ -79,6 +82,7 @@ def train(
         "lambda_b": lambda_b,
         "negative": negative,
         "extent": extent,
+        "form": form,
         "loss": loss,
     }
     precise: dict[str, Any] = {"steps": precise_steps, "target_gain": target_gain, "leak": leak}

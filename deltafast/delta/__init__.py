@@ -2,6 +2,7 @@
 
 from deltafast.delta.config import DeltaConfig, PreciseConfig, recommended_slots
 from deltafast.delta.editor import Editor, EditorInfo, LatentEditor, list_editors, load_editor
+from deltafast.delta.flow_sum import edit_together
 from deltafast.delta.linear import LinearEditor, linear_editor
 from deltafast.delta.training import train_editor
 
@@ -12,6 +13,7 @@ __all__ = [
     "LatentEditor",
     "LinearEditor",
     "PreciseConfig",
+    "edit_together",
     "linear_editor",
     "list_editors",
     "load_editor",

@@ -7,13 +7,16 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from deltafast.errors import InvalidInputError
+from deltafast.ops import FLOW_STEPS, MAX_FLOW_STEPS
 
-__all__ = ["LOSSES", "NEGATIVE_MODES", "DeltaConfig", "PreciseConfig", "current_words", "recommended_slots"]
+__all__ = ["FORMS", "LOSSES", "NEGATIVE_MODES", "DeltaConfig", "PreciseConfig", "current_words", "recommended_slots"]
 
 LOSSES = ("paper", "precise")
+FORMS = ("jump", "flow")
 NEGATIVE_MODES = ("symmetric", "other-end", "scale")
 
 _OLD_WORDS = {"reach": "extent", "asked_gain": "target_gain", "asked": "target", "kept": "leak"}  # of version 0.1
+_LATER = {"far": 1.0, "commute": 0.3}  # fields of PreciseConfig, and their defaults, that the first files do not have
 
 _SLOTS = {
     "yaw": range(0, 6),
@@ -33,11 +36,14 @@ class PreciseConfig:
 
     - `steps`, `edits` (edited faces in a step), `lr` (peak of a cosine schedule).
     - `faces`: sampled faces that are edited; `psi_low`, `psi_high`: between which their truncation psi is drawn.
+    - `far`: the largest |α| of an edited face. Beyond 1 the change asked for goes on growing with α, and all that
+      should be kept is kept there too. A flow is looked at all along its path, at |α| from 0.25 to `far`.
     - `target_gain`: factor on the change that the synthetic sequence says an edit should make.
     - Weights: `target`, of the squared error of the attribute's own measure; `leak`, of the mean square change of all
       others (both in standard deviations over the faces); `identity`, of 1 - cosine of the face's descriptors before
       and after; `undo`, of what an edit with -Δ leaves, as a share of the squared edit; `latents`, of what D leaves of
-      another identity's change in the sequences, as a share of the squared change.
+      another identity's change in the sequences, as a share of the squared change; `commute`, of what the order of the
+      edit and another editor's changes, as a share of both (form="flow"; `train_editor(..., commuting=...)`).
 
     Raises `InvalidInputError` for values out of range.
     """
@@ -54,14 +60,30 @@ class PreciseConfig:
     identity: float = 6.0
     undo: float = 0.1
     latents: float = 0.3
+    far: float = 1.0
+    commute: float = 0.3
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("edits", 1), ("faces", 2)):
             _check_count(name, getattr(self, name), least)
-        for name in ("lr", "psi_low", "psi_high", "target_gain", "target", "leak", "identity", "undo", "latents"):
+        for name in (
+            "lr",
+            "psi_low",
+            "psi_high",
+            "target_gain",
+            "target",
+            "leak",
+            "identity",
+            "undo",
+            "latents",
+            "far",
+            "commute",
+        ):
             _check_not_negative(name, getattr(self, name))
         if self.target_gain == 0:
             raise InvalidInputError("target_gain must be above 0")
+        if not 0.25 < self.far <= 8:
+            raise InvalidInputError(f"far must be in 0.25..8, got {self.far}")
         if self.psi_low > self.psi_high:
             raise InvalidInputError(f"psi_low must be at most psi_high, got {self.psi_low} and {self.psi_high}")
 
@@ -83,6 +105,9 @@ class DeltaConfig:
       cancels. "other-end": |α| times the Δ to the opposite end. "scale": α·Δ with the Δ to the last frame, as in the
       paper; always where the neutral face is the first frame. All are continuous at α = 0.
     - `extent`: which share of the way from the neutral face to the end of the sequence α = 1 means; it scales Δ.
+    - `form`: "jump", the paper's D, which is asked for the whole change at once; or "flow", a field that D follows for
+      time α (`deltafast.delta.flow`): −α then leads back, and α followed by β is α + β. A flow is symmetric by itself,
+      so `negative` must be "symmetric" or "scale" there. `flow_steps`: of its integrator, per unit of α.
     - `loss`: "paper", or "precise", which trains on through the generator afterwards as `precise` says.
 
     Raises `InvalidInputError` for values out of range.
@@ -105,13 +130,15 @@ class DeltaConfig:
     identities: int | None = None
     seed: int = 0
     precise: PreciseConfig | None = None
+    form: str = "jump"
+    flow_steps: int = FLOW_STEPS
 
     def __post_init__(self) -> None:
         if self.slots is not None:
             object.__setattr__(self, "slots", tuple(sorted({int(s) for s in self.slots})))
             if not self.slots or min(self.slots) < 0:
                 raise InvalidInputError("slots must name at least one W+ slot, numbered from 0")
-        for name in ("dim", "width", "layers", "steps", "pairs"):
+        for name in ("dim", "width", "layers", "steps", "pairs", "flow_steps"):
             _check_count(name, getattr(self, name), 1)
         if self.layers > 8:
             raise InvalidInputError(f"layers must be at most 8, got {self.layers}")
@@ -131,25 +158,40 @@ class DeltaConfig:
             raise InvalidInputError('settings for loss="precise" are given, but loss is "paper"')
         if self.negative not in NEGATIVE_MODES:
             raise InvalidInputError(f"negative must be one of {', '.join(NEGATIVE_MODES)}; got {self.negative!r}")
+        if self.form not in FORMS:
+            raise InvalidInputError(f"form must be one of {', '.join(FORMS)}; got {self.form!r}")
+        if self.flow_steps > MAX_FLOW_STEPS:
+            raise InvalidInputError(f"flow_steps must be at most {MAX_FLOW_STEPS}, got {self.flow_steps}")
+        if self.form == "flow" and self.negative == "other-end":
+            raise InvalidInputError(
+                'a flow leads back the way it came: form="flow" needs negative="symmetric" or "scale"'
+            )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
+        """Return the fields as JSON values; those of a flow only where it is one."""
         values = asdict(self)
         values["slots"] = None if self.slots is None else list(self.slots)
+        if self.form == "jump":
+            del values["form"], values["flow_steps"]
         if self.precise is None:
             del values["precise"]
+        else:
+            for name, default in _LATER.items():
+                if values["precise"][name] == default:
+                    del values["precise"][name]
         return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> DeltaConfig:
         """Read what `as_json` gave, by this version or one with older words; raises `InvalidInputError` otherwise."""
-        given = {"precise": None, **current_words(values)}
+        given = {"precise": None, "form": "jump", "flow_steps": FLOW_STEPS, **current_words(values)}
         _check_fields(cls, given)
         slots, precise = given["slots"], given["precise"]
         given["slots"] = None if slots is None else tuple(slots)
         if precise is not None:
-            _check_fields(PreciseConfig, precise)
-            given["precise"] = PreciseConfig(**precise)
+            known = {**_LATER, **precise}
+            _check_fields(PreciseConfig, known)
+            given["precise"] = PreciseConfig(**known)
         return cls(**given)
 
 

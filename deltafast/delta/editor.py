@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from deltafast.arguments import check_floating
 from deltafast.delta.config import DeltaConfig
 from deltafast.delta.editor_file import bundled_editors, find_editor, read_editor_file, write_editor_file
+from deltafast.delta.flow import ChartEncoder, FlowDecoder
 from deltafast.delta.networks import DeltaDecoder, DeltaEncoder, GroupedLinear, Normalisation
 from deltafast.delta.slots import check_slots, check_w_space, map_slots
 from deltafast.errors import EditorError, InvalidInputError
-from deltafast.ops import delta_edit
+from deltafast.ops import delta_edit, delta_flow
 from deltafast.sequence_latents import GeneratorId
 from deltafast.untrusted.checks import UnreadableError, check_name, reading, shown
 
@@ -149,8 +150,8 @@ class Editor(nn.Module):
         self.info = info
         config, slots = info.config, len(info.slots)
         shape = (slots, info.w_dim, config.width, config.layers, config.dim)
-        self.encoder = DeltaEncoder(*shape)
-        self.decoder = DeltaDecoder(*shape)
+        self.encoder = ChartEncoder(*shape) if config.form == "flow" else DeltaEncoder(*shape)
+        self.decoder = FlowDecoder(*shape) if config.form == "flow" else DeltaDecoder(*shape)
         self.normalisation = Normalisation(slots, info.w_dim)
         self.register_buffer("delta", torch.zeros(info.num_ws, config.dim))
         self.register_buffer("delta_negative", torch.zeros(info.num_ws, config.dim))
@@ -198,7 +199,10 @@ class Editor(nn.Module):
             return self._spread(delta)
 
     def decode(self, ws: Tensor, delta: Tensor) -> Tensor:
-        """Return D(w, Δ), float32 `[N, num_ws, w_dim]`, zero outside the slots, for Δ `[N or 1, num_ws, dim]`."""
+        """Return D(w, Δ), float32 `[N, num_ws, w_dim]`, zero outside the slots, for Δ `[N or 1, num_ws, dim]`.
+
+        Of a flow it is the change after time 1.
+        """
         check_latents(ws, self.num_ws, self.w_dim)
         code = self._checked_delta(delta, len(ws))  # [S, N, dim]
         with torch.autocast(ws.device.type, enabled=False):
@@ -219,6 +223,7 @@ class Editor(nn.Module):
     ) -> Tensor:
         """Return edited latents, `[N, num_ws, w_dim]` of the dtype and device of `ws`: w + D(w, α·Δ) − D(w, 0).
 
+        With form="flow" it is where the flow of Δ leads from w in time α; there D(w, 0) = 0, and `raw` changes nothing.
         At α = 0 the result is `ws` itself, to the bit. Differentiable in `ws` and `alpha`.
 
         Args: `ws`: floating point `[N, num_ws, w_dim]`. `alpha`: a number, or one for each sample `[N]`; 1 goes from
@@ -227,7 +232,7 @@ class Editor(nn.Module):
         (from `encode`), `[N or 1, num_ws, dim]`, instead of the bundled one. Raises `InvalidInputError`.
         """
         check_latents(ws, self.num_ws, self.w_dim)
-        amount = self._alpha(alpha, ws)  # [N]
+        amount = self.amounts(alpha, ws)  # [N]
         kept = self._index if slots is None else [s for s in check_slots(slots, self.num_ws) if s in self._index]
         positions = [self._index.index(slot) for slot in kept]
         if delta is None:
@@ -236,20 +241,36 @@ class Editor(nn.Module):
             code = self._checked_delta(delta, len(ws)).transpose(0, 1)[:, positions]  # [N, K, dim]
             codes = torch.stack([code, -code], 1)  # [N, 2, K, dim]
         decoder, normalisation = self.decoder, self.normalisation
-        hidden = decoder.hidden_layers()
 
         def chosen(t: Tensor, slot_axis: int = 0) -> Tensor:
             if kept == self._index:
                 return t
             return t.index_select(slot_axis, torch.tensor(positions, dtype=torch.long, device=t.device))
 
+        index = torch.tensor(kept, dtype=torch.long, device=ws.device)
         with torch.autocast(ws.device.type, enabled=False):
+            if isinstance(decoder, FlowDecoder):
+                direction = torch.einsum("nsd,sdh->nsh", codes[:, 0], chosen(decoder.code.weight))  # [1 or N, K, width]
+                field = decoder.weights(normalisation)
+                return delta_flow(
+                    ws,
+                    amount,
+                    direction,
+                    index,
+                    latent_weight=chosen(field.latent_weight),
+                    latent_bias=chosen(field.latent_bias),
+                    hidden_weight=chosen(field.hidden_weight, 1),
+                    hidden_bias=chosen(field.hidden_bias, 1),
+                    output_weight=chosen(field.output_weight),
+                    steps=self.info.config.flow_steps,
+                )
+            hidden = decoder.hidden_layers()
             direction = torch.einsum("nmsd,sdh->nmsh", codes, chosen(decoder.code.weight))  # [1 or N, 2, K, width]
             return delta_edit(
                 ws,
                 amount,
                 direction,
-                torch.tensor(kept, dtype=torch.long, device=ws.device),
+                index,
                 mean=chosen(normalisation.mean)[:, 0],
                 scale=normalisation.scale,
                 latent_weight=chosen(decoder.latent.weight),
@@ -315,7 +336,8 @@ class Editor(nn.Module):
             )
         return delta[:, self._index].to(self.delta).expand(batch, -1, -1).transpose(0, 1)  # [S, N, dim]
 
-    def _alpha(self, alpha: float | Tensor, ws: Tensor) -> Tensor:
+    def amounts(self, alpha: float | Tensor, ws: Tensor) -> Tensor:
+        """Return α of every sample, float32 `[N]`, of a number or of one for each; raises `InvalidInputError`."""
         try:
             amount = torch.as_tensor(alpha, dtype=torch.float32, device=ws.device)
         except (TypeError, ValueError, RuntimeError) as error:

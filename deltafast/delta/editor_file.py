@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,12 @@ __all__ = [
     "find_editor",
     "read_editor_file",
     "round_weights",
+    "tensors_digest",
     "write_editor_file",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 knew jumps only
+_READ_VERSIONS = (1, 2)
 MAX_BYTES = 5_000_000
 _FORMAT = "deltafast-editor"
 _KEY = "deltafast"
@@ -79,7 +82,9 @@ def write_editor_file(
             f"the editor would take {size / 1e6:.1f} MB, more than the {MAX_BYTES / 1e6:.0f} MB an editor file may "
             "have; use fewer slots, a smaller width or fewer layers"
         )
-    head = {"format": _FORMAT, "version": FORMAT_VERSION, "info": info, "sha256": _digest(tensors)}
+    form = info["config"].get("form", "jump")
+    digest = tensors_digest(tensors)
+    head = {"format": _FORMAT, "version": FORMAT_VERSION, "form": form, "info": info, "sha256": digest}
     with atomic_write(path) as temporary:
         save_file(tensors, temporary, metadata={_KEY: json.dumps(head, sort_keys=True)})
 
@@ -97,20 +102,23 @@ def read_editor_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         kind, version = head["format"], head["version"]
         if kind != _FORMAT:
             raise EditorError(f"{path} is no editor file but {shown(kind)}; editors are made by `deltafast train`")
-        if version != FORMAT_VERSION:
+        if version not in _READ_VERSIONS:
             raise EditorError(
-                f"{path} has editor format version {shown(version)}, this deltafast reads version {FORMAT_VERSION}; "
+                f"{path} has editor format version {shown(version)}, this deltafast reads 1 and {FORMAT_VERSION}; "
                 "train it again or install the deltafast that wrote it"
             )
         for name, tensor in tensors.items():
             if not tensor.is_floating_point():
                 raise EditorError(f"{path} is damaged: {name} holds no floating point numbers")
             check_finite(tensor, name)
-        if head["sha256"] != _digest(tensors):
+        if head["sha256"] != tensors_digest(tensors):
             raise EditorError(f"{path} is damaged: its tensors do not have the sha256 that its metadata names")
         info = head["info"]
         if not isinstance(info, dict):
             raise EditorError(f"{path} is damaged: what it says of the editor is no JSON object")
+        said, found = head["form"] if version > 1 else "jump", info["config"].get("form", "jump")
+        if said != found:
+            raise EditorError(f"{path} is damaged: it is said to be a {shown(said)}, and {shown(found)} by its config")
         return info, tensors
 
 
@@ -118,9 +126,10 @@ def _stored_half(name: str) -> bool:
     return name.startswith(("encoder.", "decoder.", "linear_"))
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of named tensors, in hexadecimal."""
     result = hashlib.sha256()
     for name in sorted(tensors):
         result.update(name.encode())
-        result.update(tensors[name].contiguous().numpy().tobytes())
+        result.update(tensors[name].cpu().contiguous().numpy().tobytes())
     return result.hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from torch import Tensor
 
 from deltafast.delta.config import DeltaConfig, current_words, recommended_slots
 from deltafast.delta.editor import Editor, EditorInfo, ends_of, load_editor
-from deltafast.delta.editor_file import round_weights
+from deltafast.delta.editor_file import round_weights, tensors_digest
 from deltafast.delta.face_feedback import FaceFeedback
+from deltafast.delta.flow import ChartEncoder, FlowDecoder
+from deltafast.delta.flow_step import FlowTrainingStep, split_flat
 from deltafast.delta.linear import both_directions, linear_editor
 from deltafast.delta.precise_step import PreciseStep
 from deltafast.delta.slots import check_slots
@@ -23,7 +26,7 @@ from deltafast.delta.training_step import TrainingStep
 from deltafast.errors import InvalidInputError, ResumeError
 from deltafast.files import atomic_write
 from deltafast.generators.base import Generator
-from deltafast.ops import DeltaSizes, split_weights, weight_shapes
+from deltafast.ops import DeltaSizes, weight_shapes
 from deltafast.progress import track
 from deltafast.sequence_latents import GeneratorId, SequenceLatents
 
@@ -43,11 +46,13 @@ def train_editor(
     save_every: int = _SAVE_EVERY,
     plot: bool = True,
     generator: Generator | None = None,
+    commuting: Sequence[Editor] = (),
 ) -> Editor:
     """Train E and D for one attribute on `device` and return the editor, on the CPU; `out` is its file.
 
     With `loss="precise"` a second stage follows, which looks at the images that edits give; it needs the `generator` of
-    the latents, on whose device it runs, and takes minutes on a CPU.
+    the latents, on whose device it runs, and takes minutes on a CPU. There a flow can learn to commute with other
+    flows, `commuting`: so that it does not matter which of them is applied first.
 
     With `out`, the state is kept beside it (`<out>.state`) while training lasts: a call that was interrupted goes on
     from there and ends with the same weights, to the bit, on the same machine and device. An
@@ -64,6 +69,8 @@ def train_editor(
     settings: dict[str, Any] = {"config": config.as_json(), "latents": chosen.digest(attribute)}
     if config.precise is not None:
         settings["generator"] = _checked_generator(generator, latents).fingerprint
+    if commuting:
+        settings["commuting"] = _checked_commuting(commuting, latents, config)
     target = None if out is None else Path(out)
     if target is not None and restart:
         for path in (target, state_path(target), *loss_files(target)):
@@ -76,14 +83,14 @@ def train_editor(
     editor = _initial(chosen, attribute, config, stack)
     x = editor.normalisation(stack.flatten(0, 1))  # [S, K n, w_dim]
     x = x.reshape(len(slots), *stack.shape[:2], -1).contiguous().to(place)  # [S, K, n, w_dim]
-    sizes = DeltaSizes(len(slots), latents.w_dim, config.width, config.layers, config.dim)
     parameters = dict(editor.named_parameters())
-    flat = torch.cat([parameters[name].detach().flatten() for name in weight_shapes(sizes)])
+    shapes = _weight_shapes(editor)
+    flat = torch.cat([parameters[name].detach().flatten() for name in shapes])
     state = load_training(state_path(target), settings) if target is not None else None
 
     keeper = None if target is None else _Keeper(state_path(target), settings, save_every)
     if state is None or state.stage == 0:
-        first = TrainingStep(flat.to(place), x, config)
+        first = _first_stage(editor, flat.to(place), x)
         _run(first, 0, f"training {attribute}", state, keeper)
         weights, losses = first.weights, first.losses.cpu()
     else:
@@ -91,13 +98,14 @@ def train_editor(
     if config.precise is not None:
         assert generator is not None
         amounts = _amounts(editor)
+        others = [other.for_generator(generator) for other in commuting]
         feedback = FaceFeedback(generator, chosen.stack(attribute), amounts, config.precise, config.seed)
-        second = PreciseStep(weights, editor.to(generator.device), x, config, feedback)
+        second = PreciseStep(weights, editor.to(generator.device), x, config, feedback, shapes, others)
         _run(second, 1, f"training {attribute} through the generator", state, keeper, losses)
         weights, losses = second.weights, torch.cat([losses, second.losses])
         editor.cpu()
     with torch.no_grad():
-        for name, trained in split_weights(weights.detach().cpu(), sizes).items():
+        for name, trained in split_flat(weights.detach().cpu(), shapes).items():
             parameters[name].copy_(trained)
     _finish(editor, chosen, attribute, settings, losses.tolist())
     if target is not None:
@@ -105,6 +113,22 @@ def train_editor(
         editor.save(target)
         state_path(target).unlink(missing_ok=True)
     return editor
+
+
+def _weight_shapes(editor: Editor) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every weight, in the order in which training's flat tensor holds them."""
+    config = editor.info.config
+    if config.form == "jump":
+        sizes = DeltaSizes(len(editor.slots), editor.w_dim, config.width, config.layers, config.dim)
+        return weight_shapes(sizes)
+    return {name: tuple(parameter.shape) for name, parameter in editor.named_parameters()}
+
+
+def _first_stage(editor: Editor, weights: Tensor, x: Tensor) -> TrainingStep:
+    encoder, decoder, config = editor.encoder, editor.decoder, editor.info.config
+    if isinstance(encoder, ChartEncoder) and isinstance(decoder, FlowDecoder):
+        return FlowTrainingStep(weights, x, config, encoder, decoder)
+    return TrainingStep(weights, x, config)
 
 
 def loss_files(out: Path) -> tuple[Path, Path]:
@@ -181,6 +205,21 @@ def _checked_generator(generator: Generator | None, latents: SequenceLatents) ->
     if own.w_space != other.w_space and own.fingerprint != other.fingerprint:
         raise InvalidInputError(f"the latents are {own.name}'s (W space {own.w_space}), not {other.name}'s")
     return generator
+
+
+def _checked_commuting(commuting: Sequence[Editor], latents: SequenceLatents, config: DeltaConfig) -> list[str]:
+    """Return by what a training knows the editors with which it should commute: a digest of each."""
+    if config.form != "flow" or config.precise is None:
+        raise InvalidInputError('commuting is for form="flow" and loss="precise"')
+    digests = []
+    for other in commuting:
+        if other.info.config.form != "flow" or (other.num_ws, other.w_dim) != (latents.num_ws, latents.w_dim):
+            raise InvalidInputError(
+                f"commuting takes flows on [{latents.num_ws}, {latents.w_dim}]; {other.attribute} is a "
+                f"{other.info.config.form} on [{other.num_ws}, {other.w_dim}]"
+            )
+        digests.append(tensors_digest(other.state_dict()))
+    return digests
 
 
 def _amounts(editor: Editor) -> Tensor:

@@ -8,6 +8,15 @@ of other native ops, its docstring says so.
 from deltafast.ops._library import Impl
 from deltafast.ops.activated_depthwise import activated_depthwise, activated_depthwise_reference
 from deltafast.ops.delta_edit import delta_edit, delta_edit_reference
+from deltafast.ops.delta_flow import (
+    FLOW_STEPS,
+    MAX_FLOW_STEPS,
+    delta_flow,
+    delta_flow_reference,
+    flow_activation,
+    flow_coordinates,
+    flow_coordinates_reference,
+)
 from deltafast.ops.delta_loss import delta_loss, delta_loss_reference
 from deltafast.ops.delta_weights import DeltaSizes, split_weights, weight_count, weight_shapes
 from deltafast.ops.epilogue_to_rgb import epilogue_to_rgb, epilogue_to_rgb_reference
@@ -29,6 +38,8 @@ __all__ = [
     "activated_depthwise_reference",
     "delta_edit",
     "delta_edit_reference",
+    "delta_flow",
+    "delta_flow_reference",
     "delta_loss",
     "delta_loss_reference",
     "DeltaSizes",
@@ -36,6 +47,11 @@ __all__ = [
     "epilogue_to_rgb_reference",
     "filtered_epilogue",
     "filtered_epilogue_reference",
+    "FLOW_STEPS",
+    "MAX_FLOW_STEPS",
+    "flow_activation",
+    "flow_coordinates",
+    "flow_coordinates_reference",
     "ImageLayer",
     "Impl",
     "SeparableLayer",

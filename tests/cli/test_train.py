@@ -49,6 +49,14 @@ def test_train_writes_editor_losses_and_picture(latents: Path, tmp_path: Path) -
     assert out.read_bytes() == before
 
 
+def test_a_flow_is_trained_on_request_and_a_jump_otherwise(latents: Path, tmp_path: Path) -> None:
+    for form, arguments in (("jump", ()), ("flow", ("--form", "flow"))):
+        out = tmp_path / f"{form}.safetensors"
+        code, text = _train(latents, "--out", out, *arguments)
+        assert code == 0, text
+        assert load_editor(out).info.config.form == form
+
+
 def test_other_settings_end_in_one_line(latents: Path, tmp_path: Path) -> None:
     out = tmp_path / "yaw.safetensors"
     assert _train(latents, "--out", out)[0] == 0
@@ -66,6 +74,8 @@ def test_other_settings_end_in_one_line(latents: Path, tmp_path: Path) -> None:
         (["--slots", "x"], "0-5,8"),
         (["--lr", "-1"], "lr"),
         (["--negative", "sometimes"], "negative"),
+        (["--form", "leap"], "form must be one of jump, flow"),
+        (["--form", "flow", "--negative", "other-end"], "leads back the way it came"),
         (["--identities", "9"], "identities"),
         (["--report", "5"], "hold out"),
         (["--loss", "loud"], "paper, precise"),

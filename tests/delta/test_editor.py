@@ -200,14 +200,14 @@ def _rewrite(editor: Editor, path: Path, change: dict[str, object], tensors: dic
     with safe_open(str(path), framework="pt") as stream:
         head = json.loads(stream.metadata()["deltafast"])
     changed = {**load_file(path), **tensors}
-    head["sha256"] = editor_file._digest(changed)  # whoever alters a file can do that too
+    head["sha256"] = editor_file.tensors_digest(changed)  # whoever alters a file can do that too
     save_file(changed, path, {"deltafast": json.dumps({**head, **change})})
 
 
 def test_other_versions_and_kinds_are_refused_in_words(editor: Editor, tmp_path: Path) -> None:
     path = tmp_path / "yaw.safetensors"
-    _rewrite(editor, path, {"version": 2}, {})
-    with pytest.raises(EditorError, match="format version 2"):
+    _rewrite(editor, path, {"version": 3}, {})
+    with pytest.raises(EditorError, match="format version 3"):
         load_editor(path)
     _rewrite(editor, path, {"format": "something"}, {})
     with pytest.raises(EditorError, match="no editor file"):

@@ -129,6 +129,62 @@ def test_settings_out_of_range_are_refused_and_others_survive_json() -> None:
     assert "precise" not in DeltaConfig().as_json()  # editors of the first version can be read
 
 
+@pytest.fixture
+def precise_flow(precise: DeltaConfig) -> DeltaConfig:
+    return replace(precise, form="flow", precise=replace(SMALL, steps=40, faces=2, lr=5e-3))
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The |alpha| of all edits that a second stage would look at; it does not, for the networks take long."""
+    amounts: list[float] = []
+
+    def note(_: FaceFeedback, ws: torch.Tensor, face: int, amount: float) -> torch.Tensor:
+        amounts.append(abs(amount))
+        return 0 * ws.sum()
+
+    monkeypatch.setattr(FaceFeedback, "loss", note)
+    return amounts
+
+
+@pytest.mark.usefixtures("loss_networks")
+def test_edits_are_looked_at_as_far_as_asked(
+    tiny_generator: Generator, small_sequences: SequenceLatents, precise_flow: DeltaConfig, looked_at: list[float]
+) -> None:
+    assert precise_flow.precise is not None
+    for far in (1.0, 3.0):
+        looked_at.clear()
+        config = replace(precise_flow, precise=replace(precise_flow.precise, far=far))
+        assert DeltaConfig.from_json(config.as_json()) == config
+        train_editor(small_sequences, "yaw", config, generator=tiny_generator)
+        assert len(looked_at) == 40 * 2  # steps, edits
+        assert 0.8 * far < max(looked_at) <= far
+
+
+@pytest.mark.usefixtures("loss_networks", "looked_at")
+def test_a_flow_learns_to_commute_with_another(
+    tmp_path: Path, tiny_generator: Generator, small_sequences: SequenceLatents, precise_flow: DeltaConfig
+) -> None:
+    paper = replace(precise_flow, loss="paper", precise=None, steps=60)
+    smile = train_editor(small_sequences, "smile", replace(paper, negative="scale"))
+    ws = small_sequences.stack("yaw")[:, 2]  # [K, num_ws, w_dim]
+    apart, out = {}, tmp_path / "yaw.safetensors"
+    assert precise_flow.precise is not None
+    for weight in (0.0, 30.0):
+        config = replace(precise_flow, steps=60, precise=replace(precise_flow.precise, commute=weight))
+        yaw = train_editor(
+            small_sequences, "yaw", config, generator=tiny_generator, commuting=[smile], out=out, restart=True
+        )
+        one, other = smile.edit(yaw.edit(ws, 0.7), 0.7), yaw.edit(smile.edit(ws, 0.7), 0.7)
+        apart[weight] = float((one - other).norm() / (yaw.edit(ws, 0.7) - ws).norm())
+    assert apart[30.0] < 0.8 * apart[0.0], apart
+    with pytest.raises(ResumeError, match="other settings"):
+        train_editor(small_sequences, "yaw", config, generator=tiny_generator, out=out)
+    jump = train_editor(small_sequences, "smile", replace(paper, form="jump", steps=2))
+    with pytest.raises(InvalidInputError, match="smile is a jump"):
+        train_editor(small_sequences, "yaw", config, generator=tiny_generator, commuting=[jump])
+
+
 @pytest.mark.usefixtures("loss_networks")
 def test_sequences_that_change_no_face_are_refused(
     tiny_generator: Generator, small_sequences: SequenceLatents, precise: DeltaConfig

@@ -1,0 +1,261 @@
+"""The edit as a flow: dw/dt = f(w, Δ) for time α, with f linear in Δ. In plain torch; a native kernel is to come."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from deltafast.errors import InvalidInputError, NativeOpError
+from deltafast.ops._arguments import accumulation_dtype, check_small
+from deltafast.ops._library import Impl
+
+__all__ = [
+    "FLOW_STEPS",
+    "MAX_FLOW_STEPS",
+    "delta_flow",
+    "delta_flow_reference",
+    "flow_activation",
+    "flow_coordinates",
+    "flow_coordinates_reference",
+]
+
+FLOW_STEPS = 4  # per unit of α; tests/ops/test_delta_flow.py holds what this many leave
+MAX_FLOW_STEPS = 1024  # of one path; beyond it the steps grow
+
+_EDIT = "delta_flow"
+_OP = "flow_coordinates"
+
+
+def flow_activation(x: Tensor) -> Tensor:
+    """Return 0.6 x + 0.4 √(x² + 1): a leaky ReLU of slope 0.2 without its kink, which an integrator would see.
+
+    The smooth part is Barron's squareplus (arXiv 2112.11687).
+    """
+    return 0.6 * x + 0.4 * (x * x + 1).sqrt()
+
+
+def delta_flow(
+    ws: Tensor,
+    alpha: Tensor,
+    direction: Tensor,
+    index: Tensor,
+    *,
+    latent_weight: Tensor,
+    latent_bias: Tensor,
+    hidden_weight: Tensor,
+    hidden_bias: Tensor,
+    output_weight: Tensor,
+    steps: int = FLOW_STEPS,
+    impl: Impl = "auto",
+) -> Tensor:
+    """Move some W+ slots of latents along dw/dt = (h(w) ⊙ VΔ) W for time α; copy the rest.
+
+    Args, all on one device and floating point unless said otherwise:
+
+    - `ws`: latents `[N, num_ws, w_dim]`; float32, float64, float16 or bfloat16.
+    - `alpha`: `[N]`, of either sign: -α from where α led is the way back.
+    - `direction`: `[N or 1, S, width]`: VΔ.
+    - `index`: int64 `[S]`, the distinct W+ slots that are moved, 0 to num_ws - 1.
+    - `latent_weight` `[S, w_dim, width]`, `latent_bias` `[S, width]`: first layer of h, which reads w itself.
+    - `hidden_weight` `[layers - 1, S, width, width]`, `hidden_bias` `[layers - 1, S, width]`: h's other layers.
+    - `output_weight` `[S, width, w_dim]`: W.
+    - `steps`: of the integrator per unit of α, at least 1, wherever a path starts; see `flow_coordinates`.
+    - `impl`: "auto", "native" or "reference".
+
+    Result: `[N, num_ws, w_dim]` of ws's dtype, rounded once from float32 (float64 for float64); ws itself, to the bit,
+    where α = 0.
+
+    A path never leaves ws plus the span of the rows of W, and h reads w through latent_weight alone, so the steps are
+    taken in `width` coordinates; `flow_coordinates` is that part. Equivalent to (slot s, one hidden layer, K steps):
+        w = ws[:, index[s]]
+        for _ in range(K):  # Runge and Kutta's fourth order, here Euler's rule for short
+            h = flow_activation(w @ latent_weight[s] + latent_bias[s])
+            w = w + alpha / K * (h * direction[:, s]) @ output_weight[s]
+
+    Differentiable any number of times in all floating-point arguments. Raises `InvalidInputError` for wrong shapes,
+    dtypes, devices or values, and `NativeOpError` for impl="native", which has no kernel yet.
+    """
+    _check_edit(
+        ws, alpha, direction, index, latent_weight, latent_bias, hidden_weight, hidden_bias, output_weight, steps
+    )
+    accumulate = accumulation_dtype(ws)
+    _check_impl(_EDIT, impl)
+    return delta_flow_reference(
+        ws,
+        alpha.to(accumulate),
+        direction.to(accumulate),
+        index,
+        latent_weight.to(accumulate),
+        latent_bias.to(accumulate),
+        hidden_weight.to(accumulate),
+        hidden_bias.to(accumulate),
+        output_weight.to(accumulate),
+        steps,
+    )
+
+
+def delta_flow_reference(
+    ws: Tensor,
+    alpha: Tensor,
+    direction: Tensor,
+    index: Tensor,
+    latent_weight: Tensor,
+    latent_bias: Tensor,
+    hidden_weight: Tensor,
+    hidden_bias: Tensor,
+    output_weight: Tensor,
+    steps: int = FLOW_STEPS,
+) -> Tensor:
+    """Compute `delta_flow` in plain torch: the same arguments (small ones of the accumulation dtype) and result.
+
+    Raises what torch raises; it checks nothing.
+    """
+    old = ws[:, index].to(alpha.dtype).transpose(0, 1)  # [S, N, w_dim]
+    start = torch.baddbmm(latent_bias[:, None], old, latent_weight)  # [S, N, width]
+    mixing = torch.cat([torch.bmm(output_weight, latent_weight)[None], hidden_weight])  # [layers, S, width, width]
+    codes = direction.transpose(0, 1)  # [S, N or 1, width]
+    moved = flow_coordinates_reference(start, alpha, codes, mixing, hidden_bias, steps)  # [S, N, width]
+    new = torch.baddbmm(old, moved, output_weight).transpose(0, 1)  # [N, S, w_dim]
+    return ws.index_copy(1, index, new.to(ws.dtype))  # [N, num_ws, w_dim]
+
+
+def flow_coordinates(
+    start: Tensor,
+    alpha: Tensor,
+    direction: Tensor,
+    mixing: Tensor,
+    bias: Tensor,
+    *,
+    steps: int = FLOW_STEPS,
+    impl: Impl = "auto",
+) -> Tensor:
+    """Return z(α) of dz/dt = h(start + z M) ⊙ VΔ, z(0) = 0: how far a path goes along each row of W.
+
+    With h's first layer w A + b, `start` is w A + b where the path begins and M = W A. One step of Runge and Kutta's
+    classic rule of fourth order after the other: ⌊|α| · steps⌋ of them of size 1 / steps, and a last one for the rest.
+    So paths that meet take the same steps, whatever lies behind them. (More than `MAX_FLOW_STEPS` are never taken;
+    then they are as large as |α| asks for.)
+
+    Args, all of one dtype and on one device:
+
+    - `start`: `[S, N, width]`, float32 or float64. `alpha`: `[N]`. `direction`: VΔ, `[S, N or 1, width]`.
+    - `mixing`: `[layers, S, width, width]`: M, then the weights of h's other layers. `bias`: theirs,
+      `[layers - 1, S, width]`.
+    - `steps`: per unit of α, at least 1. `impl`: "auto", "native" or "reference".
+
+    Result: `[S, N, width]`. Differentiable any number of times in all tensors (in α by the last step). Raises
+    `InvalidInputError` for wrong shapes, dtypes, devices or values, and `NativeOpError` for impl="native", which has no
+    kernel yet.
+    """
+    _check_coordinates(start, alpha, direction, mixing, bias, steps)
+    _check_impl(_OP, impl)
+    return flow_coordinates_reference(start, alpha, direction, mixing, bias, steps)
+
+
+def flow_coordinates_reference(
+    start: Tensor, alpha: Tensor, direction: Tensor, mixing: Tensor, bias: Tensor, steps: int
+) -> Tensor:
+    """Compute `flow_coordinates` in plain torch. Raises what torch raises; it checks nothing."""
+    count = alpha.abs() * steps  # [N]
+    full = torch.where(count <= MAX_FLOW_STEPS, count.detach().floor(), 0)
+    size = torch.sign(alpha.detach()) / steps
+    rest = alpha - full * size
+    far = (count > MAX_FLOW_STEPS) & count.isfinite()
+    full = torch.where(far, MAX_FLOW_STEPS, full)
+    size, rest = torch.where(far, alpha / MAX_FLOW_STEPS, size), torch.where(far, 0 * rest, rest)
+
+    def rate(z: Tensor) -> Tensor:
+        x = flow_activation(torch.baddbmm(start, z, mixing[0]))  # [S, N, width]
+        for weight, shift in zip(mixing[1:], bias, strict=True):
+            x = flow_activation(torch.baddbmm(shift[:, None], x, weight))
+        return x * direction
+
+    z = torch.zeros_like(start)
+    for k in range(int(full.max()) + 1 if len(alpha) else 0):
+        step = torch.where(k < full, size, torch.where(full.eq(k), rest, 0))[:, None]  # [N, 1]
+        first = rate(z)
+        second = rate(z + step / 2 * first)
+        third = rate(z + step / 2 * second)
+        fourth = rate(z + step * third)
+        z = z + step / 6 * (first + 2 * second + 2 * third + fourth)
+    return z  # [S, N, width]
+
+
+def _check_edit(
+    ws: Tensor,
+    alpha: Tensor,
+    direction: Tensor,
+    index: Tensor,
+    latent_weight: Tensor,
+    latent_bias: Tensor,
+    hidden_weight: Tensor,
+    hidden_bias: Tensor,
+    output_weight: Tensor,
+    steps: int,
+) -> None:
+    if not isinstance(ws, Tensor) or ws.dim() != 3:
+        got = list(ws.shape) if isinstance(ws, Tensor) else type(ws).__name__
+        raise InvalidInputError(f"{_EDIT}: ws must be a tensor [N, num_ws, w_dim], got {got}")
+    if ws.dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        raise InvalidInputError(f"{_EDIT}: ws must be float32, float64, float16 or bfloat16, got {ws.dtype}")
+    samples, num_ws, w_dim = ws.shape
+    if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.dim() != 1 or index.device != ws.device:
+        raise InvalidInputError(f"{_EDIT}: index must be int64 [S] on {ws.device}")
+    slots = index.shape[0]
+    if slots > num_ws:
+        raise InvalidInputError(f"{_EDIT}: index names {slots} W+ slots of {num_ws}; they must be distinct")
+    if not isinstance(latent_weight, Tensor) or latent_weight.dim() != 3:
+        raise InvalidInputError(f"{_EDIT}: latent_weight must be a tensor [S, w_dim, width]")
+    width = latent_weight.shape[2]
+    layers = hidden_weight.shape[0] if isinstance(hidden_weight, Tensor) and hidden_weight.dim() == 4 else 0
+    directions = direction.shape[0] if isinstance(direction, Tensor) and direction.dim() == 3 else 1
+    if directions not in (1, samples):
+        raise InvalidInputError(f"{_EDIT}: direction must be for one sample or for {samples}, got {directions}")
+    for name, t, shape, says in (
+        ("alpha", alpha, (samples,), "[N]"),
+        ("direction", direction, (directions, slots, width), "[N or 1, S, width]"),
+        ("latent_weight", latent_weight, (slots, w_dim, width), "[S, w_dim, width]"),
+        ("latent_bias", latent_bias, (slots, width), "[S, width]"),
+        ("hidden_weight", hidden_weight, (layers, slots, width, width), "[layers - 1, S, width, width]"),
+        ("hidden_bias", hidden_bias, (layers, slots, width), "[layers - 1, S, width]"),
+        ("output_weight", output_weight, (slots, width, w_dim), "[S, width, w_dim]"),
+    ):
+        check_small(_EDIT, name, t, ws, shape, says)
+    _check_steps(_EDIT, steps)
+
+
+def _check_coordinates(
+    start: Tensor, alpha: Tensor, direction: Tensor, mixing: Tensor, bias: Tensor, steps: int
+) -> None:
+    if not isinstance(start, Tensor) or start.dim() != 3 or start.dtype not in (torch.float32, torch.float64):
+        got = f"{start.dtype} {list(start.shape)}" if isinstance(start, Tensor) else type(start).__name__
+        raise InvalidInputError(f"{_OP}: start must be a float32 or float64 tensor [S, N, width], got {got}")
+    slots, samples, width = start.shape
+    layers = mixing.shape[0] if isinstance(mixing, Tensor) and mixing.dim() == 4 else 1
+    if layers < 1:
+        raise InvalidInputError(f"{_OP}: mixing must hold at least one layer")
+    directions = direction.shape[1] if isinstance(direction, Tensor) and direction.dim() == 3 else 1
+    if directions not in (1, samples):
+        raise InvalidInputError(f"{_OP}: direction must be for one sample or for {samples}, got {directions}")
+    for name, t, shape, says in (
+        ("alpha", alpha, (samples,), "[N]"),
+        ("direction", direction, (slots, directions, width), "[S, N or 1, width]"),
+        ("mixing", mixing, (layers, slots, width, width), "[layers, S, width, width]"),
+        ("bias", bias, (layers - 1, slots, width), "[layers - 1, S, width]"),
+    ):
+        check_small(_OP, name, t, start, shape, says)
+        if t.dtype != start.dtype:
+            raise InvalidInputError(f"{_OP}: {name} must be {start.dtype} as start is, got {t.dtype}")
+    _check_steps(_OP, steps)
+
+
+def _check_impl(op: str, impl: str) -> None:
+    if impl not in ("auto", "native", "reference"):
+        raise InvalidInputError(f"{op}: impl must be 'auto', 'native' or 'reference', got {impl!r}")
+    if impl == "native":
+        raise NativeOpError(f"{op}: there is no native kernel yet. Use impl='auto' or impl='reference'.")
+
+
+def _check_steps(op: str, steps: int) -> None:
+    if isinstance(steps, (bool, float)) or not 1 <= steps <= MAX_FLOW_STEPS:
+        raise InvalidInputError(f"{op}: steps must be a whole number from 1 to {MAX_FLOW_STEPS}, got {steps!r}")
