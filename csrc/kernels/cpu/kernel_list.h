@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/delta_edit.h"
+#include "kernels/delta_flow.h"
 #include "kernels/delta_loss.h"
 #include "kernels/filtered_epilogue.h"
 #include "kernels/modulated_conv3x3.h"
@@ -19,6 +20,8 @@
 // PLAIN(name, Params): void name(const Params&, int64_t begin, int64_t end).
 #define DELTAFAST_CPU_KERNELS(TYPED, PLAIN)           \
   TYPED(delta_edit, DeltaEditParams)                  \
+  TYPED(delta_flow, DeltaFlowParams)                  \
+  TYPED(delta_flow_backward, DeltaFlowParams)         \
   TYPED(delta_prepare, DeltaLossParams)               \
   TYPED(delta_embed, DeltaLossParams)                 \
   TYPED(delta_pairs, DeltaLossParams)                 \
