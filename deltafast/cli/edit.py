@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,11 +37,25 @@ def edit(
     editor: Annotated[
         list[str],
         typer.Option(
-            help="Bundled editor, editor file, or a direction (.npy, .pt); repeat to compose in order. NAME=0.5 fixes "
-            "its own alpha."
+            help="Bundled editor, editor file, or a direction (.npy, .pt); repeat for several. NAME=0.5 fixes its own "
+            "alpha (or by, or to)."
         ),
     ],
     alpha: Annotated[list[float] | None, typer.Option(help="How far to go; repeat for a sweep. Default: 1.")] = None,
+    by: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Instead of alpha, by how much, in the attribute's unit (see `deltafast editors`): yaw by 15 degrees. "
+            "Repeat for a sweep."
+        ),
+    ] = None,
+    to: Annotated[
+        list[float] | None,
+        typer.Option(help="Instead of alpha, to what reading: yaw to 0 faces the camera. Repeat for a sweep."),
+    ] = None,
+    order: Annotated[
+        str, typer.Option(help="Several flows: together, as one flow of their sum, or in sequence as jumps always.")
+    ] = "together",
     seeds: Annotated[str | None, typer.Option(help="Edit sampled faces instead: 0-63 or 1,5,9.")] = None,
     psi: Annotated[float, typer.Option(help="Truncation of sampled faces.")] = 0.7,
     generator: Annotated[str, typer.Option(help="Generator: a name or a checkpoint file.")] = "mobilestylegan-ffhq",
@@ -82,9 +97,9 @@ def edit(
 ) -> None:
     """Edit a folder of latents or photos, or sampled faces; interrupted, the same command goes on.
 
-    Every result is OUT/NAME_ALPHA.png (NAME-0, NAME-1 ... where a photo gives several faces); those of subfolders lie
-    in subfolders. What is finished is kept, unless its input is another one now. Files that cannot be read or show no
-    face are reported at the end; the rest is done.
+    Every result is OUT/NAME_ALPHA.png, or NAME_by+15.png, NAME_to+0.png (NAME-0, NAME-1 ... where a photo gives several
+    faces); those of subfolders lie in subfolders. What is finished is kept, unless its input is another one now. Files
+    that cannot be read or show no face are reported at the end; the rest is done.
     """
     from deltafast.cli._edit_inputs import PhotoUnit, file_units, seed_units
     from deltafast.cli._photo_files import align_choice, face_choice, one_of, reported
@@ -101,9 +116,14 @@ def edit(
 
     if len(places) != (1 if seeds is not None else 2):
         raise InvalidInputError("expected OUT with --seeds, else INPUT and OUT")
-    amounts = alpha or [1.0]
+    given = {word: amounts for word, amounts in (("alpha", alpha), ("by", by), ("to", to)) if amounts}
+    if len(given) > 1:
+        raise InvalidInputError(
+            f"give one of --alpha, --by and --to, not {' and '.join(f'--{word}' for word in given)}"
+        )
+    word, amounts = next(iter(given.items()), ("alpha", [1.0]))
     if not all(math.isfinite(a) for a in amounts) or len(set(amounts)) != len(amounts):
-        raise InvalidInputError(f"alphas must be finite and all different, got {amounts}")
+        raise InvalidInputError(f"values of --{word} must be finite and all different, got {amounts}")
     if not math.isfinite(psi):
         raise InvalidInputError(f"--psi must be a finite number, got {psi}")
     if seeds is None and class_index is not None:
@@ -124,6 +144,7 @@ def edit(
         paste_back=mask if paste_back else False,  # type: ignore[arg-type]
         encoder=encoder,
         same_w_space=same_w_space,
+        order=one_of("--order", order, ("together", "sequence")),  # type: ignore[arg-type]
     )
     out = places[-1]
     units: list[PhotoUnit | LatentsUnit] = [] if seeds is not None else list(file_units(places[0], out))
@@ -134,30 +155,48 @@ def edit(
     editors, described, alphas, sweep = _editors(editor, amounts, G, same_w_space)
     if compile_synthesis:
         options = replace(options, synthesise=G.compiled())
-    session = EditSession(G, editors, alphas, options)
+    options = replace(options, by=alphas if word == "by" else None, to=alphas if word == "to" else None)
+    session = EditSession(G, editors, alphas if word == "alpha" else None, options)
     if seeds is not None:
         units = [*seed_units(seeds, psi, class_index, G, max(1, batch_size // len(sweep)))]
     settings = {
         **options.as_json(),
         "generator": G.fingerprint,
         "editors": described,
-        "alphas": alphas,
+        "alphas": alphas if word == "alpha" else None,
         "latents": latents,
         "psi": psi if seeds is not None else None,
         "class": class_index,
         "encoder": None if encoder is None else sha256_file(encoder),
     }
-    results = _Results(Run(out, settings), sweep, latents)
+    results = _Results(Run(out, settings), sweep, latents, "" if word == "alpha" else word)
     failures = Failures()
     edited = 0
     for unit in track(units, "editing"):
-        with failures.of(unit.label):
+        with failures.of(unit.label), _told(unit.label):
             if isinstance(unit, PhotoUnit):
                 edited += _edit_photo(session, results, unit)
             else:
                 edited += _edit_latents(session, results, unit, batch_size)
     print(f"{edited} faces edited, {len(units)} inputs seen; images are in {out}")
     reported(failures, len(units), "inputs could not be edited")
+
+
+@contextmanager
+def _told(label: str) -> Iterator[None]:
+    """Say in one line each what did not get to where it was asked to."""
+    import warnings
+
+    from deltafast.editing import UnreachedWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UnreachedWarning)
+        yield
+    for warning in caught:
+        if issubclass(warning.category, UnreachedWarning):
+            typer.echo(f"warning: {label}: {warning.message}", err=True)
+        else:
+            warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def _edit_photo(session: EditSession, results: _Results, unit: PhotoUnit) -> int:
@@ -198,11 +237,15 @@ def _edit_latents(session: EditSession, results: _Results, unit: LatentsUnit, ba
 
 @dataclass(frozen=True)
 class _Results:
-    """Where edited images go: one for each alpha of `sweep`, and where asked for the latents beside them."""
+    """Where edited images go: one for each amount of `sweep`, and where asked for the latents beside them.
+
+    `word`: what their names say before the amount.
+    """
 
     run: Run
     sweep: list[float]
     latents: bool
+    word: str
 
     def write(
         self,
@@ -217,8 +260,8 @@ class _Results:
         from deltafast.files import atomic_write, write_png
 
         files = []
-        for alpha, image in zip(self.sweep, images, strict=True):
-            files.append(self.run.folder / f"{name}_{alpha:+.10g}.png")
+        for amount, image in zip(self.sweep, images, strict=True):
+            files.append(self.run.folder / f"{name}_{self.word}{amount:+.10g}.png")
             write_png(files[-1], image, profile=profile)
         if self.latents:
             files.append(self.run.folder / f"{name}.safetensors")
@@ -230,7 +273,7 @@ class _Results:
 def _editors(
     given: list[str], sweep: list[float], G: Generator, same_w_space: bool
 ) -> tuple[list[LatentEditor], list[Any], list[Any], list[float]]:
-    """Return editors for this generator, what they are as JSON, their alphas, and the sweep of the images."""
+    """Return editors for this generator, what they are as JSON, their amounts, and the sweep of the images."""
     from deltafast.delta.direction import DirectionEditor
     from deltafast.delta.loading import load_editor
     from deltafast.errors import InvalidInputError
@@ -254,9 +297,9 @@ def _editors(
         try:
             alphas.append(float(fixed) if fixed else [sweep])
         except ValueError as error:
-            raise InvalidInputError(f"an editor's own alpha is a number, as in yaw=0.5; got {text!r}") from error
+            raise InvalidInputError(f"an editor's own amount is a number, as in yaw=0.5; got {text!r}") from error
         if fixed and not math.isfinite(alphas[-1]):
-            raise InvalidInputError(f"an editor's own alpha must be finite; got {text!r}")
+            raise InvalidInputError(f"an editor's own amount must be finite; got {text!r}")
         swept = swept or not fixed
     if not swept:  # every editor has its own alpha: one image for each face
         sweep = alphas if len(alphas) == 1 else [1.0]

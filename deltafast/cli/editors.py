@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from deltafast.delta.editor import EditorInfo
 
 __all__ = ["editors"]
 
@@ -39,3 +42,20 @@ def editors(
         start, end = info.value_range
         slots = ",".join(str(slot) for slot in info.slots)
         print(f"{name:<14} alpha 0..1 = {start:g}..{end:g}   slots {slots} of {info.num_ws}   {info.generator.name}")
+        print(f"{'':<14} {_amounts(info)}")
+
+
+def _amounts(info: EditorInfo) -> str:
+    """Say in which unit --by and --to are, and how far the editor was seen to hold."""
+    from deltafast.delta.amounts import UNITS
+
+    if info.attribute not in UNITS:
+        return "takes alpha alone: nothing reads this attribute off a picture"
+    unit = UNITS[info.attribute]
+    held: Any = info.training.get("range")
+    try:
+        low, high = (float(value) for value in held["by"])
+        measured = f"held by {low:.3g} to {high:.3g} on {int(held['faces'])} faces"
+    except (TypeError, KeyError, ValueError):  # an old file, or another's
+        measured = "how far it holds was not measured"
+    return f"--by, --to: {unit.name}; {measured}"

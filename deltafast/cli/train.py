@@ -47,6 +47,9 @@ def train(
         float | None,
         typer.Option("--leak", "--kept", help="Weight that --loss precise gives to the change of everything else."),
     ] = None,
+    far: Annotated[
+        float | None, typer.Option(help="The largest |alpha| that --loss precise looks at; above 1 edits go farther.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, pairs, noise and faces.")] = 0,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1 ...")] = "cpu",
     restart: Annotated[bool, typer.Option("--restart", help="Forget what an earlier run left.")] = False,
@@ -85,7 +88,7 @@ def train(
         "form": form,
         "loss": loss,
     }
-    precise: dict[str, Any] = {"steps": precise_steps, "target_gain": target_gain, "leak": leak}
+    precise: dict[str, Any] = {"steps": precise_steps, "target_gain": target_gain, "leak": leak, "far": far}
     precise = {name: value for name, value in precise.items() if value is not None}
     if precise:
         given["precise"] = PreciseConfig(**precise)

@@ -7,10 +7,12 @@ judge results.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from deltafast.delta.amounts import reduced
 from deltafast.delta.config import PreciseConfig
 from deltafast.errors import InvalidInputError
 from deltafast.face_networks.identity import load_identity_distance
@@ -22,7 +24,6 @@ from deltafast.progress import track
 
 __all__ = ["FaceFeedback"]
 
-_SIZE = 256  # pixels at which images are looked at
 _IDENTITIES = 8  # whose synthetic sequences say what the attribute changes
 
 
@@ -91,6 +92,17 @@ class FaceFeedback:
         return total
 
     @torch.no_grad()
+    def changes(self, ws: Tensor, faces: Sequence[int]) -> Tensor:
+        """Return by how much each measure `[N, measures]` of the faces of these numbers differs in `ws`.
+
+        `ws` `[N, num_ws, w_dim]`: those faces, edited.
+        """
+        rows = [
+            self._measures(self._image(one[None]))[0] - self._before[face] for one, face in zip(ws, faces, strict=True)
+        ]
+        return torch.stack(rows)
+
+    @torch.no_grad()
     def _moved_by_sequences(self, frames: Tensor, amounts: Tensor) -> Tensor:
         """How much α = 1 changes each measure, `[measures]`: slopes through the neutral frame, median over heads."""
         count = min(_IDENTITIES, len(frames))
@@ -104,6 +116,4 @@ class FaceFeedback:
         return torch.stack(slopes).median(0).values
 
     def _image(self, ws: Tensor) -> Tensor:
-        image = as_rgb(self._generator.synthesis(ws).float())  # [N, 3, R, R]
-        factor = max(1, self._generator.img_resolution // _SIZE)
-        return F.avg_pool2d(image, factor) if factor > 1 else image
+        return reduced(as_rgb(self._generator.synthesis(ws).float()))  # [N, 3, r, r]

@@ -19,6 +19,7 @@ from deltafast.delta.face_feedback import FaceFeedback
 from deltafast.delta.flow import ChartEncoder, FlowDecoder
 from deltafast.delta.flow_step import FlowTrainingStep, split_flat
 from deltafast.delta.linear import both_directions, linear_editor
+from deltafast.delta.measured_range import measure_range
 from deltafast.delta.precise_step import PreciseStep
 from deltafast.delta.slots import check_slots
 from deltafast.delta.training_state import Stage, TrainingState, load_training, save_training, state_path
@@ -95,6 +96,7 @@ def train_editor(
         weights, losses = first.weights, first.losses.cpu()
     else:
         weights, losses = state.tensors["weights"], state.earlier_losses
+    feedback = None
     if config.precise is not None:
         assert generator is not None
         amounts = _amounts(editor)
@@ -108,6 +110,11 @@ def train_editor(
         for name, trained in split_flat(weights.detach().cpu(), shapes).items():
             parameters[name].copy_(trained)
     _finish(editor, chosen, attribute, settings, losses.tolist())
+    if feedback is not None:
+        held = measure_range(editor.to(feedback.faces.device), feedback)
+        editor.cpu()
+        if held is not None:
+            editor.info.training["range"] = held
     if target is not None:
         _write_losses(target, losses.tolist(), config.steps, attribute, plot)
         editor.save(target)

@@ -24,7 +24,7 @@ def edit_batch(
     generator: Generator,
     latents_or_images: Any,
     editor: EditorLike | Sequence[EditorLike],
-    alpha: Any,
+    alpha: Any = None,
     options: EditOptions | None = None,
     **changes: Any,
 ) -> EditResult:
@@ -37,20 +37,22 @@ def edit_batch(
       `[N, 3, H, W]`, or a list of paths, PIL images, arrays and tensors `[3, H, W]` of any sizes; uint8, or floating
       point in [-1, 1] as the generator's images are. They are aligned and projected with the bundled encoder.
     - `editor`: an `Editor`, a bundled editor's name (`list_editors()`) or an editor file; or a sequence of them, which
-      compose in the order given, each reading the latent that the one before left.
+      compose in the order given, each reading the latent that the one before left; flows among them that stand side by
+      side as one flow of their sum (see `EditOptions.order`).
     - `alpha`: 1 is the full change of the training sequence, 0 none, negative undoes or goes the other way. A number;
       or one for each sample, 1-D of length N; or a sweep of K values for every sample: 2-D `[1, K]` or `[N, K]`, or
       1-D of any length other than N. (1-D of length N is always one for each sample: write a sweep of as many values
       as there are samples `[[...]]`.) With a sequence of editors, a sequence with one such alpha for each; sweeps
       among them run together and must have the same K.
     - `options`: an `EditOptions`; its fields may also be given as keywords, as in
-      `edit_batch(G, ws, "yaw", 1, batch_size=4)`.
+      `edit_batch(G, ws, "yaw", 1, batch_size=4)`. Two of them take alpha's place and have its forms:
+      `edit_batch(G, ws, "yaw", by=15)` turns heads by 15 degrees, `edit_batch(G, ws, "yaw", to=0)` to the camera.
 
     Result: an `EditResult`. No gradients are recorded; for those use `editor.edit` and `generator.synthesis`. For many
     calls with the same editors make one `EditSession`, which keeps what photos need. Raises `InvalidInputError` (NaN,
-    wrong shapes, lengths or types), `EditorError` (unknown, damaged, of another generator), `ImageError` (a picture
-    that cannot be read or shows no face), `DeltafastError` that says what to install where photos are to be aligned
-    and dlib is missing.
+    wrong shapes, lengths or types; not one of alpha, by and to), `EditorError` (unknown, damaged, of another
+    generator), `ImageError` (a picture that cannot be read or shows no face), `DeltafastError` that says what to
+    install where photos are to be aligned and dlib is missing.
     """
     chosen = replace(options or EditOptions(), **changes)
     if chosen.output_device is None:
@@ -63,7 +65,7 @@ def edit_stream(
     generator: Generator,
     latents_or_images: Any,
     editor: EditorLike | Sequence[EditorLike],
-    alpha: Any,
+    alpha: Any = None,
     options: EditOptions | None = None,
     **changes: Any,
 ) -> Iterator[EditResult]:

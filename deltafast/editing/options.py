@@ -52,6 +52,15 @@ class EditOptions:
     - `same_w_space`: vouches that the editors' generator and this one share their W space although their files do not
       say so, as a fine-tuned generator does with the one that it came from.
 
+    - `by`, `to`: instead of alpha, and in every form that alpha may have, how far in the attribute's own unit, which
+      `deltafast editors` prints: by 15 degrees of yaw from where the face looks; to 0, the camera. Of light, whose unit
+      is a ratio, `by` is a factor. Images are read (by MediaPipe's face mesh, as in training) and α is corrected, which
+      takes some two to eight more images for each edit; `EditResult.reached` says what came of it, and an
+      `UnreachedWarning` where the generator does not get there.
+    - `order`: "together": flows (form="flow") that stand side by side among several editors, and have as many hidden
+      layers, become one flow of the summed field, so that their order does not matter; "sequence": one after the other,
+      each reading the latent that the one before left, as jumps always do.
+
     Raises `InvalidInputError` for what they cannot be.
     """
 
@@ -69,10 +78,19 @@ class EditOptions:
     feather: float = 0.15
     encoder: Encoder | str | os.PathLike[str] | None = None
     same_w_space: bool = False
+    by: Any = None
+    to: Any = None
+    order: Literal["together", "sequence"] = "together"
 
     def __post_init__(self) -> None:
         if not _is_count(self.batch_size, 1):
             raise InvalidInputError(f"batch_size must be a whole number of at least 1, got {self.batch_size!r}")
+        if self.by is not None and self.to is not None:
+            raise InvalidInputError("give one of alpha, by and to; by and to are given")
+        if self.raw and (self.by is not None or self.to is not None):
+            raise InvalidInputError("a raw edit leaps at alpha 0: give it alpha, not by or to")
+        if self.order not in ("together", "sequence"):
+            raise InvalidInputError(f'order must be "together" or "sequence", got {self.order!r}')
         if self.noise_mode not in NOISE_MODES:
             raise InvalidInputError(f"noise_mode must be one of {', '.join(NOISE_MODES)}; got {self.noise_mode!r}")
         if self.output not in ("float", "uint8"):
@@ -101,7 +119,11 @@ class EditOptions:
 
     def as_json(self) -> dict[str, Any]:
         """Return those options that decide the values of images and latents as JSON values."""
+        given = {name: _plain(value) for name, value in (("by", self.by), ("to", self.to)) if value is not None}
+        if self.order != "together":
+            given["order"] = self.order
         return {
+            **given,
             "layers": None if self.layers is None else [int(one) for one in self.layers],
             "noise_mode": self.noise_mode,
             "raw": self.raw,
@@ -111,6 +133,13 @@ class EditOptions:
             "paste_back": self.paste_mask or False,
             "feather": self.feather if self.paste_back else None,
         }
+
+
+def _plain(value: Any) -> Any:
+    """Numbers, tensors, arrays and sequences of them as JSON values."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [_plain(one) for one in value] if isinstance(value, (list, tuple, range)) else value
 
 
 def _is_count(value: Any, least: int) -> bool:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deltafast.editing.steering import Reached
 from deltafast.faces.alignment import Alignment
 
 __all__ = ["EditResult", "joined"]
@@ -33,6 +34,8 @@ class EditResult:
       of them) in its place, uint8 `[H, W, 3]`, or `[K, H, W, 3]` for a sweep; None otherwise.
     - `photo_index`: of which photo each of the N faces is, 0 being the first that was given; None for latents.
     - `profiles`: with `photos`, the ICC profile of each one's colours, for writing it; None where it has none.
+    - `reached`: with `by` or `to`, each attribute's `Reached`: what the image showed before, was asked for and shows
+      now. None with `alpha`.
     """
 
     images: Tensor | None
@@ -43,6 +46,7 @@ class EditResult:
     photos: list[NDArray[np.uint8]] | None = None
     photo_index: list[int] | None = None
     profiles: list[bytes | None] | None = None
+    reached: dict[str, Reached] | None = None
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -64,7 +68,13 @@ def joined(parts: Sequence[EditResult]) -> EditResult:
         _listed([part.photos for part in parts]),
         _listed([part.photo_index for part in parts]),
         _listed([part.profiles for part in parts]),
+        _reached([part.reached for part in parts]),
     )
+
+
+def _reached(parts: list[dict[str, Reached] | None]) -> dict[str, Reached] | None:
+    present = [part for part in parts if part is not None]
+    return {name: Reached.joined([part[name] for part in present]) for name in present[0]} if present else None
 
 
 def _listed(parts: list[list[T] | None]) -> list[T] | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -12,13 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deltafast.arguments import check_generator
-from deltafast.delta.editor import LatentEditor
+from deltafast.delta.editor import Editor, LatentEditor
+from deltafast.delta.flow_sum import edit_together
 from deltafast.delta.loading import load_editor
 from deltafast.delta.slots import check_slots
 from deltafast.editing.alphas import Alphas, read_alphas
 from deltafast.editing.options import EditOptions
 from deltafast.editing.result import EditResult, joined
 from deltafast.editing.samples import FaceSource, Samples, Source, chunked
+from deltafast.editing.steering import Steering
 from deltafast.errors import InvalidInputError
 from deltafast.faces.pasting import paste_back
 from deltafast.generators.base import Generator
@@ -33,30 +36,46 @@ class EditSession:
     Arguments and errors as those of `edit_batch`; `output_device` None leaves results on the generator's device.
     """
 
-    def __init__(self, generator: Generator, editor: Any, alpha: Any, options: EditOptions | None = None) -> None:
+    def __init__(
+        self, generator: Generator, editor: Any, alpha: Any = None, options: EditOptions | None = None
+    ) -> None:
         check_generator(generator)
         self.options = options or EditOptions()
         layers = self.options.layers
         self._slots = None if layers is None else check_slots(layers, generator.num_ws)
         self._generator = generator
-        self._editors, self._alphas = _editors(generator, editor, alpha, self.options.same_w_space)
+        self._word, amount = _amount(alpha, self.options)
+        self._editors, self._amounts = _editors(generator, editor, self._word, amount, self.options.same_w_space)
+        self._parts = _together(self._editors) if self.options.order == "together" else _alone(self._editors)
+        self._steering: Steering | None = None
+        if self._word != "alpha":
+            bounded = [isinstance(editor, Editor) for editor in self._editors]
+            names = [editor.attribute for editor in self._editors]
+            self._steering = Steering(names, bounded, self._word == "to", generator.w_avg.device)
         self._source = FaceSource(generator, self.options)
 
     def edit(self, latents_or_images: Any) -> EditResult:
         """Edit latents or photos as `edit_batch` does."""
         source = self._source.read(latents_or_images)
-        alphas = read_alphas(self._alphas, source.samples)
+        alphas = self._read(source.samples)
         chunks = list(self._run(chunked(source, self._per_chunk(alphas)), alphas))
         return joined(chunks) if chunks else self._empty(alphas)
 
     def stream(self, latents_or_images: Any) -> Iterator[EditResult]:
         """Edit latents or photos, or an iterator of them, as `edit_stream` does."""
         if isinstance(latents_or_images, Iterator):
-            alphas = read_alphas(self._alphas, None)
+            alphas = self._read(None)
             return self._run(self._source.grouped(latents_or_images, self._per_chunk(alphas)), alphas)
         source: Source = self._source.read(latents_or_images)
-        alphas = read_alphas(self._alphas, source.samples)
+        alphas = self._read(source.samples)
         return self._run(chunked(source, self._per_chunk(alphas)), alphas)
+
+    def _read(self, samples: int | None) -> list[Alphas]:
+        amounts = read_alphas(self._amounts, samples, self._word)
+        if self._steering is not None:
+            for k, one in enumerate(amounts):
+                self._steering.check(k, one.values)
+        return amounts
 
     def _per_chunk(self, alphas: list[Alphas]) -> int:
         return max(1, self.options.batch_size // max(a.values.shape[1] for a in alphas))
@@ -65,7 +84,7 @@ class EditSession:
         start = first_photo = 0
         for samples in chunks:
             count = len(samples.ws)
-            result = self._edit(samples, [a.rows(start, count) for a in alphas], first_photo)
+            result = self._edit(samples, [a.rows(start, count) for a in alphas], start, first_photo)
             start += count
             first_photo += len(samples.photos or [])
             if any(a.sweep for a in alphas):
@@ -74,34 +93,25 @@ class EditSession:
             images = None if result.images is None else result.images[:, 0]
             offsets = None if result.offsets is None else result.offsets[:, 0]
             photos = None if result.photos is None else [photo[0] for photo in result.photos]
-            yield EditResult(
-                images,
-                result.latents[:, 0],
-                result.sources,
-                offsets,
-                result.alignments,
-                photos,
-                result.photo_index,
-                result.profiles,
-            )
+            reached = None
+            if result.reached is not None:
+                reached = {name: one.first_of_sweep() for name, one in result.reached.items()}
+            latents = result.latents[:, 0]
+            yield replace(result, images=images, latents=latents, offsets=offsets, photos=photos, reached=reached)
 
     @torch.no_grad()
-    def _edit(self, samples: Samples, rows: list[Tensor], first_photo: int) -> EditResult:
-        """Edit and synthesise M samples with `rows` of alphas, one `[M, 1 or K]` for each editor."""
+    def _edit(self, samples: Samples, rows: list[Tensor], first: int, first_photo: int) -> EditResult:
+        """Edit and synthesise M samples, the first of number `first`.
+
+        `rows`: α, or what by or to say, one `[M, 1 or K]` for each editor.
+        """
         ws, options = samples.ws, self.options  # [M, L, C]
         count, sweep = len(ws), max(row.shape[1] for row in rows)
-        wide = ws.repeat_interleave(sweep, 0)  # [M K, L, C]
-        edited, offsets = wide, torch.zeros_like(wide) if options.raw else None
-        for editor, row in zip(self._editors, rows, strict=True):
-            amount = row.expand(count, sweep).reshape(-1).to(ws.device)  # [M K]
-            if offsets is not None:
-                offset = editor.offset(edited).to(offsets)
-                if self._slots is not None:
-                    mask = torch.zeros(ws.shape[1], 1, device=ws.device, dtype=offset.dtype)
-                    mask[list(self._slots)] = 1
-                    offset = offset * mask
-                offsets = offsets + offset
-            edited = editor.edit(edited, amount, raw=options.raw, slots=self._slots)
+        amounts = torch.stack([row.expand(count, sweep) for row in rows], 2)  # [M, K, E]
+        reached = None
+        if self._steering is not None:
+            amounts, reached = self._steering.find(ws, amounts, self._look, first)
+        edited, offsets = self._moved(ws.repeat_interleave(sweep, 0), amounts.flatten(0, 1).to(ws.device))
         if not bool(torch.isfinite(edited).all()):
             raise InvalidInputError("the edited latents are beyond what numbers can hold: an alpha is far too large")
         images = self._images(edited)  # [M K, C, H, W]
@@ -116,7 +126,37 @@ class EditSession:
             self._put_back(samples, _by_sample(images, sweep)) if options.paste_back and images is not None else None,
             None if photos is None else [first_photo + k for k, photo in enumerate(photos) for _ in photo.faces],
             None if photos is None or not options.paste_back else [photo.profile for photo in photos],
+            reached,
         )
+
+    def _moved(self, ws: Tensor, alphas: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return latents `[R, L, C]` edited by `alphas` `[R, E]`, and with raw edits what they add at α = 0."""
+        offsets = torch.zeros_like(ws) if self.options.raw else None
+        for part in self._parts:
+            if len(part) > 1:
+                flows = [cast(Editor, self._editors[k]) for k in part]
+                ws = edit_together(flows, ws, [alphas[:, k] for k in part], slots=self._slots)
+                continue
+            editor = self._editors[part[0]]
+            if offsets is not None:
+                offset = editor.offset(ws).to(offsets)
+                if self._slots is not None:
+                    mask = torch.zeros(ws.shape[1], 1, device=ws.device, dtype=offset.dtype)
+                    mask[list(self._slots)] = 1
+                    offset = offset * mask
+                offsets = offsets + offset
+            ws = editor.edit(ws, alphas[:, part[0]], raw=self.options.raw, slots=self._slots)
+        return ws, offsets
+
+    def _look(self, ws: Tensor, alphas: Tensor) -> Iterator[Tensor]:
+        """Yield what edits by `alphas` `[R, E]` look like, `batch_size` images at a time."""
+        options, generator = self.options, self._generator
+        synthesis = options.synthesise if callable(options.synthesise) else generator.synthesis
+        noise_mode = "none" if options.noise_mode == "none" else "const"
+        for start in range(0, len(ws), options.batch_size):
+            part = slice(start, start + options.batch_size)
+            edited, _ = self._moved(ws[part], alphas[part])
+            yield synthesis(edited if generator.w_avg.dtype == torch.float64 else edited.float(), noise_mode=noise_mode)
 
     def _images(self, edited: Tensor) -> Tensor | None:
         """Synthesise latents, `batch_size` at a time."""
@@ -167,17 +207,50 @@ class EditSession:
         return EditResult(images, latents, sources, latents.clone() if options.raw else None, None, photos)
 
 
-def _editors(generator: Generator, editor: Any, alpha: Any, same_w_space: bool) -> tuple[list[LatentEditor], list[Any]]:
-    """Return the editors for this generator, and one alpha as given for each."""
+def _amount(alpha: Any, options: EditOptions) -> tuple[str, Any]:
+    """Return which of alpha, by and to is given, and what."""
+    given = {"alpha": alpha, "by": options.by, "to": options.to}
+    words = [word for word, value in given.items() if value is not None]
+    if len(words) != 1:
+        raise InvalidInputError(f"give one of alpha, by and to; {' and '.join(words) or 'none of them'} is given")
+    return words[0], given[words[0]]
+
+
+def _alone(editors: Sequence[LatentEditor]) -> list[list[int]]:
+    return [[k] for k in range(len(editors))]
+
+
+def _together(editors: Sequence[LatentEditor]) -> list[list[int]]:
+    """Return the numbers of the editors in order, flows that can be summed and stand side by side in one list."""
+    parts: list[list[int]] = []
+    before = None
+    for k, editor in enumerate(editors):
+        config = editor.info.config if isinstance(editor, Editor) else None
+        kind = config.layers if config is not None and config.form == "flow" else None
+        if kind is not None and kind == before:
+            parts[-1].append(k)
+        else:
+            parts.append([k])
+        before = kind
+    return parts
+
+
+def _editors(
+    generator: Generator, editor: Any, word: str, amount: Any, same_w_space: bool
+) -> tuple[list[LatentEditor], list[Any]]:
+    """Return the editors for this generator, and one amount as given for each."""
     several = isinstance(editor, (list, tuple))
     given = list(editor) if several else [editor]
     if not given:
         raise InvalidInputError("no editor given; pass at least one")
     if several:
-        if isinstance(alpha, (str, bytes)) or not hasattr(alpha, "__len__") or getattr(alpha, "ndim", 1) == 0:
-            raise InvalidInputError(f"with a sequence of {len(given)} editors, alpha is a sequence with one for each")
-        if len(alpha) != len(given):
-            raise InvalidInputError(f"{len(given)} editors, but {len(alpha)} alphas; give one alpha for each editor")
+        if isinstance(amount, (str, bytes)) or not hasattr(amount, "__len__") or getattr(amount, "ndim", 1) == 0:
+            raise InvalidInputError(f"with a sequence of {len(given)} editors, {word} is a sequence with one for each")
+        if len(amount) != len(given):
+            values = "alphas" if word == "alpha" else f"values of {word}"
+            raise InvalidInputError(
+                f"{len(given)} editors, but {len(amount)} {values}; give one {word} for each editor"
+            )
     loaded: list[LatentEditor] = []
     for one in given:
         if isinstance(one, (str, os.PathLike)):
@@ -185,7 +258,7 @@ def _editors(generator: Generator, editor: Any, alpha: Any, same_w_space: bool) 
         if not hasattr(one, "edit") or not hasattr(one, "for_generator"):
             raise InvalidInputError(f"an editor is an Editor, a bundled name or a file; got {type(one).__name__}")
         loaded.append(cast(LatentEditor, one).for_generator(generator, same_w_space=same_w_space))
-    return loaded, list(alpha) if several else [alpha]
+    return loaded, list(amount) if several else [amount]
 
 
 def _by_sample(flat: Tensor, sweep: int) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deltafast.face_networks.landmarks import LANDMARK_PARTS, FaceLandmarks
+from deltafast.face_networks.landmarks import LANDMARK_PARTS, FaceLandmarks, LandmarkReading
 
 __all__ = ["FACE_MEASURES", "FaceMeasures"]
 
@@ -64,7 +64,10 @@ class FaceMeasures(nn.Module):
         `shading`: ln(right / left) of the cheeks' linear luminance, the viewer's right; `vertical_shading`:
         ln(upper / lower) of the skin's. Raises `InvalidInputError` for other shapes and R below 16.
         """
-        reading = self.landmarks.read(images)
+        return self.of(images, self.landmarks.read(images))
+
+    def of(self, images: Tensor, reading: LandmarkReading) -> Tensor:
+        """Return the measures `[N, 9]` of images whose landmarks have been read."""
         points = torch.cat([reading.points, reading.depth[..., None]], 2)  # [N, 478, 3]
         across = _unit(sum(_span(points, pair) for pair in _ACROSS))  # [N, 3]
         down = points[:, _CHIN] - points[:, _FOREHEAD]

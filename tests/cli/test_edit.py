@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,12 @@ import deltafast
 from deltafast.cli import app
 from deltafast.cli._latent_files import read_latent_file
 from deltafast.delta import DeltaConfig, train_editor
+from deltafast.delta.amounts import UNITS, AmountReader
+from deltafast.editing import steering
 from deltafast.errors import InvalidInputError
 from deltafast.files import read_image
 from deltafast.generators.base import Generator
+from deltafast.generators.seeds import latents_from_seeds
 from deltafast.sequence_latents import GeneratorId, SequenceLatents
 
 
@@ -109,6 +113,42 @@ def test_seeds_are_the_same_faces_whatever_the_batch(checkpoint: Path, editor_fi
         assert np.abs(difference).max() <= 1
 
 
+class _FirstPixel(AmountReader):
+    """Reads degrees off the mean of an image, for faces as small as these show none."""
+
+    def __init__(self, attributes: Sequence[str], device: object = "cpu") -> None:
+        self.units = [UNITS[attribute] for attribute in attributes]
+
+    def read(self, images: torch.Tensor) -> torch.Tensor:
+        return 500 * images.mean((1, 2, 3))[:, None]
+
+
+def test_by_and_to_are_read_off_the_images(
+    checkpoint: Path, editor_file: Path, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steering, "AmountReader", _FirstPixel)
+    seeds = ["--seeds", "1", "--latents"]
+    code, text = _edit(checkpoint, editor_file, tmp_path / "by", *seeds, "--by", "0", "--by", "2.5")
+    assert code == 0, text
+    assert {p.name for p in (tmp_path / "by").glob("*.png")} == {"seed0001_by+0.png", "seed0001_by+2.5.png"}
+    ws = load_file(tmp_path / "by" / "seed0001.safetensors")["ws"]
+    still, moved = _FirstPixel(["yaw"]).read(generator.synthesis(ws))[:, 0].tolist()
+    assert torch.equal(ws[0], latents_from_seeds(generator, (1,), 0.7)[0])
+    assert abs(moved - still - 2.5) <= 1
+    code, text = _edit(checkpoint, editor_file, tmp_path / "to", *seeds, "--to", f"{still + 2:.3f}")
+    assert code == 0, text
+    assert "warning" not in text
+    code, text = _edit(checkpoint, f"{editor_file}=1e6", tmp_path / "far", *seeds, "--to", "0")
+    assert code == 0, text
+    assert "warning: seeds 1-1: yaw: 1 of 1 edits do not get to what was asked" in text
+    code, text = _edit(checkpoint, editor_file, tmp_path / "to", *seeds, "--to", "7")
+    assert code == 1
+    assert "other settings" in text
+    code, text = _edit(checkpoint, editor_file, tmp_path / "no", *seeds, "--to", "7", "--alpha", "1")
+    assert code == 1
+    assert "give one of --alpha, --by and --to, not --alpha and --to" in text
+
+
 def test_an_editor_can_have_its_own_alpha(checkpoint: Path, editor_file: Path, tmp_path: Path) -> None:
     sweep = ["--editor", f"{editor_file}=0.5", "--alpha", "0", "--alpha", "0.5"]
     assert _edit(checkpoint, editor_file, tmp_path / "two", "--seeds", "3", *sweep)[0] == 0
@@ -172,7 +212,7 @@ def test_latent_files_of_every_kind_are_read_and_nothing_is_executed(tmp_path: P
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--editor", "EDITOR=nan", "--seeds", "0"], "alpha must be finite"),
+        (["--editor", "EDITOR=nan", "--seeds", "0"], "amount must be finite"),
         (["--editor", "EDITOR", "--seeds", "0", "--psi", "nan"], "--psi must be"),
         (["--editor", "EDITOR", "--seeds", "0", "--device", "nowhere"], "device 'nowhere'"),
     ],

@@ -107,6 +107,7 @@ def test_editors_tells_what_a_file_holds(latents: Path, tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, ["editors", str(out)])
     assert shown.exit_code == 0
     assert "0..20" in shown.output
+    assert "--by, --to: degree; how far it holds was not measured" in shown.output
     facts = json.loads(CliRunner().invoke(app, ["editors", "--json", str(out)]).output)
     assert facts[str(out)]["slots"] == [1]
     assert CliRunner().invoke(app, ["editors"]).exit_code == 0

@@ -10,7 +10,7 @@ import pytest
 import torch
 from sequences import make_sequences
 
-from deltafast.delta import DeltaConfig, Editor, PreciseConfig, load_editor, train_editor
+from deltafast.delta import DeltaConfig, Editor, PreciseConfig, load_editor, train_editor, training
 from deltafast.delta import precise_step as step_module
 from deltafast.delta.face_feedback import FaceFeedback
 from deltafast.delta.training import loss_files
@@ -20,6 +20,15 @@ from deltafast.generators.base import Generator
 from deltafast.sequence_latents import GeneratorId, SequenceLatents, load_latents
 
 SMALL = PreciseConfig(steps=6, edits=2, faces=4, lr=2e-3)
+
+
+HELD = {"unit": "degree", "by": [-20.0, 21.5], "alpha": [-1.0, 1.0], "faces": 2}
+
+
+@pytest.fixture(autouse=True)
+def _range_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How far editors hold is not measured: that takes longer than these trainings, and has its own test."""
+    monkeypatch.setattr(training, "measure_range", lambda *_: dict(HELD))
 
 
 @pytest.fixture
@@ -77,6 +86,7 @@ def test_a_stopped_second_stage_goes_on_to_the_same_weights(
     assert loss_files(out)[0].read_text() == loss_files(tmp_path / "whole.safetensors")[0].read_text()
     assert len(loss_files(out)[0].read_text().splitlines()) == 1 + 20 + 6
     assert load_editor(out).info.config == replace(precise, identities=len(small_sequences.identities))
+    assert load_editor(out).info.training["range"] == HELD  # what `deltafast editors` prints
     assert not _same(whole, train_editor(small_sequences, "yaw", replace(precise, loss="paper", precise=None)))
 
 

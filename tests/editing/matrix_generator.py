@@ -44,7 +44,11 @@ def sequences(attribute: str, generator: Any, num_ws: int = L, w_dim: int = C) -
     return SequenceLatents({attribute: t.flatten().tolist()}, list("abc"), latents, GeneratorId.of(generator))
 
 
-def train(attribute: str, slots: tuple[int, ...], generator: Any, **shape: int) -> Editor:
+def train(
+    attribute: str, slots: tuple[int, ...], generator: Any, form: str = "jump", layers: int = 1, **shape: int
+) -> Editor:
     """An editor of `slots`, trained for a moment."""
-    config = DeltaConfig(slots=slots, dim=4, width=16, steps=60, pairs=3, lr=1e-2)
+    config = DeltaConfig(
+        slots=slots, dim=4, width=16, steps=60 if form == "jump" else 8, pairs=3, lr=1e-2, form=form, layers=layers
+    )
     return train_editor(sequences(attribute, generator, **shape), attribute, config)

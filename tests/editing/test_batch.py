@@ -14,7 +14,7 @@ from matrix_generator import C, L, train
 from torch import Tensor
 
 import deltafast
-from deltafast.delta import Editor
+from deltafast.delta import Editor, edit_together
 from deltafast.errors import DeltafastError, EditorError, ImageError, InvalidInputError
 
 
@@ -86,6 +86,32 @@ def test_editors_compose_in_the_order_given(generator: Any, yaw: Editor, smile: 
     back = deltafast.edit_batch(generator, ws, [smile, yaw], [2.0, 1.0]).latents
     _same(back, yaw.edit(smile.edit(ws, 2.0), 1.0))
     assert not torch.allclose(there, back, atol=1e-4)  # both move slot 2
+
+
+def test_flows_side_by_side_are_one_flow_of_their_sum_unless_a_sequence_is_asked_for(
+    generator: Any, yaw: Editor, ws: Tensor
+) -> None:
+    turn, tilt, other = (
+        train(name, slots, generator, form="flow")
+        for name, slots in (("yaw", (0, 1, 2)), ("pitch", (2, 3)), ("light", (1, 2)))
+    )
+    together = deltafast.edit_batch(generator, ws, [turn, tilt], [1.0, -0.5]).latents
+    _same(together, edit_together([turn, tilt], ws, [1.0, -0.5]))
+    _same(deltafast.edit_batch(generator, ws, [tilt, turn], [-0.5, 1.0]).latents, together)  # whatever the order
+    one_by_one = deltafast.edit_batch(generator, ws, [turn, tilt], [1.0, -0.5], order="sequence").latents
+    _same(one_by_one, tilt.edit(turn.edit(ws, 1.0), -0.5))
+    assert not torch.allclose(one_by_one, together, atol=1e-3)  # both move slot 2
+    mixed = deltafast.edit_batch(
+        generator, ws, [turn, yaw, tilt, other], [1.0, 0.5, -0.5, 0.3], layers=[1, 2, 3]
+    ).latents
+    jumped = yaw.edit(turn.edit(ws, 1.0, slots=[1, 2, 3]), 0.5, slots=[1, 2, 3])
+    _same(mixed, edit_together([tilt, other], jumped, [-0.5, 0.3], slots=[1, 2, 3]))
+    deep = train("smile", (3, 4), generator, form="flow", layers=2)  # cannot be summed with the others
+    _same(deltafast.edit_batch(generator, ws, [turn, deep], [1.0, 1.0]).latents, deep.edit(turn.edit(ws, 1.0), 1.0))
+    sweep = deltafast.edit_batch(generator, ws, [turn, tilt], [[[0.0, 1.0]], [0.0] * 5])
+    assert torch.equal(sweep.latents[:, 0], ws)
+    with pytest.raises(InvalidInputError, match="order must be"):
+        deltafast.edit_batch(generator, ws, [turn, tilt], [1, 1], order="first")
 
 
 def test_each_editor_has_its_own_form_of_alpha(generator: Any, yaw: Editor, smile: Editor, ws: Tensor) -> None:
