@@ -10,6 +10,7 @@ VENV     ?= .venv
 TORCH    := $(shell grep '^torch==' constraints.txt)# by its version: an unpinned torch brings gigabytes of CUDA libraries
 OUT      ?= out
 PYTEST_ARGS ?=
+TEST_JOBS ?= 2# test files side by side, each with its share of the cores
 RESULTS  ?= benchmarks/results# where bench and gpu leave their JSON
 GPU_DATA ?= .gpu-data# weights and golden values for a GPU machine without a network; ignored by git
 export MAX_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
@@ -53,7 +54,8 @@ demo: $(BIN)/.installed ## a contact sheet of edited faces in out/, in minutes, 
 	$(BIN)/deltafast demo $(OUT)
 
 test: $(BIN)/.installed ## every test that this machine can run
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=$$(( $(MAX_JOBS) > $(TEST_JOBS) ? $(MAX_JOBS) / $(TEST_JOBS) : 1 )) \
+	  $(BIN)/python -m pytest --numprocesses $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
 
 check: $(BIN)/.installed ## ruff, mypy --strict, clang-format
 	$(BIN)/ruff check .

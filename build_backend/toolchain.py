@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MINIMUM_TORCH = (2, 10)
-DEFAULT_ARCHITECTURES = ("75", "80", "86", "89", "90", "100", "120")
+DEFAULT_ARCHITECTURES = ("75", "80", "90", "100", "120")  # 80's code runs on 86 and 89 too
 DEFAULT_PTX = "80"
 _FAMILIES = {"turing": "7.5", "ampere": "8.0 8.6", "ada": "8.9", "hopper": "9.0", "blackwell": "10.0 12.0"}
 

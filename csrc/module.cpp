@@ -42,6 +42,7 @@ STABLE_TORCH_LIBRARY(deltafast, library) {
       "filtered_epilogue(Tensor x, Tensor f, SymInt pad_x0, SymInt pad_x1, SymInt pad_y0, SymInt "
       "pad_y1, float filter_gain, Tensor? demod, Tensor? noise, Tensor? noise_strength, Tensor? "
       "bias, Tensor? next_style, float negative_slope, float gain, float? clamp) -> Tensor");
+  library.def("invariant_linear(Tensor x, Tensor weight, bool transposed) -> Tensor");
   library.def(
       "modulated_conv3x3(Tensor x, Tensor packed, SymInt outputs, bool up, bool activates, "
       "Tensor? style, Tensor? demod, Tensor? noise, Tensor? noise_strength, Tensor? bias, Tensor? "
@@ -59,7 +60,7 @@ STABLE_TORCH_LIBRARY(deltafast, library) {
       "philox_normal(Tensor seed, Tensor step, Tensor first_sample, SymInt samples, SymInt "
       "elements, int stream) -> Tensor");
   library.def(
-      "refresh_conv3x3(Tensor weight, Tensor(a!) source, Tensor(b!) packed, Tensor(c!) squares, "
+      "refresh_conv3x3(Tensor weight, Tensor(a!) known, Tensor(b!) packed, Tensor(c!) squares, "
       "bool up) -> ()");
   library.def(
       "separable_conv(Tensor x, Tensor depthwise, Tensor pointwise, Tensor? noise, Tensor? bias, "

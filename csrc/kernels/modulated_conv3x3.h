@@ -90,7 +90,6 @@ inline Conv3x3Work conv3x3_work(const Conv3x3Params& p) {
 
 namespace cpu {
 void pack_conv3x3(const PackConv3x3Params& params, ParallelFor parallel_for);
-bool same_bits(const void* a, const void* b, int64_t bytes, ParallelFor parallel_for);
 void modulated_conv3x3(const Conv3x3Params& params, ParallelFor parallel_for);
 }  // namespace cpu
 

@@ -5,6 +5,8 @@
 
 #include <cstring>
 
+#include "kernels/checksum.h"
+#include "kernels/shared/checksum_mix.h"
 #include "ops/epilogue_arguments.h"
 
 namespace deltafast::ops {
@@ -38,11 +40,11 @@ Tensor pack(const Tensor& weight, bool up) {
   return packed;
 }
 
-// Packs `weight` again, and sums its squares, where its bits are not those of `source`, of which
-// `packed` and `squares` were made. Weights may be written in ways that leave no trace (through
-// .data, by another framework), so nothing less than all their bits is looked at.
-void refresh(const Tensor& weight, const Tensor& source, const Tensor& packed,
-             const Tensor& squares, bool up) {
+// Packs `weight` again, and sums its squares, where its bits are not those of which `packed` and
+// `squares` were made: their checksum is in `known`. Weights may be written in ways that leave no
+// trace (through .data, by another framework), so nothing less than all their bits is looked at.
+void refresh(const Tensor& weight, const Tensor& known, const Tensor& packed, const Tensor& squares,
+             bool up) {
   STD_TORCH_CHECK(weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3, kName,
                   ": weight must be [O, C, 3, 3]");
   const int64_t outputs = weight.size(0), inputs = weight.size(1);
@@ -50,14 +52,11 @@ void refresh(const Tensor& weight, const Tensor& source, const Tensor& packed,
   const bool nhwc = weight.stride(1) == 1 && weight.stride(3) == inputs &&
                     weight.stride(2) == 3 * inputs && weight.stride(0) == 9 * inputs;
   STD_TORCH_CHECK(nchw || nhwc, kName, ": weight must be dense");
-  for (const Tensor* t : {&weight, &source, &packed, &squares}) {
+  for (const Tensor* t : {&weight, &packed, &squares}) {
     STD_TORCH_CHECK(t->scalar_type() == ScalarType::Float && t->is_cpu(), kName,
-                    ": weight, source, packed and squares must be float32 on the CPU");
+                    ": weight, packed and squares must be float32 on the CPU");
   }
-  for (int64_t d = 0; d < 4; ++d) {
-    STD_TORCH_CHECK(source.size(d) == weight.size(d) && source.stride(d) == weight.stride(d), kName,
-                    ": source must lie in memory as weight does");
-  }
+  dense_argument(known, weight, ScalarType::Long, {1}, kName, "known");
   dense_argument(
       packed, weight, ScalarType::Float,
       {products(up), round_up(outputs, kConvOutputStep), round_up(inputs, kConvInputStep)}, kName,
@@ -66,8 +65,12 @@ void refresh(const Tensor& weight, const Tensor& source, const Tensor& packed,
   STD_TORCH_CHECK(packed.is_contiguous() && squares.is_contiguous(), kName,
                   ": packed and squares must be contiguous");
   const auto bytes = static_cast<int64_t>(weight.numel() * sizeof(float));
-  if (cpu::same_bits(weight.const_data_ptr(), source.const_data_ptr(), bytes, parallel_for)) return;
-  // A snapshot: whatever another thread writes meanwhile, all three come from the same bits.
+  const auto sum_of = [&](const void* data) {
+    return checksum_mix(cpu::checksum(data, bytes, parallel_for), uint64_t{nchw ? 1u : 2u});
+  };
+  auto* const sum = static_cast<uint64_t*>(known.mutable_data_ptr());
+  if (sum_of(weight.const_data_ptr()) == *sum) return;
+  // A snapshot: whatever another thread writes meanwhile, all of it comes from the same bits.
   const Tensor snapshot = new_dense(weight, {weight.numel()}, ScalarType::Float);
   std::memcpy(snapshot.mutable_data_ptr(), weight.const_data_ptr(), static_cast<size_t>(bytes));
   PackConv3x3Params params;
@@ -80,7 +83,7 @@ void refresh(const Tensor& weight, const Tensor& source, const Tensor& packed,
   params.packed = static_cast<float*>(packed.mutable_data_ptr());
   params.squares = static_cast<float*>(squares.mutable_data_ptr());
   cpu::pack_conv3x3(params, parallel_for);
-  std::memcpy(source.mutable_data_ptr(), snapshot.const_data_ptr(), static_cast<size_t>(bytes));
+  *sum = sum_of(snapshot.const_data_ptr());
 }
 
 Tensor forward(const Tensor& x, const Tensor& packed, int64_t outputs, bool up, bool activates,

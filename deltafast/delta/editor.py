@@ -293,7 +293,7 @@ class Editor(nn.Module):
         if generator.w_dim != self.w_dim:
             raise EditorError(f"the editor has w_dim {self.w_dim}, the generator {generator.w_dim}")
         pairs = map_slots(self.slots, self.num_ws, own.slots, generator.num_ws, other.slots)
-        device = generator.w_avg.device
+        device = generator.device
         if all(t == s for t, s in pairs) and generator.num_ws == self.num_ws:
             if self.delta.device == device and own == other:
                 return self

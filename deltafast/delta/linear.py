@@ -93,7 +93,7 @@ class LinearEditor:
         for target, source in pairs:
             direction[target] = self.direction[source]
             negative[target] = self.negative[source]
-        device = generator.w_avg.device
+        device = generator.device
         slots = [target for target, _ in pairs]
         return LinearEditor(self.attribute, self.values, direction.to(device), slots, other, negative.to(device))
 

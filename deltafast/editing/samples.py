@@ -76,7 +76,7 @@ class FaceSource:
             if self._options.paste_back:
                 raise InvalidInputError("paste_back puts faces back into photos; latents come without one")
             ws = _latents(generator, given)
-            return Source(len(ws), len(ws), lambda start, end: Samples(ws[start:end].to(generator.w_avg.device)))
+            return Source(len(ws), len(ws), lambda start, end: Samples(ws[start:end].to(generator.device)))
         if isinstance(given, Tensor) or (isinstance(given, np.ndarray) and given.ndim == 4):
             given = list(given)
         elif is_picture(given):

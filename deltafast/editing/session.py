@@ -164,7 +164,7 @@ class EditSession:
         if not options.synthesise:
             return None
         synthesis = options.synthesise if callable(options.synthesise) else generator.synthesis
-        keep_double = generator.w_avg.dtype == torch.float64
+        keep_double = generator.code_dtype == torch.float64
         parts = []
         for start in range(0, len(edited), options.batch_size):
             part = edited[start : start + options.batch_size]
@@ -197,7 +197,7 @@ class EditSession:
         """The result of editing nothing, in the shapes and on the device that one sample's would have."""
         options, generator = self.options, self._generator
         sweep = (max(a.values.shape[1] for a in alphas),) if any(a.sweep for a in alphas) else ()
-        device = cast("torch.device | None", options.output_device) or generator.w_avg.device
+        device = cast("torch.device | None", options.output_device) or generator.device
         latents = torch.zeros(0, *sweep, generator.num_ws, generator.w_dim, device=device)
         size = (generator.img_channels, generator.img_resolution, generator.img_resolution)
         dtype = torch.uint8 if options.output == "uint8" else torch.float32

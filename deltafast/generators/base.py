@@ -98,8 +98,13 @@ class Generator(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """The device that holds the weights."""
+        """The device that holds the weights; z, W and W+ codes are wanted there."""
         return self.mapping.w_avg.device
+
+    @property
+    def code_dtype(self) -> torch.dtype:
+        """The precision of W and W+ codes, that of the mapping: float32, or float64 after `generator.double()`."""
+        return self.mapping.w_avg.dtype
 
     def forward(
         self,

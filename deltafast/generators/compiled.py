@@ -73,7 +73,7 @@ class CapturedSynthesis:
 
     def __call__(self, ws: Tensor, noise_mode: str = "const") -> Tensor:
         self._synthesis.check_inputs(ws, noise_mode)
-        count, device = ws.shape[0], next(self._synthesis.parameters()).device
+        count, device = ws.shape[0], self._synthesis.device
         if count > self._batch_size:
             raise InvalidInputError(
                 f"ws holds {count} latents, but the synthesis was captured for at most {self._batch_size}; "

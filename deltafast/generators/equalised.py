@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deltafast.generators.by_sample import by_sample
 from deltafast.generators.precision import FullPrecisionModule
+from deltafast.ops import invariant_linear
 
 __all__ = ["MAPPING_LR_MULTIPLIER", "FullyConnected", "power_of_two"]
 
@@ -31,7 +30,7 @@ class FullyConnected(FullPrecisionModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `x` `[N, in]` to `[N, out]`."""
-        products = by_sample(lambda part: F.linear(part, self.weight), x)  # [N, out]
+        products = invariant_linear(x, self.weight)  # [N, out]
         return products * self.weight_gain + self.bias * self.bias_gain
 
 

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deltafast.generators.by_sample import by_sample
 from deltafast.generators.epilogue import LayerConstants
 from deltafast.generators.equalised import power_of_two
 from deltafast.generators.modulation import channels_last
@@ -143,16 +142,21 @@ class MobileStyleGANSynthesis(SynthesisNetwork):
     ) -> Tensor:
         """Synthesise images `[N, channels, H, W]` from `ws` `[N, num_ws, w_dim]`; see `SynthesisNetwork.forward`."""
         self.check_inputs(ws, noise_mode)
-        dtype = self.computing_dtype(force_fp32)
-        impl: Impl = "reference" if second_order else "auto"
         styles = self.styles(ws)  # name -> [N, C]
+        dtype = self.computing_dtype(force_fp32)
         style = styles["b4.conv1"].to(dtype)[:, :, None, None]  # [N, C, 1, 1]
         x = (self.input.to(dtype) * style).contiguous(memory_format=torch.channels_last)  # [N, C, 4, 4]
-        first_weight = self.first.to(dtype)
-        x = by_sample(lambda part: F.conv2d(part, first_weight, padding=1), x)  # [N, 4 C, 4, 4]
-        if takes_cuda_kernels(x) and not second_order:
+        x = _small_conv2d(x, self.first.to(dtype))  # [N, 4 C, 4, 4]
+        if second_order:
+            return self._block_by_block(x, styles, noise_mode, "reference")
+        if takes_cuda_kernels(x.device):
             return self._between_convolutions(x, styles, noise_mode)
-        x = self._activated(0, x, noise_mode, impl=impl)  # [N, 4 C, 4, 4]
+        return self._block_by_block(x, styles, noise_mode, "auto")
+
+    def _block_by_block(self, u: Tensor, styles: dict[str, Tensor], noise_mode: str, impl: Impl) -> Tensor:
+        """Go on from the first convolution's result as CPUs do, one operation a block; or all of it in plain torch."""
+        x = self._activated(0, u, noise_mode, impl=impl)  # [N, 4 C, 4, 4]
+        dtype = x.dtype
         for block in range(len(self._ups)):
             first = self._layer(2 * block + 1, styles, noise_mode, x)
             second = self._layer(2 * block + 2, styles, noise_mode, x)
@@ -234,3 +238,15 @@ class MobileStyleGANSynthesis(SynthesisNetwork):
             f"synthesis.{name}": tensor if "affine" in name else tensor * self._gains.of.get(name, 1.0)
             for name, tensor in result.items()
         }
+
+
+def _small_conv2d(x: Tensor, weight: Tensor) -> Tensor:
+    """Convolve `x` `[N, C, 4, 4]` with `weight` `[O, C, 3, 3]`, padded; on a CPU sample by sample.
+
+    oneDNN chooses its kernel, and with it the order of its sums, by the number of images; a sample's bits are not to
+    depend on what it is batched with. At this size reading the weight is all there is. torch.compile makes its own
+    choices, and gets the whole.
+    """
+    if x.device.type != "cpu" or x.shape[0] == 0 or torch.compiler.is_compiling():
+        return F.conv2d(x, weight, padding=1)
+    return torch.cat([F.conv2d(x[i : i + 1].clone(), weight, padding=1) for i in range(x.shape[0])])

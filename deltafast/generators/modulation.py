@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deltafast.generators.by_sample import by_sample
 from deltafast.generators.epilogue import Activation, LayerConstants
 from deltafast.generators.precision import LOW_PRECISION, FullPrecisionModule
-from deltafast.ops import PackedConv3x3
+from deltafast.ops import PackedConv3x3, invariant_linear
 
 __all__ = ["ModulatedConv3x3", "Modulation", "ResidualSkip", "ToRGB"]
 
@@ -57,7 +55,7 @@ class ModulatedConv3x3(nn.Module):
         """
         if squares is None:
             squares = self._squares(style.dtype)
-        norms = by_sample(lambda part: F.linear(part, squares), style.square())  # [N, O]
+        norms = invariant_linear(style.square(), squares)  # [N, O]
         demod = torch.rsqrt(norms + _EPSILON)  # [N, O]
         if dtype not in LOW_PRECISION:
             return Modulation(style, demod)

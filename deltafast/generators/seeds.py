@@ -28,10 +28,8 @@ def class_labels(generator: Generator, classes: Iterable[int] | None, count: int
     chosen = list(range(generator.c_dim) if classes is None else classes)
     if not chosen or not all(0 <= one < generator.c_dim for one in chosen):
         raise InvalidInputError(f"the classes of {generator.name} are 0 to {generator.c_dim - 1}, got {chosen}")
-    rows = torch.tensor(
-        [chosen[k % len(chosen)] for k in range(count)], dtype=torch.long, device=generator.w_avg.device
-    )
-    return torch.nn.functional.one_hot(rows, generator.c_dim).to(generator.w_avg.dtype)
+    rows = torch.tensor([chosen[k % len(chosen)] for k in range(count)], dtype=torch.long, device=generator.device)
+    return torch.nn.functional.one_hot(rows, generator.c_dim).to(generator.code_dtype)
 
 
 def latents_from_seeds(

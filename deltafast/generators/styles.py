@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from deltafast.generators.by_sample import by_sample
 from deltafast.generators.precision import FullPrecisionModule
+from deltafast.ops import invariant_linear
 
 __all__ = ["Affine", "StyleBank"]
 
@@ -61,7 +61,7 @@ class StyleBank(FullPrecisionModule):
     def forward(self, ws: Tensor) -> dict[str, Tensor]:
         """Return the style `[N, C]` of every layer, by name, for `ws` `[N, L, w_dim]`."""
         codes = ws.to(self.weight.dtype).transpose(0, 1).contiguous()  # [L, N, w_dim]
-        products = by_sample(lambda part: torch.bmm(part, self.weight.transpose(1, 2)), codes, 1)  # [L, N, Cmax]
+        products = invariant_linear(codes, self.weight)  # [L, N, Cmax]
         styles = (products * self.weight_gain + self.bias[:, None]) * self.gains  # [L, N, Cmax]
         return {name: styles[slot, :, at : at + width] for name, (slot, at, width) in self._places.items()}
 

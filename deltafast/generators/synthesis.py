@@ -35,6 +35,11 @@ class SynthesisNetwork(nn.Module, ABC):
     def dtype(self) -> torch.dtype:
         """The precision of the convolutions: float64, float32, float16 or bfloat16."""
 
+    @property
+    def device(self) -> torch.device:
+        """The device that holds the weights."""
+        return next(self.parameters()).device
+
     def computing_dtype(self, force_fp32: bool) -> torch.dtype:
         """Return the precision of one pass's convolutions: never below float32 with `force_fp32`."""
         return torch.promote_types(self.dtype, torch.float32) if force_fp32 else self.dtype
@@ -51,7 +56,7 @@ class SynthesisNetwork(nn.Module, ABC):
                 f"ws must be {expected}, got {ws.dtype} {list(ws.shape)}; a single W code [N, {self.w_dim}] becomes W+ "
                 f"by ws.unsqueeze(1).expand(-1, {self.num_ws}, -1)"
             )
-        if ws.device.type != "meta" or next(self.parameters()).device.type != "meta":  # shapes alone, on both sides
+        if ws.device.type != "meta" or self.device.type != "meta":  # shapes alone, on both sides
             check_floating(ws, "ws")
         if noise_mode not in NOISE_MODES:
             raise InvalidInputError(f"noise_mode must be one of {', '.join(NOISE_MODES)}; got {noise_mode!r}")

@@ -21,6 +21,7 @@ from deltafast.ops.delta_loss import delta_loss, delta_loss_reference
 from deltafast.ops.delta_weights import DeltaSizes, split_weights, weight_count, weight_shapes
 from deltafast.ops.epilogue_to_rgb import epilogue_to_rgb, epilogue_to_rgb_reference
 from deltafast.ops.filtered_epilogue import filtered_epilogue, filtered_epilogue_reference
+from deltafast.ops.invariant_linear import invariant_linear, invariant_linear_reference
 from deltafast.ops.modulated_conv2d import modulated_conv2d, modulated_conv2d_reference, pack_conv3x3
 from deltafast.ops.modulated_epilogue import modulated_epilogue, modulated_epilogue_reference
 from deltafast.ops.packed_conv3x3 import PackedConv3x3
@@ -55,6 +56,8 @@ __all__ = [
     "ImageLayer",
     "Impl",
     "SeparableLayer",
+    "invariant_linear",
+    "invariant_linear_reference",
     "inverse_haar",
     "modulated_conv2d",
     "modulated_conv2d_reference",

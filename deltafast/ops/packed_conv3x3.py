@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -12,18 +12,27 @@ from deltafast.ops.modulated_conv2d import pack_conv3x3
 __all__ = ["PackedConv3x3"]
 
 
+class _Made(NamedTuple):
+    """Of a weight of `shape` `[O, C, 3, 3]`: its checksum `[1]`, its packed form, and the sums of its squares."""
+
+    shape: torch.Size
+    checksum: torch.Tensor
+    packed: torch.Tensor
+    squares: torch.Tensor
+
+
 class PackedConv3x3:
     """Keeps what `pack_conv3x3` makes of a weight, and the sums of its squares, for as long as they are right.
 
-    `of(weight)` compares the whole weight, bit for bit, with a copy of the one that was packed last: weights change in
-    ways that torch does not count (through `.data`, as averages of weights are written; behind a compiled graph). It
-    reads the weight and the copy once, a fraction of what packing writes. Under torch.compile the comparison is part
-    of the graph. Copies and pickles of it begin empty.
+    `of(weight)` takes a 64-bit checksum of the whole weight and compares it with that of the one that was packed last:
+    weights change in ways that torch does not count (through `.data`, as averages of weights are written; behind a
+    compiled graph). It reads the weight once, a fraction of what packing costs. Under torch.compile this is part of
+    the graph. Copies and pickles of it begin empty.
     """
 
     def __init__(self, *, up: int = 1) -> None:
         self._up = up
-        self._made: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None  # source, packed, squares
+        self._made: _Made | None = None
 
     def of(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what `pack_conv3x3` makes of `weight`, and `weight.square().sum((2, 3))`; without gradient.
@@ -32,20 +41,19 @@ class PackedConv3x3:
         """
         weight = weight.detach()
         made = self._made
-        if made is None or made[0].shape != weight.shape or made[0].stride() != weight.stride():
+        if made is None or made.shape != weight.shape:
             if torch.compiler.is_compiling() or weight.device.type != "cpu":
                 return pack_conv3x3(weight, up=self._up), weight.square().sum((2, 3))
             self._made = made = self._begun(weight)
-        source, packed, squares = made
-        torch.ops.deltafast.refresh_conv3x3(weight, source, packed, squares, self._up == 2)
-        return packed, squares
+        torch.ops.deltafast.refresh_conv3x3(weight, made.checksum, made.packed, made.squares, self._up == 2)
+        return made.packed, made.squares
 
-    def _begun(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Memory for all three, with a source that differs from `weight` in every number."""
+    def _begun(self, weight: torch.Tensor) -> _Made:
+        """Memory for what is kept, with a checksum of nothing."""
         with torch.inference_mode(False):
             shape = torch.ops.deltafast.pack_conv3x3(weight.to("meta"), self._up == 2).shape
-            packed, squares = weight.new_empty(shape), weight.new_empty(weight.shape[:2])
-            return torch.empty_like(weight).copy_(-weight), packed, squares
+            checksum = torch.zeros(1, dtype=torch.int64)
+            return _Made(weight.shape, checksum, weight.new_empty(shape), weight.new_empty(weight.shape[:2]))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PackedConv3x3:
         return PackedConv3x3(up=self._up)

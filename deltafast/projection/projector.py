@@ -57,7 +57,7 @@ def encode_images(
     """
     encoder = encoder or load_encoder()
     encoder.check_generator(generator)
-    encoder = encoder.to(generator.w_avg.device)
+    encoder = encoder.to(generator.device)
     parts = [encoder.encode(images[i : i + batch_size].to(encoder.w_avg)) for i in range(0, len(images), batch_size)]
     return torch.cat(parts) if parts else encoder.w_avg.new_empty(0, generator.num_ws, generator.w_dim)
 
@@ -83,7 +83,7 @@ class Projector:
         self.generator = generator
         self.settings = settings
         self.size = min(size, generator.img_resolution)
-        self.encoder = encoder.to(generator.w_avg.device)
+        self.encoder = encoder.to(generator.device)
         self.synthesise: Callable[[Tensor], Tensor] = generator.compiled() if settings.compile else generator.synthesis
         self._statistics: WStatistics | None = None
         self._distance: FaceDistance | None = None
@@ -104,7 +104,7 @@ class Projector:
             landmarks = load_face_landmarks() if config.landmark_weight > 0 else None
             identity = load_identity_distance() if config.identity_weight > 0 else None
             distance = FaceDistance(self.encoder.backbone, landmarks, identity)
-            self._distance = distance.to(self.generator.w_avg.device)
+            self._distance = distance.to(self.generator.device)
         return self._distance
 
     def target(self, image: Tensor) -> Tensor:

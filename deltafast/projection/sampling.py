@@ -63,7 +63,7 @@ def sample_codes(generator: Generator, index: int, config: SampleConfig) -> Tens
     fresh = torch.rand(3, generator=random) < config.mixing
     chosen_class = index % generator.c_dim if generator.c_dim and config.class_index is None else config.class_index
     labels = class_labels(generator, None if chosen_class is None else [chosen_class], 3)  # [3, c_dim]
-    device, dtype = generator.w_avg.device, generator.w_avg.dtype
+    device, dtype = generator.device, generator.code_dtype
     w = generator.mapping(z.to(device, dtype), labels)[:, 0].float().cpu()
     average = generator.w_avg.float().cpu()  # [w_dim]
     w = average + psi * (w - average)  # [3, w_dim]

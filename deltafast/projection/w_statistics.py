@@ -40,9 +40,9 @@ class WStatistics:
         if samples < 2:
             raise InvalidInputError(f"statistics need at least 2 samples, got {samples}")
         z = torch.randn(samples, generator.z_dim, generator=torch.Generator().manual_seed(_SEED))
-        device = generator.w_avg.device
+        device = generator.device
         labels = class_labels(generator, None if class_index is None else [class_index], samples)
-        w = generator.mapping(z.to(device, generator.w_avg.dtype), labels)[:, 0].double()  # [samples, w_dim]
+        w = generator.mapping(z.to(device, generator.code_dtype), labels)[:, 0].double()  # [samples, w_dim]
         variances, axes = torch.linalg.eigh(torch.cov(w.T))  # ascending
         deviations = variances.clamp_min(_FLOOR * float(variances[-1])).sqrt()
         return cls(w.mean(0).float(), axes.float().contiguous(), deviations.float())

@@ -68,7 +68,7 @@ def test_cuda_is_compiled_for_the_default_architectures(repository_root: Path, m
         pytest.skip("the module was built with DELTAFAST_NO_CUDA")
     assert set(toolchain.cuda_architectures(nvcc)) <= set(extension["cuda_architectures"])
     if nvcc.version >= (13, 0):
-        expected = {f"{arch}-real" for arch in ("75", "80", "86", "89", "90", "100", "120")} | {"80-virtual"}
+        expected = {f"{arch}-real" for arch in ("75", "80", "90", "100", "120")} | {"80-virtual"}
         assert expected <= set(extension["cuda_architectures"])
 
 

@@ -8,7 +8,7 @@ import pickle
 import pytest
 import torch
 
-from deltafast.ops import PackedConv3x3, pack_conv3x3
+from deltafast.ops import PackedConv3x3, _library, pack_conv3x3
 
 
 def _weight(o: int = 5, c: int = 7, layout: torch.memory_format = torch.contiguous_format) -> torch.Tensor:
@@ -84,21 +84,42 @@ def test_inference_mode_leaves_nothing_that_cannot_be_written_outside() -> None:
     assert torch.equal(kept.of(weight)[0], pack_conv3x3(weight))
 
 
-def test_a_tensor_that_lies_otherwise_is_refused() -> None:
+@pytest.mark.parametrize("instruction_set", _library._C.build_info()["cpu_instruction_sets"])
+def test_changes_that_products_alone_would_lose_are_seen(instruction_set: str) -> None:
+    in_use = _library._C.build_info()["cpu_instruction_set"]
+    weight, kept = _weight(64, 32), PackedConv3x3()
+    try:
+        _library._C.use_instruction_set(instruction_set)
+        kept.of(weight)
+        numbers = weight.data.view(-1)
+        for change in (
+            lambda: numbers[1::2].neg_(),  # the upper bits of 64-bit words, an even number of times
+            lambda: numbers.copy_(numbers.flip(0)),
+            lambda: numbers.copy_(numbers.roll(64)),
+            lambda: numbers[:128].copy_(torch.cat([numbers[64:128], numbers[:64]])),
+            lambda: numbers[-1:].zero_(),
+        ):
+            change()
+            assert torch.equal(kept.of(weight)[0], pack_conv3x3(weight))
+    finally:
+        _library._C.use_instruction_set(in_use)
+
+
+def test_the_kernel_refuses_results_of_another_size() -> None:
     weight = _weight()
     packed, squares = pack_conv3x3(weight), weight.new_empty(weight.shape[:2])
-    source = weight.contiguous(memory_format=torch.channels_last)
-    with pytest.raises(RuntimeError, match="as weight does"):
-        torch.ops.deltafast.refresh_conv3x3(weight, source, packed, squares, False)
+    known = torch.zeros(1, dtype=torch.int64)
+    with pytest.raises(RuntimeError, match="known"):
+        torch.ops.deltafast.refresh_conv3x3(weight, weight, packed, squares, False)
     with pytest.raises(RuntimeError, match="packed"):
-        torch.ops.deltafast.refresh_conv3x3(weight, -weight, packed[:1], squares, False)
+        torch.ops.deltafast.refresh_conv3x3(weight, known, packed[:1], squares, False)
 
 
 @ups
 def test_opcheck(up: int) -> None:
     weight = _weight()
     packed, squares = pack_conv3x3(weight, up=up), weight.new_empty(weight.shape[:2])
-    arguments = (weight, -weight, packed, squares, up == 2)
+    arguments = (weight, torch.zeros(1, dtype=torch.int64), packed, squares, up == 2)
     tests = ("test_schema", "test_faketensor", "test_aot_dispatch_dynamic")
     torch.library.opcheck(torch.ops.deltafast.refresh_conv3x3, arguments, test_utils=tests)
 
@@ -108,6 +129,6 @@ def test_a_compiled_graph_compares_in_every_call() -> None:
     run = torch.compile(lambda w: kept.of(w)[0] + 1, backend="aot_eager", fullgraph=True)
     for _ in range(2):
         assert torch.equal(run(weight), pack_conv3x3(weight) + 1)
-        kept.of(weight)  # from now on there is something to compare with
+        kept.of(weight)  # from now on there is a checksum to compare with
     weight.data.mul_(2)
     assert torch.equal(run(weight), pack_conv3x3(weight) + 1)

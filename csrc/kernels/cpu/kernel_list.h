@@ -2,9 +2,11 @@
 // says), is compiled once per instruction set, and is called through the table in dispatch.h.
 #pragma once
 
+#include "kernels/checksum.h"
 #include "kernels/delta_edit.h"
 #include "kernels/delta_loss.h"
 #include "kernels/filtered_epilogue.h"
+#include "kernels/invariant_linear.h"
 #include "kernels/modulated_conv3x3.h"
 #include "kernels/modulated_epilogue.h"
 #include "kernels/philox.h"
@@ -18,6 +20,7 @@
 // end), for float and double.
 // PLAIN(name, Params): void name(const Params&, int64_t begin, int64_t end).
 #define DELTAFAST_CPU_KERNELS(TYPED, PLAIN)           \
+  PLAIN(checksum, ChecksumParams)                     \
   TYPED(delta_edit, DeltaEditParams)                  \
   TYPED(delta_prepare, DeltaLossParams)               \
   TYPED(delta_embed, DeltaLossParams)                 \
@@ -28,6 +31,7 @@
   TYPED(epilogue_backward, EpilogueParams)            \
   TYPED(epilogue_grad_noise, EpilogueParams)          \
   TYPED(filtered_epilogue, FilteredEpilogueParams)    \
+  TYPED(invariant_linear, InvariantLinearParams)      \
   PLAIN(modulated_conv3x3, Conv3x3Params)             \
   PLAIN(pack_conv3x3, PackConv3x3Params)              \
   TYPED(pack_panels, PackParams)                      \

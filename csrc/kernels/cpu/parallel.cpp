@@ -1,11 +1,12 @@
 // The CPU kernels' entry points: they cut the work into units and hand ranges of them to the
 // caller's threads.
 
-#include <atomic>
 #include <cstring>
+#include <vector>
 
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/run_units.h"
+#include "kernels/shared/checksum_mix.h"
 
 namespace deltafast::cpu {
 namespace {
@@ -59,6 +60,14 @@ void modulated_epilogue_backward(const EpilogueParams<A>& p, ParallelFor paralle
     const auto grad_noise = kernels().epilogue_grad_noise;
     run(grad_noise, p, p.batch * p.pixels, p.channels, parallel_for);
   }
+}
+
+template <typename A>
+void invariant_linear(const InvariantLinearParams<A>& p, ParallelFor parallel_for) {
+  const int64_t width = p.transposed ? p.inputs : p.outputs;
+  const int64_t depth = p.transposed ? p.outputs : p.inputs;
+  const int64_t units = p.groups * ((width + kLinearColumns - 1) / kLinearColumns);
+  run(kernels().invariant_linear, p, units, kLinearColumns * depth, parallel_for);
 }
 
 template <typename A>
@@ -200,22 +209,14 @@ void pack_conv3x3(const PackConv3x3Params& p, ParallelFor parallel_for) {
       kConvOutputStep * p.inputs, parallel_for);
 }
 
-bool same_bits(const void* a, const void* b, int64_t bytes, ParallelFor parallel_for) {
-  constexpr int64_t kPart = int64_t{1} << 20;
-  struct Compared {
-    const char *a, *b;
-    int64_t bytes;
-    std::atomic<bool> same;
-  } compared{static_cast<const char*>(a), static_cast<const char*>(b), bytes, {true}};
-  const auto compare = [](int64_t begin, int64_t end, void* context) {
-    auto& c = *static_cast<Compared*>(context);
-    for (int64_t part = begin; part < end && c.same; ++part) {
-      const int64_t at = part * kPart, count = c.bytes - at < kPart ? c.bytes - at : kPart;
-      if (std::memcmp(c.a + at, c.b + at, static_cast<size_t>(count)) != 0) c.same = false;
-    }
-  };
-  parallel_for((bytes + kPart - 1) / kPart, 1, compare, &compared);
-  return compared.same;
+uint64_t checksum(const void* data, int64_t bytes, ParallelFor parallel_for) {
+  const int64_t parts = (bytes + kChecksumPart - 1) / kChecksumPart;
+  std::vector<uint64_t> sums(static_cast<size_t>(parts));
+  const ChecksumParams params{data, bytes, sums.data()};
+  run(kernels().checksum, params, parts, kChecksumPart / 8, parallel_for);
+  uint64_t total = static_cast<uint64_t>(bytes);
+  for (const uint64_t sum : sums) total = checksum_mix(total, sum);
+  return total;
 }
 
 template <typename A>
@@ -234,6 +235,7 @@ DELTAFAST_ENTRY(modulated_epilogue_backward, EpilogueParams)
 DELTAFAST_ENTRY(separable_conv, SeparableConvParams)
 DELTAFAST_ENTRY(separable_conv_backward, SeparableConvParams)
 DELTAFAST_ENTRY(filtered_epilogue, FilteredEpilogueParams)
+DELTAFAST_ENTRY(invariant_linear, InvariantLinearParams)
 DELTAFAST_ENTRY(to_rgb, ToRgbParams)
 DELTAFAST_ENTRY(upfirdn2d, Upfirdn2dCpuParams)
 DELTAFAST_ENTRY(wavelet_block, WaveletBlockParams)
