@@ -8,6 +8,7 @@
 #include <string>
 
 #include "kernels/cpu/dispatch.h"
+#include "kernels/shared/delta_layout.h"
 #if defined(DELTAFAST_CUDA)
 #include "ops/device.h"
 #endif
@@ -120,6 +121,27 @@ pybind11::dict build_info() {
   return info;
 }
 
+// Name and shape of every weight of E and D, in the order in which the flat tensor holds them.
+pybind11::list delta_weights(int64_t slots, int64_t inputs, int64_t width, int64_t layers,
+                             int64_t dim) {
+  const deltafast::DeltaSizes s{slots, inputs, width, layers, dim};
+  pybind11::list weights;
+  const auto add = [&](const std::string& name, int64_t rows, int64_t columns) {
+    weights.append(pybind11::make_tuple(name, pybind11::make_tuple(s.slots, rows, columns)));
+  };
+#define DELTAFAST_ONE(field, name, rows, columns) add(name, rows, columns);
+#define DELTAFAST_HIDDEN(field, network)                                    \
+  for (int64_t k = 0; k + 1 < s.layers; ++k) {                              \
+    const std::string layer = network ".hidden." + std::to_string(k) + "."; \
+    add(layer + "weight", s.width, s.width);                                \
+    add(layer + "bias", 1, s.width);                                        \
+  }
+  DELTAFAST_DELTA_WEIGHTS(DELTAFAST_ONE, DELTAFAST_HIDDEN)
+#undef DELTAFAST_ONE
+#undef DELTAFAST_HIDDEN
+  return weights;
+}
+
 bool cuda_stream_is_reachable() {
 #if defined(DELTAFAST_CUDA)
   return deltafast::ops::stream_lookup_works();
@@ -142,6 +164,8 @@ PYBIND11_MODULE(_C, module) {
   module.def("build_info", &build_info, "What this build is made of, as a dict.");
   module.def("cuda_stream_is_reachable", &cuda_stream_is_reachable,
              "Whether torch's current CUDA stream can be looked up in this process; needs no GPU.");
+  module.def("delta_weights", &delta_weights,
+             "Names and shapes of E's and D's weights, in the order of the flat tensor.");
   module.def("use_instruction_set", &use_instruction_set,
              "Choose the CPU kernels by name (for tests).");
 }

@@ -1,4 +1,4 @@
-"""How the weights of E and D lie in one flat tensor; csrc/kernels/shared/delta_layout.h is the twin of this file."""
+"""How the weights of E and D lie in one flat tensor, as csrc/kernels/shared/delta_layout.h says."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from deltafast.ops._library import _C
 
 __all__ = ["DeltaSizes", "split_weights", "weight_count", "weight_shapes"]
 
@@ -26,29 +28,12 @@ def weight_shapes(sizes: DeltaSizes) -> dict[str, tuple[int, ...]]:
 
     A weight is `[slots, inputs, outputs]`, a bias `[slots, 1, outputs]`; the names are those of an editor's parameters.
     """
-    s, c, width, dim = sizes.slots, sizes.w_dim, sizes.width, sizes.dim
+    return dict(_shapes(*sizes))
 
-    def hidden(network: str) -> dict[str, tuple[int, ...]]:
-        return {
-            f"{network}.hidden.{k}.{kind}": shape
-            for k in range(sizes.layers - 1)
-            for kind, shape in (("weight", (s, width, width)), ("bias", (s, 1, width)))
-        }
 
-    return {
-        "encoder.source.weight": (s, c, width),
-        "encoder.source.bias": (s, 1, width),
-        "encoder.target.weight": (s, c, width),
-        **hidden("encoder"),
-        "encoder.output.weight": (s, width, dim),
-        "encoder.output.bias": (s, 1, dim),
-        "decoder.latent.weight": (s, c, width),
-        "decoder.latent.bias": (s, 1, width),
-        "decoder.code.weight": (s, dim, width),
-        **hidden("decoder"),
-        "decoder.output.weight": (s, width, c),
-        "decoder.output.bias": (s, 1, c),
-    }
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _shapes(slots: int, w_dim: int, width: int, layers: int, dim: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple(_C.delta_weights(slots, w_dim, width, layers, dim))
 
 
 def weight_count(sizes: DeltaSizes) -> int:

@@ -1,5 +1,5 @@
-// How the weights of E and D lie in one flat tensor, and how a training step lays out its
-// workspace; deltafast/ops/delta_weights.py is the twin of `delta_layout`.
+// How the weights of E and D lie in one flat tensor (the one place that says it: Python asks for
+// this list through _C), and how a training step lays out its workspace.
 #pragma once
 
 #include <cstdint>
@@ -18,22 +18,29 @@ struct DeltaSizes {
   int64_t dim;     // components of the code
 };
 
-// Where each weight begins. All are slot-major and dense; a weight is [slots, inputs, outputs], a
-// bias [slots, outputs]. Hidden layer k (of layers - 1) is a weight and its bias, one after the
-// other, k * hidden_size(sizes) behind the first.
+// All weights in their order. ONE(field of DeltaLayout, name of an editor's parameter, rows,
+// columns): slot-major and dense, [slots, inputs, outputs]; a bias has one row. HIDDEN(field,
+// network): the hidden layers k of layers - 1, "network.hidden.k.weight" [slots, width, width] and
+// "network.hidden.k.bias" one after the other, k * hidden_size(sizes) behind the first.
+#define DELTAFAST_DELTA_WEIGHTS(ONE, HIDDEN)                             \
+  ONE(source_weight, "encoder.source.weight", s.inputs, s.width)         \
+  ONE(source_bias, "encoder.source.bias", 1, s.width)                    \
+  ONE(target_weight, "encoder.target.weight", s.inputs, s.width)         \
+  HIDDEN(encoder_hidden, "encoder")                                      \
+  ONE(encoder_output_weight, "encoder.output.weight", s.width, s.dim)    \
+  ONE(encoder_output_bias, "encoder.output.bias", 1, s.dim)              \
+  ONE(latent_weight, "decoder.latent.weight", s.inputs, s.width)         \
+  ONE(latent_bias, "decoder.latent.bias", 1, s.width)                    \
+  ONE(code_weight, "decoder.code.weight", s.dim, s.width)                \
+  HIDDEN(decoder_hidden, "decoder")                                      \
+  ONE(decoder_output_weight, "decoder.output.weight", s.width, s.inputs) \
+  ONE(decoder_output_bias, "decoder.output.bias", 1, s.inputs)
+
+// Where each weight begins, and how many elements there are.
 struct DeltaLayout {
-  int64_t source_weight;
-  int64_t source_bias;
-  int64_t target_weight;
-  int64_t encoder_hidden;
-  int64_t encoder_output_weight;
-  int64_t encoder_output_bias;
-  int64_t latent_weight;
-  int64_t latent_bias;
-  int64_t code_weight;
-  int64_t decoder_hidden;
-  int64_t decoder_output_weight;
-  int64_t decoder_output_bias;
+#define DELTAFAST_FIELD(field, ...) int64_t field;
+  DELTAFAST_DELTA_WEIGHTS(DELTAFAST_FIELD, DELTAFAST_FIELD)
+#undef DELTAFAST_FIELD
   int64_t count;
 };
 
@@ -43,19 +50,17 @@ DELTAFAST_HD int64_t hidden_size(const DeltaSizes& s) {
 
 DELTAFAST_HD DeltaLayout delta_layout(const DeltaSizes& s) {
   DeltaLayout at{};
-  at.source_weight = 0;
-  at.source_bias = at.source_weight + s.slots * s.inputs * s.width;
-  at.target_weight = at.source_bias + s.slots * s.width;
-  at.encoder_hidden = at.target_weight + s.slots * s.inputs * s.width;
-  at.encoder_output_weight = at.encoder_hidden + (s.layers - 1) * hidden_size(s);
-  at.encoder_output_bias = at.encoder_output_weight + s.slots * s.width * s.dim;
-  at.latent_weight = at.encoder_output_bias + s.slots * s.dim;
-  at.latent_bias = at.latent_weight + s.slots * s.inputs * s.width;
-  at.code_weight = at.latent_bias + s.slots * s.width;
-  at.decoder_hidden = at.code_weight + s.slots * s.dim * s.width;
-  at.decoder_output_weight = at.decoder_hidden + (s.layers - 1) * hidden_size(s);
-  at.decoder_output_bias = at.decoder_output_weight + s.slots * s.width * s.inputs;
-  at.count = at.decoder_output_bias + s.slots * s.inputs;
+  int64_t next = 0;
+#define DELTAFAST_ONE(field, name, rows, columns) \
+  at.field = next;                                \
+  next += s.slots * (rows) * (columns);
+#define DELTAFAST_HIDDEN(field, network) \
+  at.field = next;                       \
+  next += (s.layers - 1) * hidden_size(s);
+  DELTAFAST_DELTA_WEIGHTS(DELTAFAST_ONE, DELTAFAST_HIDDEN)
+#undef DELTAFAST_ONE
+#undef DELTAFAST_HIDDEN
+  at.count = next;
   return at;
 }
 
