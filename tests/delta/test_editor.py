@@ -256,9 +256,8 @@ def test_an_editor_too_large_for_its_file_is_refused(sequences: SequenceLatents,
 
 
 def _generator(num_ws: int, w_space: str, slots: tuple[str, ...] = (), w_dim: int = 16) -> SimpleNamespace:
-    average = torch.zeros(w_dim)
     identity = {"name": "other", "fingerprint": "1" * 64, "w_space": w_space}
-    return SimpleNamespace(**identity, num_ws=num_ws, w_dim=w_dim, w_avg=average, slots=slots)
+    return SimpleNamespace(**identity, num_ws=num_ws, w_dim=w_dim, device=torch.device("cpu"), slots=slots)
 
 
 def _stylegan2_slots(num_ws: int) -> tuple[str, ...]:

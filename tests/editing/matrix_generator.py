@@ -26,6 +26,14 @@ class MatrixGenerator(nn.Module):
         self.matrix = nn.Parameter(matrix, requires_grad=False)
         self.batches: list[int] = []
 
+    @property
+    def device(self) -> torch.device:
+        return self.w_avg.device
+
+    @property
+    def code_dtype(self) -> torch.dtype:
+        return self.w_avg.dtype
+
     def synthesis(self, ws: Tensor, noise_mode: str = "const") -> Tensor:
         """ws `[N, L, C]` to images `[N, 3, 4, 4]`."""
         self.batches.append(len(ws))
