@@ -18,11 +18,12 @@ from typing import Any
 
 import torch
 
-from benchmarks.delta_cases import EditCase, TrainingCase
+from benchmarks.delta_cases import EditCase, FlowCase, TrainingCase
 from deltafast.evaluation.machine import describe_run
 from deltafast.memory import keep_freed_memory
 
 _WARM_UP = 3
+_FAR = 4 / 3  # alpha of 40 degrees, where 1 is 30
 
 
 def interleaved(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, Any]:
@@ -47,6 +48,14 @@ def interleaved(contenders: dict[str, Callable[[], object]], rounds: int) -> dic
     return result
 
 
+def _edits(edit: EditCase | FlowCase, rounds: int, latents: int) -> dict[str, Any]:
+    contenders = {"deltafast": lambda: edit.ours(edit.ws), "plain torch": lambda: edit.plain(edit.ws)}
+    measured = interleaved(contenders, rounds)
+    for name in contenders:
+        measured[name]["latents_per_second"] = latents / measured[name]["median_s"]
+    return measured
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -64,13 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         contenders = {"deltafast": case.ours(device).advance, "plain torch": case.plain(device).advance}
         results[f"training step, {pairs} pairs of identities"] = interleaved(contenders, options.rounds)
     with torch.no_grad():
-        edit = EditCase(options.latents, device)
-        edit.check()
-        contenders = {"deltafast": lambda: edit.ours(edit.ws), "plain torch": lambda: edit.plain(edit.ws)}
-        measured = interleaved(contenders, options.rounds)
-    for name in contenders:
-        measured[name]["latents_per_second"] = options.latents / measured[name]["median_s"]
-    results[f"edit, {options.latents} latents"] = measured
+        for name, edit in (
+            (f"edit, {options.latents} latents", EditCase(options.latents, device)),
+            (f"flow to alpha {_FAR:.2f}, {options.latents} latents", FlowCase(options.latents, device, _FAR)),
+        ):
+            edit.check()
+            results[name] = _edits(edit, options.rounds, options.latents)
     report = {"run": describe_run(), "rounds": options.rounds, "results": results}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(report, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -11,10 +11,18 @@ from torch import Tensor
 from benchmarks.baselines.delta import PlainTraining, plain_edit, plain_loss
 from deltafast.delta import DeltaConfig, Editor, load_editor
 from deltafast.delta.training_step import TrainingStep
-from deltafast.ops import DeltaSizes, delta_loss, philox_normal_reference, split_weights, weight_shapes
+from deltafast.ops import (
+    DeltaSizes,
+    delta_flow,
+    delta_flow_reference,
+    delta_loss,
+    philox_normal_reference,
+    split_weights,
+    weight_shapes,
+)
 from deltafast.ops.tolerance import allowed_error, max_error
 
-__all__ = ["EditCase", "TrainingCase", "as_graph"]
+__all__ = ["EditCase", "FlowCase", "TrainingCase", "as_graph"]
 
 SHIPPED = DeltaSizes(slots=6, w_dim=512, width=32, layers=1, dim=16)  # of the bundled editors
 _STEPS = 20_000  # more than a benchmark makes
@@ -125,6 +133,54 @@ class EditCase:
         error, allowed = max_error(ours, exact), allowed_error("delta_edit", "forward", theirs, exact)
         if error > allowed:
             raise AssertionError(f"delta_edit: error {error:.3g}, allowed {allowed:.3g}")
+
+
+class FlowCase:
+    """An edit as a flow of a bundled editor's size, on `samples` latents `[N, 16, 512]`, each for a time of its own.
+
+    The times are as long as `alpha`, of either sign; the weights are random.
+    """
+
+    def __init__(self, samples: int, device: torch.device, alpha: float, sizes: DeltaSizes = SHIPPED) -> None:
+        random = torch.Generator().manual_seed(2)
+
+        def normal(*shape: int, scale: float = 1.0) -> Tensor:
+            return (scale * torch.randn(shape, generator=random)).to(device)
+
+        slots, width, w_dim = sizes.slots, sizes.width, sizes.w_dim
+        self.ws = normal(samples, 16, w_dim)
+        self._index = torch.arange(slots, device=device)
+        self._small = {
+            "alpha": alpha * normal(samples).sign(),
+            "direction": normal(1, slots, width, scale=0.5),
+            "latent_weight": normal(slots, w_dim, width, scale=w_dim**-0.5),
+            "latent_bias": normal(slots, width),
+            "hidden_weight": normal(sizes.layers - 1, slots, width, width, scale=width**-0.5),
+            "hidden_bias": normal(sizes.layers - 1, slots, width),
+            "output_weight": normal(slots, width, w_dim, scale=width**-0.5),
+        }
+
+    def ours(self, ws: Tensor) -> Tensor:
+        """Follow the flow."""
+        return delta_flow(ws, index=self._index, **self._small, impl="native")
+
+    def plain(self, ws: Tensor) -> Tensor:
+        """Follow it in plain torch."""
+        return delta_flow_reference(ws, index=self._index, **self._small)
+
+    def check(self) -> None:
+        """Fail unless ours is the plain one's, within the table of tolerances, and 0.1 % of the flow itself."""
+        small = {name: tensor.double() for name, tensor in self._small.items()}
+        wide = self.ws.double()
+        ours, theirs = self.ours(self.ws), self.plain(self.ws)
+        exact = delta_flow_reference(wide, index=self._index, **small)
+        error, allowed = max_error(ours, exact), allowed_error("delta_flow", "forward", theirs, exact)
+        if error > allowed:
+            raise AssertionError(f"delta_flow: error {error:.3g}, allowed {allowed:.3g}")
+        flow = delta_flow_reference(wide, index=self._index, **small, steps=64)
+        share = float((ours.double() - flow).norm() / (flow - wide).norm())
+        if share > 1e-3:
+            raise AssertionError(f"delta_flow: {share:.2g} of the edit away from the flow, allowed 0.001")
 
 
 def as_graph(step: Callable[[], object]) -> Callable[[], None]:

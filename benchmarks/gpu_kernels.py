@@ -35,6 +35,8 @@ KERNELS = (
     ),
     Kernel("activated depthwise, backward", "activated_depthwise", "backward", "activated_depthwise.cu"),
     Kernel("delta edit, forward (backward: cuBLAS)", "delta_edit", "", "delta_edit.cu", "edit, "),
+    Kernel("delta flow, forward", "delta_flow", "forward", "delta_flow.cu"),
+    Kernel("delta flow, backward", "delta_flow", "backward", "delta_flow.cu"),
     Kernel("delta loss with its gradients: embed", "delta_loss", "", "delta_loss.cu", "delta training step"),
     Kernel("delta pairs: the same step's frame pairs, and the sums over blocks", "delta_loss", "", "delta_pairs.cu"),
     Kernel("delta weights: the same step's large gradients", "delta_loss", "", "delta_weights.cu"),

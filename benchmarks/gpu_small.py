@@ -23,6 +23,7 @@ from deltafast.ops import (
     DeltaSizes,
     activated_depthwise,
     delta_edit,
+    delta_flow,
     delta_loss,
     epilogue_to_rgb,
     filtered_epilogue,
@@ -133,6 +134,13 @@ def _edit(impl: str, ws: Tensor, alpha: Tensor, direction: Tensor, mean: Tensor,
     return edited + 0 * mean.sum().to(edited.dtype)  # the mean is a constant; its gradient is 0
 
 
+def _flow(impl: str, ws: Tensor, alpha: Tensor, direction: Tensor, *layers: Tensor) -> Tensor:
+    names = ("latent_weight", "latent_bias", "hidden_weight", "hidden_bias", "output_weight")
+    index = torch.tensor([2, 0], device=ws.device)
+    moved = delta_flow(ws, alpha, direction, index, **dict(zip(names, layers, strict=True)), impl=impl)
+    return moved + 0 * layers[3].sum().to(moved.dtype)  # of one layer, the hidden biases are empty and reach nothing
+
+
 def _depthwise(wavelet: bool) -> Callable[..., Tensor]:
     def run(impl: str, u: Tensor, depthwise: Tensor, noise: Tensor, bias: Tensor, style: Tensor) -> Tensor:
         return activated_depthwise(u, depthwise, noise, bias, style=style, wavelet=wavelet, impl=impl)
@@ -159,6 +167,10 @@ def cases(dtype: torch.dtype) -> Iterator[Case]:
         layers = [torch.randn(s, c, width) / c, torch.randn(s, width), *hidden, torch.randn(s, width, c) / width]
         code = [torch.randn(37), torch.randn(1, 2, s, width), torch.randn(s, c)]
         yield Case("delta_edit", f"{sizes}", _edit, [torch.randn(37, 3, c).to(dtype), *code, *layers])
+        hidden = [torch.randn(sizes.layers - 1, s, width, width) / width, torch.randn(sizes.layers - 1, s, width)]
+        alpha = torch.linspace(-1, 0.6, 11)  # few steps: every one takes dozens of barriers
+        flow = [alpha, torch.randn(1, s, width), *layers[:2], *hidden, layers[-1]]
+        yield Case("delta_flow", f"{sizes}", _flow, [torch.randn(11, 3, c).to(dtype), *flow])
     for channels_last in (False, True):
         layout = "channels-last" if channels_last else "contiguous"
         for c, h, w in ((5, 7, 9), (16, 8, 8)):

@@ -31,6 +31,16 @@ STABLE_TORCH_LIBRARY(deltafast, library) {
       "scale, Tensor latent_weight, Tensor latent_bias, Tensor hidden_weight, Tensor hidden_bias, "
       "Tensor output_weight, Tensor? output_bias) -> Tensor");
   library.def(
+      "delta_flow(Tensor start, Tensor alpha, Tensor direction, Tensor mixing, Tensor bias, int "
+      "steps) -> Tensor");
+  library.def(
+      "delta_flow_backward(Tensor grad, Tensor start, Tensor alpha, Tensor direction, Tensor "
+      "mixing, Tensor transposed, Tensor bias, int steps) -> (Tensor, Tensor, Tensor, Tensor)");
+  library.def(
+      "delta_flow_edit(Tensor ws, Tensor alpha, Tensor direction, Tensor index, Tensor "
+      "latent_weight, Tensor latent_bias, Tensor mixing, Tensor bias, Tensor output_weight, int "
+      "steps) -> Tensor");
+  library.def(
       "delta_loss(Tensor x, Tensor first, Tensor second, Tensor weights, Tensor seed, Tensor "
       "step, Tensor first_sample, int width, int layers, int dim, float noise_encoder, float "
       "noise_decoder, float lambda_a, float lambda_b) -> (Tensor, Tensor)");

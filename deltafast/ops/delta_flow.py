@@ -1,13 +1,16 @@
-"""The edit as a flow: dw/dt = f(w, Δ) for time α, with f linear in Δ. In plain torch; a native kernel is to come."""
+"""The edit as a flow: dw/dt = f(w, Δ) for time α, with f linear in Δ, all steps of the integrator in one launch."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from deltafast.errors import InvalidInputError, NativeOpError
+from deltafast.errors import InvalidInputError
 from deltafast.ops._arguments import accumulation_dtype, check_small
-from deltafast.ops._library import Impl
+from deltafast.ops._library import Impl, runs_natively
+from deltafast.ops._register import register
 
 __all__ = [
     "FLOW_STEPS",
@@ -24,6 +27,8 @@ MAX_FLOW_STEPS = 1024  # of one path; beyond it the steps grow
 
 _EDIT = "delta_flow"
 _OP = "flow_coordinates"
+_RUNS = 32  # kFlowRuns of csrc/kernels/delta_flow.h
+_WARPS, _PATH, _SHARED = 8, 12, 48 * 1024  # kWarps, bytes of a FlowPath and kMaxShared of its CUDA kernels
 
 
 def flow_activation(x: Tensor) -> Tensor:
@@ -72,26 +77,21 @@ def delta_flow(
             h = flow_activation(w @ latent_weight[s] + latent_bias[s])
             w = w + alpha / K * (h * direction[:, s]) @ output_weight[s]
 
-    Differentiable any number of times in all floating-point arguments. Raises `InvalidInputError` for wrong shapes,
-    dtypes, devices or values, and `NativeOpError` for impl="native", which has no kernel yet.
+    Differentiable in all floating-point arguments; any number of times with impl="reference". Raises
+    `InvalidInputError` for wrong shapes, dtypes, devices or values, and `NativeOpError` where impl="native" has no
+    kernel.
     """
     _check_edit(
         ws, alpha, direction, index, latent_weight, latent_bias, hidden_weight, hidden_bias, output_weight, steps
     )
     accumulate = accumulation_dtype(ws)
-    _check_impl(_EDIT, impl)
-    return delta_flow_reference(
-        ws,
-        alpha.to(accumulate),
-        direction.to(accumulate),
-        index,
-        latent_weight.to(accumulate),
-        latent_bias.to(accumulate),
-        hidden_weight.to(accumulate),
-        hidden_bias.to(accumulate),
-        output_weight.to(accumulate),
-        steps,
-    )
+    small = [t.to(accumulate) for t in (alpha, direction, latent_weight, latent_bias)]
+    small += [t.to(accumulate) for t in (hidden_weight, hidden_bias, output_weight)]
+    wanted = torch.is_grad_enabled() and any(t.requires_grad for t in (ws, *small))
+    native = _native(_EDIT, small[0], impl, latent_weight.shape[2], hidden_weight.shape[0] + 1, wanted)
+    if native and not wanted and runs_natively(_EDIT, small[0], "auto", ("cpu",)):
+        return _edit_at_once(ws, index, *small, steps=steps)
+    return _edit(ws, index, *small, steps=steps, native=native)
 
 
 def delta_flow_reference(
@@ -110,13 +110,90 @@ def delta_flow_reference(
 
     Raises what torch raises; it checks nothing.
     """
+    return _edit(
+        ws,
+        index,
+        alpha,
+        direction,
+        latent_weight,
+        latent_bias,
+        hidden_weight,
+        hidden_bias,
+        output_weight,
+        steps=steps,
+        native=False,
+    )
+
+
+def _edit(
+    ws: Tensor,
+    index: Tensor,
+    alpha: Tensor,
+    direction: Tensor,
+    latent_weight: Tensor,
+    latent_bias: Tensor,
+    hidden_weight: Tensor,
+    hidden_bias: Tensor,
+    output_weight: Tensor,
+    *,
+    steps: int,
+    native: bool,
+) -> Tensor:
     old = ws[:, index].to(alpha.dtype).transpose(0, 1)  # [S, N, w_dim]
     start = torch.baddbmm(latent_bias[:, None], old, latent_weight)  # [S, N, width]
-    mixing = torch.cat([torch.bmm(output_weight, latent_weight)[None], hidden_weight])  # [layers, S, width, width]
+    mixing = _mixing(latent_weight, hidden_weight, output_weight)
     codes = direction.transpose(0, 1)  # [S, N or 1, width]
-    moved = flow_coordinates_reference(start, alpha, codes, mixing, hidden_bias, steps)  # [S, N, width]
+    if native:
+        moved = torch.ops.deltafast.delta_flow(start, alpha, codes, mixing, hidden_bias, steps)
+    else:
+        moved = flow_coordinates_reference(start, alpha, codes, mixing, hidden_bias, steps)  # [S, N, width]
     new = torch.baddbmm(old, moved, output_weight).transpose(0, 1)  # [N, S, w_dim]
     return ws.index_copy(1, index, new.to(ws.dtype))  # [N, num_ws, w_dim]
+
+
+def _native(op: str, x: Tensor, impl: Impl, width: int, layers: int, wanted: bool) -> bool:
+    """Whether a native kernel runs for `x`, which is of the type that steps are taken in.
+
+    On CUDA "auto" leaves widths to the reference whose paths do not fit the shared memory of a block.
+    """
+    if not runs_natively(op, x, impl) or impl == "native" or runs_natively(op, x, "auto", ("cpu",)):
+        return runs_natively(op, x, impl)
+    buffers = 20 + 4 * layers if wanted else 7  # of a warp's path each; csrc/kernels/cuda/delta_flow.cu
+    return (buffers * 4 * (-(-width // 4) * 4) + _PATH) * _WARPS <= _SHARED
+
+
+def _edit_at_once(
+    ws: Tensor,
+    index: Tensor,
+    alpha: Tensor,
+    direction: Tensor,
+    latent_weight: Tensor,
+    latent_bias: Tensor,
+    hidden_weight: Tensor,
+    hidden_bias: Tensor,
+    output_weight: Tensor,
+    *,
+    steps: int,
+) -> Tensor:
+    """The edit in one pass over the latents, on a CPU, where no gradient is wanted."""
+    result: Tensor = torch.ops.deltafast.delta_flow_edit(
+        ws.to(alpha.dtype),
+        alpha,
+        direction.transpose(0, 1),
+        index,
+        latent_weight,
+        latent_bias,
+        _mixing(latent_weight, hidden_weight, output_weight),
+        hidden_bias,
+        output_weight,
+        steps,
+    )
+    return result.to(ws.dtype)
+
+
+def _mixing(latent_weight: Tensor, hidden_weight: Tensor, output_weight: Tensor) -> Tensor:
+    """How a layer reads the one below in the coordinates z, `[layers, S, width, width]`."""
+    return torch.cat([torch.bmm(output_weight, latent_weight)[None], hidden_weight])
 
 
 def flow_coordinates(
@@ -143,13 +220,16 @@ def flow_coordinates(
       `[layers - 1, S, width]`.
     - `steps`: per unit of α, at least 1. `impl`: "auto", "native" or "reference".
 
-    Result: `[S, N, width]`. Differentiable any number of times in all tensors (in α by the last step). Raises
-    `InvalidInputError` for wrong shapes, dtypes, devices or values, and `NativeOpError` for impl="native", which has no
-    kernel yet.
+    Result: `[S, N, width]`. Differentiable in all tensors (in α by the last step); the native gradient recomputes the
+    path, and a second backward through it raises `NativeOpError` (impl="reference" has it). Raises `InvalidInputError`
+    for wrong shapes, dtypes, devices or values, and `NativeOpError` where impl="native" has no kernel.
     """
     _check_coordinates(start, alpha, direction, mixing, bias, steps)
-    _check_impl(_OP, impl)
-    return flow_coordinates_reference(start, alpha, direction, mixing, bias, steps)
+    wanted = torch.is_grad_enabled() and any(t.requires_grad for t in (start, alpha, direction, mixing, bias))
+    if not _native(_OP, start, impl, start.shape[2], mixing.shape[0], wanted):
+        return flow_coordinates_reference(start, alpha, direction, mixing, bias, steps)
+    result: Tensor = torch.ops.deltafast.delta_flow(start, alpha, direction, mixing, bias, steps)
+    return result  # [S, N, width]
 
 
 def flow_coordinates_reference(
@@ -249,13 +329,59 @@ def _check_coordinates(
     _check_steps(_OP, steps)
 
 
-def _check_impl(op: str, impl: str) -> None:
-    if impl not in ("auto", "native", "reference"):
-        raise InvalidInputError(f"{op}: impl must be 'auto', 'native' or 'reference', got {impl!r}")
-    if impl == "native":
-        raise NativeOpError(f"{op}: there is no native kernel yet. Use impl='auto' or impl='reference'.")
-
-
 def _check_steps(op: str, steps: int) -> None:
     if isinstance(steps, (bool, float)) or not 1 <= steps <= MAX_FLOW_STEPS:
         raise InvalidInputError(f"{op}: steps must be a whole number from 1 to {MAX_FLOW_STEPS}, got {steps!r}")
+
+
+def _fake(start: Tensor, alpha: Tensor, direction: Tensor, mixing: Tensor, bias: Tensor, steps: int) -> Tensor:
+    return torch.empty(start.shape, dtype=start.dtype, device=start.device)
+
+
+def _fake_backward(
+    grad: Tensor,
+    start: Tensor,
+    alpha: Tensor,
+    direction: Tensor,
+    mixing: Tensor,
+    transposed: Tensor,
+    bias: Tensor,
+    steps: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    slots, samples, width = start.shape
+    count = width * (width * mixing.shape[0] + mixing.shape[0] - 1)
+    return (
+        torch.empty(start.shape, dtype=start.dtype, device=start.device),
+        torch.empty(start.shape, dtype=start.dtype, device=start.device),
+        start.new_empty(slots, samples),
+        start.new_empty(_RUNS, slots, count),
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.steps = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    start, alpha, direction, mixing, bias = ctx.saved_tensors
+    transposed = mixing.transpose(2, 3).contiguous()
+    grad_start, grad_direction, grad_alpha, sums = torch.ops.deltafast.delta_flow_backward(
+        grad, start, alpha, direction, mixing, transposed, bias, ctx.steps
+    )
+    if direction.shape[1] != start.shape[1]:
+        grad_direction = grad_direction.sum(1, keepdim=True)  # [S, 1, width]
+    layers, slots, width, _ = mixing.shape
+    weights, biases = sums.sum(0).split([layers * width * width, (layers - 1) * width], 1)  # [S, ...]
+    grad_mixing = weights.reshape(slots, layers, width, width).transpose(0, 1)
+    grad_bias = biases.reshape(slots, layers - 1, width).transpose(0, 1)
+    return grad_start, grad_alpha.sum(0), grad_direction, grad_mixing, grad_bias, None
+
+
+def _fake_edit(ws: Tensor, *_: Any) -> Tensor:
+    return torch.empty(ws.shape, dtype=ws.dtype, device=ws.device)
+
+
+register("delta_flow_edit", fake=_fake_edit, differentiable=False, instead="Call deltafast.ops.delta_flow.")
+register("delta_flow", fake=_fake, backward=_backward, setup_context=_setup_context)
+register("delta_flow_backward", fake=_fake_backward, differentiable=False)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import cpu_delta
-from benchmarks.delta_cases import EditCase, TrainingCase
+from benchmarks.delta_cases import EditCase, FlowCase, TrainingCase
 from deltafast.ops import DeltaSizes
 
 
@@ -18,7 +18,8 @@ def test_it_writes_medians_and_ratios(tmp_path: Path) -> None:
     assert cpu_delta.main(["--out", str(out), "--rounds", "2", "--pairs", "2", "--latents", "5"]) == 0
     report = json.loads(out.read_text())
     step, edit = report["results"]["training step, 2 pairs of identities"], report["results"]["edit, 5 latents"]
-    for result in (step, edit):
+    flow = report["results"]["flow to alpha 1.33, 5 latents"]
+    for result in (step, edit, flow):
         ratio = result["plain torch"]["median_s"] / result["deltafast"]["median_s"]
         assert result["speedup"] == pytest.approx(ratio)
     assert edit["deltafast"]["latents_per_second"] == pytest.approx(5 / edit["deltafast"]["median_s"])
@@ -33,6 +34,8 @@ def test_a_wrong_result_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     edit.check()
     from benchmarks import delta_cases
 
+    flow = FlowCase(3, cpu, 1.0)
+    flow.check()
     right = delta_cases.delta_loss
     monkeypatch.setattr(delta_cases, "delta_loss", lambda *a, **o: 1.001 * right(*a, **o))
     with pytest.raises(AssertionError, match="delta_loss forward"):
@@ -40,6 +43,9 @@ def test_a_wrong_result_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(edit), "ours", lambda self, ws: self.plain(ws) + 1e-3)
     with pytest.raises(AssertionError, match="delta_edit"):
         edit.check()
+    monkeypatch.setattr(type(flow), "ours", lambda self, ws: self.plain(ws) + 1e-3)
+    with pytest.raises(AssertionError, match="delta_flow"):
+        flow.check()
 
 
 def test_the_plain_training_learns_too() -> None:

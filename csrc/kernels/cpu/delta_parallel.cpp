@@ -42,9 +42,29 @@ void delta_edit(const DeltaEditParams<A>& p, ParallelFor parallel_for) {
   run_units(kernels().delta_edit, p, (p.samples + kEditRows - 1) / kEditRows, 1, parallel_for);
 }
 
+template <typename A>
+void delta_flow(const DeltaFlowParams<A>& p, ParallelFor parallel_for) {
+  const int64_t bands = (p.samples + kFlowRows - 1) / kFlowRows;
+  run_units(kernels().delta_flow, p, p.slots * bands, 1, parallel_for);
+}
+
+template <typename A>
+void delta_flow_backward(const DeltaFlowParams<A>& p, ParallelFor parallel_for) {
+  run_units(kernels().delta_flow_backward, p, p.slots * kFlowRuns, 1, parallel_for);
+}
+
+template <typename A>
+void delta_flow_edit(const DeltaFlowEditParams<A>& p, ParallelFor parallel_for) {
+  const int64_t bands = (p.flow.samples + kFlowRows - 1) / kFlowRows;
+  run_units(kernels().delta_flow_edit, p, bands, 1, parallel_for);
+}
+
 template int64_t delta_loss_workspace<float>(const DeltaLossParams<float>&);
 template int64_t delta_loss_workspace<double>(const DeltaLossParams<double>&);
 DELTAFAST_ENTRY(delta_loss, DeltaLossParams)
 DELTAFAST_ENTRY(delta_edit, DeltaEditParams)
+DELTAFAST_ENTRY(delta_flow, DeltaFlowParams)
+DELTAFAST_ENTRY(delta_flow_backward, DeltaFlowParams)
+DELTAFAST_ENTRY(delta_flow_edit, DeltaFlowEditParams)
 
 }  // namespace deltafast::cpu

@@ -4,6 +4,7 @@
 
 #include "kernels/checksum.h"
 #include "kernels/delta_edit.h"
+#include "kernels/delta_flow.h"
 #include "kernels/delta_loss.h"
 #include "kernels/filtered_epilogue.h"
 #include "kernels/invariant_linear.h"
@@ -22,6 +23,9 @@
 #define DELTAFAST_CPU_KERNELS(TYPED, PLAIN)           \
   PLAIN(checksum, ChecksumParams)                     \
   TYPED(delta_edit, DeltaEditParams)                  \
+  TYPED(delta_flow, DeltaFlowParams)                  \
+  TYPED(delta_flow_backward, DeltaFlowParams)         \
+  TYPED(delta_flow_edit, DeltaFlowEditParams)         \
   TYPED(delta_prepare, DeltaLossParams)               \
   TYPED(delta_embed, DeltaLossParams)                 \
   TYPED(delta_pairs, DeltaLossParams)                 \
