@@ -50,6 +50,10 @@ def train(
     far: Annotated[
         float | None, typer.Option(help="The largest |alpha| that --loss precise looks at; above 1 edits go farther.")
     ] = None,
+    degrees: Annotated[
+        bool | None,
+        typer.Option("--degrees", help="Of yaw and pitch: --loss precise asks for the true degrees of the heads."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, pairs, noise and faces.")] = 0,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1 ...")] = "cpu",
     restart: Annotated[bool, typer.Option("--restart", help="Forget what an earlier run left.")] = False,
@@ -88,7 +92,13 @@ def train(
         "form": form,
         "loss": loss,
     }
-    precise: dict[str, Any] = {"steps": precise_steps, "target_gain": target_gain, "leak": leak, "far": far}
+    precise: dict[str, Any] = {
+        "steps": precise_steps,
+        "target_gain": target_gain,
+        "leak": leak,
+        "far": far,
+        "degrees": degrees,
+    }
     precise = {name: value for name, value in precise.items() if value is not None}
     if precise:
         given["precise"] = PreciseConfig(**precise)

@@ -19,7 +19,7 @@ from deltafast.face_networks.measures import FACE_MEASURES, FaceMeasures
 from deltafast.faces.true_degrees import true_degrees
 from deltafast.pixels import as_rgb
 
-__all__ = ["UNITS", "AmountReader", "Unit", "reduced", "unit_of"]
+__all__ = ["UNITS", "AmountReader", "Unit", "in_degrees", "reduced", "unit_of"]
 
 _SIZE = 256  # pixels at which images are looked at
 _PRESENCE = 0.5  # of a face, below which nothing is read
@@ -62,6 +62,11 @@ def unit_of(attribute: str) -> Unit:
             "alpha, or, where it is one of these, call the editor or the direction's file so"
         )
     return UNITS[attribute]
+
+
+def in_degrees(attribute: str) -> bool:
+    """Return whether an attribute is read in degrees."""
+    return attribute in UNITS and UNITS[attribute].name == "degree"
 
 
 class AmountReader:

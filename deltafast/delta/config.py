@@ -16,7 +16,11 @@ FORMS = ("jump", "flow")
 NEGATIVE_MODES = ("symmetric", "other-end", "scale")
 
 _OLD_WORDS = {"reach": "extent", "asked_gain": "target_gain", "asked": "target", "kept": "leak"}  # of version 0.1
-_LATER = {"far": 1.0, "commute": 0.3}  # fields of PreciseConfig, and their defaults, that the first files do not have
+_LATER = {
+    "far": 1.0,
+    "commute": 0.3,
+    "degrees": False,
+}  # fields of PreciseConfig, and their defaults, that the first files do not have
 
 _SLOTS = {
     "yaw": range(0, 6),
@@ -39,6 +43,8 @@ class PreciseConfig:
     - `far`: the largest |α| of an edited face. Beyond 1 the change asked for goes on growing with α, and all that
       should be kept is kept there too. A flow is looked at all along its path, at |α| from 0.25 to `far`.
     - `target_gain`: factor on the change that the synthetic sequence says an edit should make.
+    - `degrees`: of yaw and pitch, ask for as many true degrees as the rendered heads are turned, instead of what their
+      projections show of it: α = 1 then is a turn by `EditorInfo.value_range`.
     - Weights: `target`, of the squared error of the attribute's own measure; `leak`, of the mean square change of all
       others (both in standard deviations over the faces); `identity`, of 1 - cosine of the face's descriptors before
       and after; `undo`, of what an edit with -Δ leaves, as a share of the squared edit; `latents`, of what D leaves of
@@ -62,6 +68,7 @@ class PreciseConfig:
     latents: float = 0.3
     far: float = 1.0
     commute: float = 0.3
+    degrees: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("edits", 1), ("faces", 2)):
@@ -82,6 +89,8 @@ class PreciseConfig:
             _check_not_negative(name, getattr(self, name))
         if self.target_gain == 0:
             raise InvalidInputError("target_gain must be above 0")
+        if not isinstance(self.degrees, bool):
+            raise InvalidInputError(f"degrees must be True or False, got {self.degrees!r}")
         if not 0.25 < self.far <= 8:
             raise InvalidInputError(f"far must be in 0.25..8, got {self.far}")
         if self.psi_low > self.psi_high:

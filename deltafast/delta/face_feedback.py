@@ -42,11 +42,13 @@ class FaceFeedback:
         amounts: Tensor,
         config: PreciseConfig,
         seed: int,
+        asked: tuple[str, float] | None = None,
     ) -> None:
         """Look at the faces and at the synthetic sequences; takes a minute on a CPU.
 
-        `frames` `[K, n, num_ws, w_dim]`: latents of the sequences; `amounts` `[n]`: the α of each frame. Raises
-        `InvalidInputError` where the sequences move no measure.
+        `frames` `[K, n, num_ws, w_dim]`: latents of the sequences; `amounts` `[n]`: the α of each frame. `asked`: the
+        measure, and its change by α = 1, that is wanted whatever the sequences show. Raises `InvalidInputError` where
+        the sequences move no measure.
         """
         self._generator = generator
         self._config = config
@@ -66,7 +68,11 @@ class FaceFeedback:
         self._before = torch.cat(measures)  # [faces, measures]
         self._descriptors = torch.cat(descriptors)  # [faces, 128]
         self._spread = self._before.std(0).clamp_min(1e-6)  # [measures]
-        moved = self._moved_by_sequences(frames, amounts.to(self._before))  # [measures]
+        if asked is None:
+            moved = self._moved_by_sequences(frames, amounts.to(self._before))  # [measures]
+        else:
+            moved = torch.zeros_like(self._spread)
+            moved[FACE_MEASURES.index(asked[0])] = asked[1]
         own = int((moved / self._spread).abs().argmax())
         self.measure = FACE_MEASURES[own]
         self.target = config.target_gain * float(moved[own])

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deltafast.delta.amounts import UNITS, in_degrees
 from deltafast.delta.config import DeltaConfig, current_words, recommended_slots
 from deltafast.delta.editor import Editor, EditorInfo, ends_of, load_editor
 from deltafast.delta.editor_file import round_weights, tensors_digest
@@ -66,6 +67,8 @@ def train_editor(
     """
     config = config or DeltaConfig()
     chosen, config = _resolve(latents, attribute, config)
+    if config.precise is not None and config.precise.degrees and not in_degrees(attribute):
+        raise InvalidInputError(f"precise.degrees is for attributes that are read in degrees, not for {attribute!r}")
     place = _device(device)
     settings: dict[str, Any] = {"config": config.as_json(), "latents": chosen.digest(attribute)}
     if config.precise is not None:
@@ -101,7 +104,8 @@ def train_editor(
         assert generator is not None
         amounts = _amounts(editor)
         others = [other.for_generator(generator) for other in commuting]
-        feedback = FaceFeedback(generator, chosen.stack(attribute), amounts, config.precise, config.seed)
+        stack = chosen.stack(attribute)
+        feedback = FaceFeedback(generator, stack, amounts, config.precise, config.seed, _asked(editor))
         second = PreciseStep(weights, editor.to(generator.device), x, config, feedback, shapes, others)
         _run(second, 1, f"training {attribute} through the generator", state, keeper, losses)
         weights, losses = second.weights, torch.cat([losses, second.losses])
@@ -234,6 +238,16 @@ def _amounts(editor: Editor) -> Tensor:
     values = torch.tensor(editor.values)
     neutral, end, _ = ends_of(editor.values)
     return (values - values[neutral]) / (values[end] - values[neutral]) / editor.info.config.extent
+
+
+def _asked(editor: Editor) -> tuple[str, float] | None:
+    """The measure and its change by α = 1, where training asks for true degrees."""
+    assert editor.info.config.precise is not None
+    if not editor.info.config.precise.degrees:
+        return None
+    unit = UNITS[editor.attribute]
+    start, end = editor.info.value_range
+    return unit.measure, (end - start) / unit.factor
 
 
 def _check_losses(losses: Tensor) -> None:

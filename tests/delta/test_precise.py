@@ -16,6 +16,7 @@ from deltafast.delta.face_feedback import FaceFeedback
 from deltafast.delta.training import loss_files
 from deltafast.delta.training_state import state_path
 from deltafast.errors import InvalidInputError, ResumeError
+from deltafast.faces.true_degrees import DEGREES_READ
 from deltafast.generators.base import Generator
 from deltafast.sequence_latents import GeneratorId, SequenceLatents, load_latents
 
@@ -123,6 +124,28 @@ def test_the_generator_must_be_that_of_the_latents(
     other = replace(small_sequences, generator=GeneratorId("other", "1" * 64, "other-w"))
     with pytest.raises(InvalidInputError, match="other"):
         train_editor(other, "yaw", precise, generator=tiny_generator)
+
+
+@pytest.mark.usefixtures("loss_networks")
+def test_true_degrees_are_asked_for_of_turns_alone(
+    tiny_generator: Generator, small_sequences: SequenceLatents, precise: DeltaConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets: list[tuple[str, float]] = []
+
+    def note(feedback: FaceFeedback, ws: torch.Tensor, *_: object) -> torch.Tensor:
+        targets.append((feedback.measure, feedback.target))
+        return 0 * ws.sum()
+
+    monkeypatch.setattr(FaceFeedback, "loss", note)
+    asking = replace(precise, extent=0.5, precise=replace(SMALL, steps=1, faces=2, degrees=True))
+    train_editor(small_sequences, "yaw", asking, generator=tiny_generator)
+    name, target = targets[0]
+    assert name == "yaw"
+    assert target == pytest.approx(15 * DEGREES_READ["mesh"]["yaw"])  # half of the way to 30, as the mesh reads it
+    with pytest.raises(InvalidInputError, match="read in degrees, not for 'smile'"):
+        train_editor(small_sequences, "smile", asking, generator=tiny_generator)
+    assert "degrees" not in precise.as_json()["precise"]  # settings of earlier trainings stay what they were
+    assert DeltaConfig.from_json(asking.as_json()) == asking
 
 
 def test_settings_out_of_range_are_refused_and_others_survive_json() -> None:
