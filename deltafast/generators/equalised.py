@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from deltafast.generators.precision import FullPrecisionModule
 from deltafast.ops import invariant_linear
 
-__all__ = ["MAPPING_LR_MULTIPLIER", "FullyConnected", "power_of_two"]
+__all__ = ["MAPPING_LR_MULTIPLIER", "FullyConnected", "LabelProjection", "power_of_two"]
 
 MAPPING_LR_MULTIPLIER = 0.01  # of the mapping network, unless a checkpoint says another
 
@@ -32,6 +32,21 @@ class FullyConnected(FullPrecisionModule):
         """Map `x` `[N, in]` to `[N, out]`."""
         products = invariant_linear(x, self.weight)  # [N, out]
         return products * self.weight_gain + self.bias * self.bias_gain
+
+
+class LabelProjection(FullPrecisionModule):
+    """A label's embedding without gain or bias, `c weight^T`; fp32 or float64.
+
+    `weight` `[e, c_dim]`. Source: StyleGAN2's TensorFlow code, whose LabelConcat it is.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, c: Tensor) -> Tensor:
+        """Map `c` `[N, c_dim]` to `[N, e]`."""
+        return invariant_linear(c, self.weight)  # [N, e]
 
 
 def power_of_two(value: float) -> float:

@@ -24,6 +24,7 @@ from deltafast.ops import (
     subband_image,
     wavelet_block,
 )
+from deltafast.ops.by_sample import by_small_sample
 from deltafast.ops.devices import takes_cuda_kernels
 
 __all__ = ["MobileStyleGANSynthesis", "mobilestylegan_names"]
@@ -146,7 +147,8 @@ class MobileStyleGANSynthesis(SynthesisNetwork):
         dtype = self.computing_dtype(force_fp32)
         style = styles["b4.conv1"].to(dtype)[:, :, None, None]  # [N, C, 1, 1]
         x = (self.input.to(dtype) * style).contiguous(memory_format=torch.channels_last)  # [N, C, 4, 4]
-        x = _small_conv2d(x, self.first.to(dtype))  # [N, 4 C, 4, 4]
+        first = self.first.to(dtype)
+        x = by_small_sample(lambda part: F.conv2d(part, first, padding=1), x, 16 * first.numel())  # [N, 4 C, 4, 4]
         if second_order:
             return self._block_by_block(x, styles, noise_mode, "reference")
         if takes_cuda_kernels(x.device):
@@ -238,15 +240,3 @@ class MobileStyleGANSynthesis(SynthesisNetwork):
             f"synthesis.{name}": tensor if "affine" in name else tensor * self._gains.of.get(name, 1.0)
             for name, tensor in result.items()
         }
-
-
-def _small_conv2d(x: Tensor, weight: Tensor) -> Tensor:
-    """Convolve `x` `[N, C, 4, 4]` with `weight` `[O, C, 3, 3]`, padded; on a CPU sample by sample.
-
-    oneDNN chooses its kernel, and with it the order of its sums, by the number of images; a sample's bits are not to
-    depend on what it is batched with. At this size reading the weight is all there is. torch.compile makes its own
-    choices, and gets the whole.
-    """
-    if x.device.type != "cpu" or x.shape[0] == 0 or torch.compiler.is_compiling():
-        return F.conv2d(x, weight, padding=1)
-    return torch.cat([F.conv2d(x[i : i + 1].clone(), weight, padding=1) for i in range(x.shape[0])])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from deltafast.generators.modulation import ModulatedConv3x3, Modulation, ResidualSkip, ToRGB
 from deltafast.ops import Impl, epilogue_to_rgb, modulated_conv2d, to_rgb, upfirdn2d
+from deltafast.ops.by_sample import by_small_sample
 from deltafast.ops.devices import takes_cuda_kernels
 
 __all__ = ["Backend", "Block", "Pass", "choose_backend"]
@@ -144,7 +145,9 @@ class LayerByLayer(Backend):
 
     def _residual(self, skip: ResidualSkip, x: Tensor) -> Tensor:
         """The other half of a residual block: 1x1 convolution, then up-sampling by 2."""
-        y = F.conv2d(x, skip.weight.to(self.dtype)) * (skip.gain * 0.5**0.5)  # [N, O, H, W]
+        weight = skip.weight.to(self.dtype)  # [O, C, 1, 1]
+        products = weight.numel() * x.shape[2] * x.shape[3]
+        y = by_small_sample(lambda part: F.conv2d(part, weight), x, products) * (skip.gain * 0.5**0.5)  # [N, O, H, W]
         height, width = self.taps.shape[0], self.taps.shape[-1]
         padding = ((width + 1) // 2, (width - 2) // 2, (height + 1) // 2, (height - 2) // 2)
         return upfirdn2d(y, self.taps, up=2, padding=padding, gain=4.0, impl=self.impl)  # [N, O, 2 H, 2 W]

@@ -13,6 +13,7 @@ from deltafast.ops._arguments import check_image, check_optional
 from deltafast.ops._epilogue import Epilogue
 from deltafast.ops._library import Impl, runs_natively
 from deltafast.ops._register import register
+from deltafast.ops.by_sample import by_small_sample
 from deltafast.ops.devices import takes_cuda_kernels
 from deltafast.ops.filtered_epilogue import filtered_epilogue
 from deltafast.ops.modulated_epilogue import modulated_epilogue
@@ -157,11 +158,15 @@ def pack_conv3x3(weight: torch.Tensor, *, up: int = 1) -> torch.Tensor:
 def _convolve(x: torch.Tensor, weight: torch.Tensor, style: torch.Tensor | None, up: int) -> torch.Tensor:
     if style is not None:
         x = x * style.to(x.dtype)[:, :, None, None]  # [N, C, H, W]
-    if up == 2:
-        y = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [N, O, 2 H + 1, 2 W + 1]
-    else:
-        y = F.conv2d(x, weight, padding=weight.shape[2] // 2)  # [N, O, H, W]
-    return y.contiguous(memory_format=torch.channels_last)
+
+    def convolve(part: torch.Tensor) -> torch.Tensor:
+        if up == 2:
+            y = F.conv_transpose2d(part, weight.transpose(0, 1), stride=2)  # [N, O, 2 H + 1, 2 W + 1]
+        else:
+            y = F.conv2d(part, weight, padding=weight.shape[2] // 2)  # [N, O, H, W]
+        return y.contiguous(memory_format=torch.channels_last)
+
+    return by_small_sample(convolve, x, weight.numel() * x.shape[2] * x.shape[3])
 
 
 def _convolve_packed(

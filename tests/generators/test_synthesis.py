@@ -153,6 +153,25 @@ def test_a_sample_has_the_same_bits_whatever_it_is_batched_with(tiny_stylegan2, 
         assert torch.equal(generator.synthesis(ws, noise_mode)[0], together[0])
 
 
+@pytest.mark.parametrize("kind", ["stylegan2", "resnet", "mobilestylegan"])
+@pytest.mark.parametrize("trained", [False, True])
+def test_with_gradients_too_a_sample_has_the_same_bits(tiny_stylegan2, tiny_mobilestylegan, kind, trained):
+    options = _WIDE[kind] if kind in _WIDE else {**_WIDE["stylegan2"], "architecture": kind}
+    generator = (tiny_mobilestylegan if kind == "mobilestylegan" else tiny_stylegan2)(**options).requires_grad_(trained)
+    z = torch.randn(5, generator.z_dim, generator=torch.Generator().manual_seed(0))
+
+    def images_and_gradients(part):
+        part = part.clone().requires_grad_()
+        images = generator(part)
+        (images * images).sum().backward()
+        return images.detach(), part.grad
+
+    for size in (1, 2, 3):
+        parts = [images_and_gradients(part) for part in z.split(size)]
+        for together, apart in zip(images_and_gradients(z), zip(*parts, strict=True), strict=True):
+            assert torch.equal(together, torch.cat(apart))
+
+
 @pytest.mark.slow
 def test_a_face_has_the_same_bits_whatever_it_is_batched_with(mobilestylegan):
     z = torch.randn(3, 512, generator=torch.Generator().manual_seed(1))
