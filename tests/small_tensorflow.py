@@ -42,8 +42,10 @@ def tensorflow_pickle(
         return {f"{scope}/weight": array(f"{name}.weight").T, f"{scope}/bias": array(f"{name}.bias")}
 
     mapping: dict[str, Any] = {}
-    if "mapping.embed.weight" in tensors:
+    if "mapping.embed.bias" in tensors:
         mapping |= dense("LabelEmbed", "mapping.embed")
+    elif "mapping.embed.weight" in tensors:
+        mapping["LabelConcat/weight"] = array("mapping.embed.weight").T
     layer = 0
     while f"mapping.fc{layer}.weight" in tensors:
         mapping |= dense(f"Dense{layer}", f"mapping.fc{layer}")

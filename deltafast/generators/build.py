@@ -6,7 +6,8 @@ to the resolution; H x W is the size of the 4 x 4 (or 4 x w) constant times the 
 
     mapping.w_avg [w_dim]
     mapping.fc{k}.weight [out, in]; .bias [out]         x m / sqrt(in); x m, with m = config mapping_lr_multiplier
-    mapping.embed.weight [e, c_dim]; .bias [e]          x 1 / sqrt(c_dim); x 1; where there are labels
+    mapping.embed.weight [e, c_dim]; .bias [e]          x 1 / sqrt(c_dim); x 1; where there are labels. Without a bias
+                                                        x 1, and joined to z before both are normalised
     synthesis.b4.const [C, 4, w]
     synthesis.resample_filter [k, k]                    sums to 1; gains of up-sampling are the network's
     synthesis.b{r}.conv{0,1}.weight [O, C, 3, 3]        demodulated; b4 has conv1 alone
@@ -20,7 +21,7 @@ to the resolution; H x W is the size of the 4 x 4 (or 4 x w) constant times the 
     config: architecture "stylegan2"; img_resolution (height); conv_clamp (None); mapping_lr_multiplier (0.01);
     synthesis_architecture "skip" | "orig" | "resnet" ("skip"); activation, mapping_activation "lrelu" | "relu" |
     "linear" ("lrelu"); equalised_convolutions (False): whether 3x3 weights, too, are multiplied by 1 / sqrt(9 C), as
-    rosinality's are; name; w_space
+    rosinality's are; w_avg_beta (0.998), 0 to 1; name; w_space
 
 MobileStyleGAN's are those of its published file, whose gains are multiplied in; see `mobilestylegan_names` and
 `MobileStyleGANSynthesis`, which divides its parameters by them.
@@ -39,9 +40,9 @@ from torch import Tensor
 from deltafast.errors import CheckpointError
 from deltafast.generators.activations import ACTIVATIONS
 from deltafast.generators.base import Generator
-from deltafast.generators.equalised import MAPPING_LR_MULTIPLIER, FullyConnected, power_of_two
+from deltafast.generators.equalised import MAPPING_LR_MULTIPLIER, FullyConnected, LabelProjection, power_of_two
 from deltafast.generators.fingerprint import generator_fingerprint
-from deltafast.generators.mapping import MappingNetwork
+from deltafast.generators.mapping import W_AVG_BETA, MappingNetwork
 from deltafast.generators.mobilestylegan import MobileStyleGANSynthesis, mobilestylegan_names
 from deltafast.generators.stylegan2 import ARCHITECTURES, StyleGAN2Synthesis, stylegan2_blocks
 from deltafast.generators.synthesis import SynthesisNetwork
@@ -150,12 +151,16 @@ def _build_mapping(checked: _Checked, config: Mapping[str, Any], num_ws: int, w_
     multiplier = config.get("mapping_lr_multiplier", MAPPING_LR_MULTIPLIER)
     if not _is_positive(multiplier):
         raise CheckpointError(checked.path, f"mapping_lr_multiplier is {multiplier!r}, expected a positive number")
+    beta = config.get("w_avg_beta", W_AVG_BETA)
+    if not isinstance(beta, (int, float)) or isinstance(beta, bool) or not 0 <= beta <= 1:
+        raise CheckpointError(checked.path, f"w_avg_beta is {beta!r}, expected a number from 0 to 1")
     folded = config["architecture"] == "mobilestylegan"
     w_avg = checked.take("mapping.w_avg", w_dim)
     embed = None
     if "mapping.embed.weight" in checked:
         weight = checked.take("mapping.embed.weight", None, None)
-        embed = (weight, checked.take("mapping.embed.bias", weight.shape[0]))
+        bias = checked.take("mapping.embed.bias", weight.shape[0]) if "mapping.embed.bias" in checked else None
+        embed = (weight, bias)
     weights: list[Tensor] = []
     biases: list[Tensor] = []
     for k in range(_MAX_MAPPING_LAYERS):
@@ -174,10 +179,15 @@ def _build_mapping(checked: _Checked, config: Mapping[str, Any], num_ws: int, w_
         [_fully_connected(*pair, multiplier, folded) for pair in zip(weights, biases, strict=True)],
         num_ws=num_ws,
         w_avg=w_avg,
-        embed=None if embed is None else _fully_connected(*embed, 1.0, folded),
+        embed=None if embed is None else _label_embedding(*embed, folded),
         activation=_choice(checked, config, "mapping_activation", tuple(ACTIVATIONS)),
         folded=folded,
+        w_avg_beta=float(beta),
     )
+
+
+def _label_embedding(weight: Tensor, bias: Tensor | None, folded: bool) -> FullyConnected | LabelProjection:
+    return LabelProjection(weight) if bias is None else _fully_connected(weight, bias, 1.0, folded)
 
 
 def _fully_connected(weight: Tensor, bias: Tensor, multiplier: float, folded: bool) -> FullyConnected:

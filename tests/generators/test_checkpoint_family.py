@@ -383,6 +383,21 @@ def test_activations_are_read_from_the_module(tmp_path, activation):
     _same(load_generator(tmp_path / "model.pkl"), tensors, resolution=8, activation=activation)
 
 
+@pytest.mark.parametrize(("given", "expected"), [(0.995, 0.995), (1, 1.0), (None, 0.998), (2.0, None), ("x", None)])
+def test_the_mean_code_moves_as_fast_as_the_checkpoint_says(tmp_path, given, expected):
+    generator = ada_generator(stylegan2_tensors(resolution=8), 8)
+    generator.meta["state"]["_modules"]["mapping"].meta["state"]["w_avg_beta"] = given
+    path = tmp_path / "model.pkl"
+    path.write_bytes(dump({"G_ema": generator}))
+    if expected is None:
+        _refused(path, "w_avg_beta")
+        return
+    loaded = load_generator(path)
+    z, before = torch.randn(3, loaded.z_dim), loaded.w_avg.clone()
+    w = loaded.mapping(z, update_emas=True)[:, 0]
+    torch.testing.assert_close(loaded.w_avg, w.mean(0).lerp(before, expected))
+
+
 @pytest.mark.parametrize(
     ("attribute", "value"),
     [

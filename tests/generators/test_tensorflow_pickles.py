@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import plain_generators
 import pytest
 import torch
 from small_generators import stylegan2_tensors
@@ -10,7 +11,7 @@ from small_tensorflow import tensorflow_pickle
 
 from deltafast.errors import CheckpointError
 from deltafast.generators.build import build_generator
-from deltafast.generators.load import load_generator
+from deltafast.generators.load import load_generator, save_generator
 
 
 def _written(tmp_path, *arguments, **options):
@@ -33,9 +34,26 @@ def test_every_architecture_is_the_network_that_it_was(tmp_path, architecture, p
     torch.testing.assert_close(generator.mapping(z, c), expected.mapping(z, c))
 
 
+def test_labels_joined_to_z_before_it_is_normalised_are_those_of_the_original(tmp_path):
+    tensors = stylegan2_tensors(resolution=8, c_dim=3)
+    del tensors["mapping.embed.bias"]
+    generator = load_generator(_written(tmp_path, tensors, 8))
+    z, c = torch.randn(4, generator.z_dim, generator=torch.Generator().manual_seed(0)), torch.eye(4, 3)
+    inner = {name: tensor for name, tensor in tensors.items() if "embed" not in name}
+    expected = plain_generators.mapping(inner, torch.cat([z, c @ tensors["mapping.embed.weight"].T], 1))
+    assert generator.c_dim == 3
+    torch.testing.assert_close(generator.mapping(z, c)[:, 0], expected)
+    save_generator(generator, tmp_path / "saved.safetensors")
+    again = load_generator(tmp_path / "saved.safetensors")
+    assert torch.equal(again.mapping(z, c), generator.mapping(z, c))
+    assert again.fingerprint == generator.fingerprint
+
+
 @pytest.mark.parametrize(
     ("options", "key", "value"),
     [
+        ({}, "w_avg_beta", 0.995),
+        ({"dlatent_avg_beta": 0.9}, "w_avg_beta", 0.9),
         ({"nonlinearity": "relu"}, "activation", "relu"),
         ({"mapping_nonlinearity": "linear"}, "mapping_activation", "linear"),
         ({"mapping_lrmul": 0.1}, "mapping_lr_multiplier", 0.1),
@@ -66,6 +84,7 @@ def test_the_resample_kernel_is_scaled_to_one(tmp_path, kernel):
         ({"resample_kernel": [1, "a"]}, "resample_kernel"),
         ({"resample_kernel": [0, 0]}, "resample_kernel"),
         ({"mapping_lrmul": -1}, "mapping_lrmul"),
+        ({"dlatent_avg_beta": 2}, "dlatent_avg_beta"),
         ({"extra": {"8x8/Attention/weight": np.zeros((2, 2), np.float32)}}, "Attention"),
         ({"extra": {"4x4/Const/StyleMod/weight": np.zeros(2, np.float32)}}, "first StyleGAN"),
     ],

@@ -74,9 +74,19 @@ class _Reader:
             "synthesis_architecture": architecture,
             "activation": self.activations.pop(),
             "mapping_activation": mapping_activation,
+            **self._w_avg_beta(),
         }
 
     # ---- attributes -------------------------------------------------------------------------------------------------
+
+    def _w_avg_beta(self) -> dict[str, float]:
+        """How much of the mean code stays when it is updated, where the file says so (None: it never was updated)."""
+        if self._attribute("mapping", "w_avg_beta", None) is None:
+            return {}
+        value = self._attribute("mapping", "w_avg_beta", None)
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= 1:
+            raise CheckpointError(self.path, f"mapping has w_avg_beta {shown(value)}, expected a number from 0 to 1")
+        return {"w_avg_beta": float(value)}
 
     def _attribute(self, module: str, name: str, default: Any) -> Any:
         return self.attributes.get(module, {}).get(name, default)

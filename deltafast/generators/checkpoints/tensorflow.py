@@ -26,14 +26,15 @@ __all__ = ["read_tensorflow"]
 
 _IGNORED = ("lod", "dlatent_avg")
 _ACTIVATIONS = {"lrelu": "lrelu", "relu": "relu", "linear": "linear"}
+_W_AVG_BETA = 0.995  # unless an option says another
 _MAX_OPTION = 64  # taps of a filter
 
 
 def read_tensorflow(found: Found, path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Convert a network to canonical tensors and a config.
 
-    Raises `CheckpointError` by name for the first StyleGAN, for networks whose labels are joined to z before it is
-    normalised, and for options that change the image and are not supported.
+    Raises `CheckpointError` by name for the first StyleGAN, and for options that change the image and are not
+    supported.
     """
     assert found.network is not None
     return _Reader(found.network, path).read()
@@ -55,12 +56,6 @@ class _Reader:
                     values[prefix + pair[0]] = pair[1]
         if any("/StyleMod/" in name or "/LayerEpilogue/" in name for name in values):
             raise CheckpointError(path, "a TensorFlow pickle of the first StyleGAN, which is not supported")
-        if any(name.startswith(("mapping.LabelConcat/", "LabelConcat/")) for name in values):
-            raise CheckpointError(
-                path,
-                "a conditional TensorFlow network that joins labels to z before it is normalised, which is not "
-                "supported; those of stylegan2-ada are",
-            )
         self.weights = Weights(values, path)
         self.out: dict[str, Tensor] = {}
 
@@ -101,6 +96,7 @@ class _Reader:
             "synthesis_architecture": architecture,
             "activation": activation,
             "mapping_activation": mapping_activation,
+            "w_avg_beta": self._w_avg_beta(),
         }
 
     def _choice(self, option: str, known: Mapping[str, str], default: str) -> str:
@@ -116,10 +112,21 @@ class _Reader:
             raise CheckpointError(self.path, f"a TensorFlow network of {option} {shown(value)}")
         return float(value)
 
+    def _w_avg_beta(self) -> float:
+        if self.options.get("dlatent_avg_beta") is None:  # a network that was never trained on
+            return _W_AVG_BETA
+        value = self._positive("dlatent_avg_beta", _W_AVG_BETA)
+        if value > 1:
+            raise CheckpointError(self.path, f"a TensorFlow network of dlatent_avg_beta {value}, expected at most 1")
+        return value
+
     def _mapping(self) -> None:
         self.out["mapping.w_avg"] = self.weights.shaped("dlatent_avg", None)
-        if "mapping.LabelEmbed/weight" in self.weights:
+        if "mapping.LabelEmbed/weight" in self.weights:  # of stylegan2-ada
             self._dense("mapping.LabelEmbed", "mapping.embed")
+        elif "mapping.LabelConcat/weight" in self.weights:  # of stylegan2, [c_dim, e] without a gain
+            joined = self.weights.shaped("mapping.LabelConcat/weight", None, None)
+            self.out["mapping.embed.weight"] = joined.t().contiguous()
         layer = 0
         while f"mapping.Dense{layer}/weight" in self.weights:
             self._dense(f"mapping.Dense{layer}", f"mapping.fc{layer}")
