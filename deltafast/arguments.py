@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deltafast.errors import InvalidInputError
 
-__all__ = ["check_device", "check_floating", "check_generator", "slots_of", "tensor_of_array"]
+__all__ = ["PlacedModule", "check_device", "check_floating", "check_generator", "slots_of", "tensor_of_array"]
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -60,6 +63,35 @@ def check_device(device: Any, what: str = "device") -> torch.device:
             f"{what} {device!r} is none that can be used here ({reason}); give one such as cpu or cuda:0"
         ) from error
     return found
+
+
+class PlacedModule(nn.Module):
+    """A module whose `to` and `cuda` refuse, by an error of ours, what it cannot be moved to or become."""
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """As `torch.nn.Module.to`. Raises `InvalidInputError` for a device that is not there, or another dtype than
+        float64, float32, float16 and bfloat16.
+        """
+        named = (kwargs.get(name) for name in ("device", "dtype", "tensor"))
+        for given in (*args[:2], *named):
+            if isinstance(given, Tensor):
+                check_floating(given, "the tensor to follow")
+            elif isinstance(given, torch.dtype) and given not in _FLOATS:
+                raise InvalidInputError(f"dtype must be float64, float32, float16 or bfloat16, got {given}")
+            elif isinstance(given, (str, int, torch.device)) and not isinstance(given, bool):
+                _check_place(given)
+        return super().to(*args, **kwargs)
+
+    def cuda(self, device: torch.device | int | None = None) -> Self:
+        """As `torch.nn.Module.cuda`. Raises `InvalidInputError` where there is no such GPU."""
+        _check_place("cuda" if device is None else device)
+        return super().cuda(device)
+
+
+def _check_place(device: Any) -> None:
+    """Raise `InvalidInputError` for a device that is not there; shapes alone, on the meta device, are."""
+    if str(device) != "meta":
+        check_device(device)
 
 
 def check_generator(generator: Any) -> None:

@@ -133,3 +133,39 @@ def test_a_device_that_is_not_there_is_named(device: Any, tiny_generator: Genera
         with pytest.raises(InvalidInputError, match="none that can be used here") as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("device", ["cuda:63", "nowhere", 63])
+def test_a_module_is_not_moved_to_a_device_that_is_not_there(
+    device: Any, tiny_generator: Generator, editor: Editor
+) -> None:
+    for module in (tiny_generator, tiny_generator.mapping, tiny_generator.synthesis, editor):
+        for call in (
+            lambda module=module: module.to(device),
+            lambda module=module: module.to(device=device, dtype=torch.float16),
+            lambda module=module: module.cuda(63),
+        ):
+            with pytest.raises(InvalidInputError, match="none that can be used here"):
+                call()
+        assert next(module.buffers()).device.type == "cpu"
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.int8, torch.float8_e4m3fn])
+def test_a_generator_is_not_cast_to_numbers_that_it_cannot_have(dtype: torch.dtype, tiny_generator: Generator) -> None:
+    with pytest.raises(InvalidInputError, match="dtype must be"):
+        tiny_generator.to(dtype)
+    assert tiny_generator.to(torch.zeros(1)).to(device="cpu", non_blocking=True).dtype == torch.float32
+
+
+@pytest.mark.parametrize("given", ["abc", [[0.0]], 1.5, {}])
+def test_what_is_no_tensor_is_named(given: Any, tiny_generator: Generator) -> None:
+    z = torch.zeros(1, tiny_generator.z_dim)
+    for call in (
+        lambda: tiny_generator.synthesis(given),
+        lambda: tiny_generator.mapping(given),
+        lambda: tiny_generator.mapping(z, given),
+        lambda: tiny_generator.mapping(z, None, {}),
+        lambda: tiny_generator.mapping(z, None, 0.7, 2.5),
+    ):
+        with pytest.raises(InvalidInputError, match="must be a"):
+            call()

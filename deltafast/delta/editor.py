@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from deltafast.arguments import check_floating
+from deltafast.arguments import PlacedModule, check_floating
 from deltafast.delta.config import DeltaConfig
 from deltafast.delta.editor_file import bundled_editors, find_editor, read_editor_file, write_editor_file
 from deltafast.delta.flow import ChartEncoder, FlowDecoder
@@ -130,7 +130,7 @@ def check_latents(ws: Tensor, num_ws: int, w_dim: int) -> None:
         )
 
 
-class Editor(nn.Module):
+class Editor(PlacedModule):
     """E, D and Δ of one attribute: explicit, continuous edits of W+ latents.
 
     `edit(ws, alpha)` moves latents; `encode(a_i, a_j)` gives Δ of any two latents and `decode(ws, delta)` is D(w, Δ).

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from deltafast.arguments import PlacedModule
 from deltafast.errors import InvalidInputError
 from deltafast.generators.compiled import CapturedSynthesis, CompiledSynthesis
 from deltafast.generators.mapping import MappingNetwork
@@ -17,7 +18,7 @@ from deltafast.generators.synthesis import SynthesisNetwork
 __all__ = ["Generator", "match_slots"]
 
 
-class Generator(nn.Module):
+class Generator(PlacedModule):
     """A face generator: latent z to W+ (`mapping`), W+ to images (`synthesis`).
 
     - `G.mapping(z, c=None, truncation_psi=1, truncation_cutoff=None)` -> fp32 `[N, num_ws, w_dim]`.
@@ -27,6 +28,12 @@ class Generator(nn.Module):
     - `G(z, c=None, truncation_psi=1, truncation_cutoff=None, update_emas=False, **synthesis)` does both.
 
     These are the calls of NVIDIA's stylegan2-ada-pytorch and stylegan3, so that scripts written for them run.
+
+    On CPUs, in fp32 and on one instruction set, a sample has the same bits whatever it is batched with: its codes, its
+    image, and the gradients of either by z and ws, and by what else is the sample's own. Gradients of weights are sums
+    over the batch; what torch.compile or `second_order` makes may differ in the last bits. The widest networks' large
+    convolutions are oneDNN's over the whole batch where a gradient is wanted; those took the same sums in every batch
+    that was tried (32 to 512 channels, 8x8 to 256x256 pixels).
 
     `.to(torch.bfloat16)` and `.half()` cast the convolutions only; mapping, styles, biases and the result stay fp32.
 

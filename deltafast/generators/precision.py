@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from deltafast.arguments import PlacedModule
 
 __all__ = ["LOW_PRECISION", "FullPrecisionModule"]
 
 LOW_PRECISION = (torch.float16, torch.bfloat16)
 
 
-class FullPrecisionModule(nn.Module):
-    """An `nn.Module` that follows `.to()` to another device or to float64, but never drops below float32.
+class FullPrecisionModule(PlacedModule):
+    """A module that follows `.to()` to another device or to float64, but never drops below float32.
 
     Mapping, affine layers, biases and noise are small beside the convolutions and cost accuracy where they are
     rounded, so a half-precision generator keeps them in fp32 and casts only its convolutions.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from deltafast.arguments import check_floating
+from deltafast.arguments import PlacedModule, check_floating
 from deltafast.errors import InvalidInputError
 
 __all__ = ["NOISE_MODES", "SynthesisNetwork"]
@@ -15,7 +15,7 @@ __all__ = ["NOISE_MODES", "SynthesisNetwork"]
 NOISE_MODES = ("const", "random", "none")
 
 
-class SynthesisNetwork(nn.Module, ABC):
+class SynthesisNetwork(PlacedModule, ABC):
     """Base of the synthesis networks: W+ latents in, images out.
 
     Attributes: `num_ws`, `w_dim`, `img_resolution` (pixels), `img_channels`, and `slots`, the name of each W+ slot:
@@ -50,6 +50,10 @@ class SynthesisNetwork(nn.Module, ABC):
 
     def check_inputs(self, ws: Tensor, noise_mode: str) -> None:
         """Raise `InvalidInputError` unless `ws` is floating `[N, num_ws, w_dim]` and `noise_mode` is known."""
+        if not isinstance(ws, Tensor):
+            raise InvalidInputError(
+                f"ws must be a torch.Tensor [N, {self.num_ws}, {self.w_dim}], got {type(ws).__name__}"
+            )
         if ws.ndim != 3 or ws.shape[1] != self.num_ws or ws.shape[2] != self.w_dim or not ws.is_floating_point():
             expected = f"floating point [N, {self.num_ws}, {self.w_dim}]"
             raise InvalidInputError(

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from deltafast.arguments import PlacedModule
 from deltafast.errors import EncoderError, InvalidInputError
 from deltafast.files import atomic_write
 from deltafast.generators.base import Generator
@@ -79,7 +80,7 @@ def pool_features(features: list[Tensor]) -> Tensor:
     return torch.cat([F.adaptive_avg_pool2d(f, _POOLED).flatten(1) for f in features], 1)
 
 
-class Encoder(nn.Module):
+class Encoder(PlacedModule):
     """Image to W+: `encoder(images)` gives codes per slot group, `encoder.encode(images)` gives W+ latents.
 
     Attributes: `config` (`EncoderConfig`), `w_space` and `generator_name` (what it was trained on), `w_avg`

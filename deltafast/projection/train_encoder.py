@@ -116,7 +116,7 @@ def _new_encoder(generator: Generator, training: EncoderTraining, shards: list[P
     codes = torch.cat([pair[0] for pair in read_pairs(shards[:16])])  # [n, groups, w_dim]
     encoder.w_avg.copy_(generator.w_avg.float().cpu())
     encoder.w_scale.copy_((codes - encoder.w_avg).square().mean().sqrt())
-    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch documents it; its stubs do not
+    encoder.to(memory_format=torch.channels_last)
     return encoder.eval()
 
 
