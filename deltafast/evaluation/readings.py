@@ -8,9 +8,10 @@ share what they have in common, and a changed editor cannot meet stale readings.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +29,15 @@ from deltafast.faces.true_degrees import true_degrees
 from deltafast.files import atomic_write, read_image, write_png
 from deltafast.generators.base import Generator
 from deltafast.progress import track
+from deltafast.untrusted.bounded import open_archive
+from deltafast.untrusted.checks import UnreadableError, reading
+from deltafast.untrusted.numpy_file import Arrays, read_npy
 from deltafast.workers import Workers
 
 __all__ = ["IMAGE_SIZE", "FaceReader", "Readings", "to_pixels"]
 
 IMAGE_SIZE = 512  # pixels; what FaceMeter measures at
+_MAX_KEPT = 1 << 20  # bytes of the numbers of one latent; they take a few thousand
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -129,8 +134,7 @@ class FaceReader:
         paths = self._make(latents, kinds, description)
         rows = []
         for path in paths:
-            with np.load(path.with_suffix(f".{_FACE}")) as kept:
-                rows.append((kept["measures"], kept["landmarks"], kept["descriptor"]))
+            rows.append(_kept_face(path.with_suffix(f".{_FACE}")))
         table = np.array([row[0] for row in rows]).reshape(-1, len(MEASURES))  # [N, measures]
         return Readings(
             {name: _in_true_degrees(name, table[:, column]) for column, name in enumerate(MEASURES)},
@@ -142,7 +146,7 @@ class FaceReader:
         """Return the network's features of N latents' images, float64 `[N, F]`. Raises where there is no network."""
         kind = self._feature_kind()
         paths = self._make(latents, [kind], description)
-        return np.array([np.load(path.with_suffix(f".{kind}")) for path in paths], dtype=np.float64)
+        return np.array([_kept_features(path.with_suffix(f".{kind}")) for path in paths], dtype=np.float64)
 
     def thumbnails(self, latents: Tensor, size: int, description: str = "") -> Pixels:
         """Return N latents' images reduced to `size` pixels, uint8 `[N, size, size, 3]`."""
@@ -268,14 +272,49 @@ def _usable(path: Path) -> bool:
         return False
     try:
         if path.suffix == ".npz":
-            with np.load(path) as kept:
-                return bool(len(kept["measures"]) == len(MEASURES) and len(kept["descriptor"]) == 128)
-        if path.suffix == ".npy":
-            return bool(np.load(path).ndim == 1)
-        read_image(path)
-        return True
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, ImageError):
+            _kept_face(path)
+        elif path.suffix == ".npy":
+            _kept_features(path)
+        else:
+            read_image(path)
+    except (InvalidInputError, ImageError):
         return False
+    return True
+
+
+def _kept_face(path: Path) -> tuple[Array, Array, Array]:
+    """Measures `[M]`, landmarks `[68, 2]` and descriptor `[128]` of a kept file, all NaN where there is no face.
+
+    Raises `InvalidInputError` where they are not these.
+    """
+    with _reading_kept(path), open_archive(io.BytesIO(_bytes_of(path)), path.stat().st_size) as archive:
+        kept = Arrays(archive)
+        found = tuple(kept[name] for name in ("measures", "landmarks", "descriptor"))
+        for array, shape in zip(found, ((len(MEASURES),), (68, 2), (128,)), strict=True):
+            if array.shape != shape or array.dtype.kind != "f":
+                raise UnreadableError(f"{array.dtype} {list(array.shape)}, expected floating point {list(shape)}")
+            if np.isinf(array).any():
+                raise UnreadableError("infinity")
+    return found[0], found[1], found[2]
+
+
+def _kept_features(path: Path) -> Array:
+    """A network's features `[F]`. Raises `InvalidInputError` where they are none."""
+    with _reading_kept(path):
+        array = read_npy(_bytes_of(path))
+        if array.ndim != 1 or array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise UnreadableError(f"{array.dtype} {list(array.shape)}, expected finite numbers [F]")
+    return array
+
+
+def _reading_kept(path: Path) -> AbstractContextManager[None]:
+    return reading(lambda reason: InvalidInputError(f"{path}, which was kept of an earlier run, is damaged: {reason}"))
+
+
+def _bytes_of(path: Path) -> bytes:
+    if path.stat().st_size > _MAX_KEPT:
+        raise UnreadableError(f"more than {_MAX_KEPT} bytes")
+    return path.read_bytes()
 
 
 def to_pixels(images: Tensor, size: int) -> Pixels:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from deltafast.errors import InvalidInputError
@@ -19,6 +18,8 @@ from deltafast.generators.seeds import class_labels
 from deltafast.pixels import as_rgb, to_bytes
 from deltafast.progress import track
 from deltafast.runs import begin_or_resume
+from deltafast.untrusted.checks import UnreadableError, check_finite, reading
+from deltafast.untrusted.safetensors_file import read_safetensors
 
 __all__ = ["SampleConfig", "expand_codes", "read_pairs", "sample_codes", "sample_pairs", "slot_groups"]
 
@@ -113,8 +114,14 @@ def sample_pairs(generator: Generator, folder: Path, config: SampleConfig) -> li
 def read_pairs(shards: list[Path]) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (codes `[shard, groups, w_dim]` fp32, images `[shard, 3, R, R]` uint8) shard by shard."""
     for path in shards:
-        try:
-            tensors = load_file(path)
-            yield tensors["codes"].float(), tensors["images"]
-        except (SafetensorError, KeyError, OSError) as error:
-            raise InvalidInputError(f"{path} is damaged ({error}); delete it and sample again") from error
+        yield _read_shard(path)
+
+
+def _read_shard(path: Path) -> tuple[Tensor, Tensor]:
+    with reading(lambda reason: InvalidInputError(f"{path} is damaged ({reason}); delete it and sample again")):
+        tensors, _ = read_safetensors(path)
+        codes, images = tensors["codes"].float(), tensors["images"]
+        if codes.ndim != 3 or images.ndim != 4 or images.dtype != torch.uint8 or len(codes) != len(images):
+            raise UnreadableError(f"codes {list(codes.shape)}, images {images.dtype} {list(images.shape)}")
+        check_finite(codes, "codes")
+    return codes, images

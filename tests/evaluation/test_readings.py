@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,30 @@ def test_damaged_files_are_made_anew(drawn_reader: FaceReader, tiny_generator: G
     drawn_reader.thumbnails(latents, 16)
     assert drawn_reader.synthesised == 3
     np.testing.assert_array_equal(first.descriptors, second.descriptors)
+
+
+def test_crafted_files_are_made_anew_and_nothing_in_them_runs(
+    drawn_reader: FaceReader, tiny_generator: Generator
+) -> None:
+    latents = latents_from_seeds(tiny_generator, range(1))
+    first = drawn_reader.read(latents, features=True)
+    (face,) = drawn_reader.work.rglob("*.npz")
+    (features,) = drawn_reader.work.rglob("*.npy")
+    with open(features, "wb") as stream:
+        np.save(stream, np.array([print], dtype=object), allow_pickle=True)
+    claims = b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '<f8', 'fortran_order': False, 'shape': (9999999999,), }".ljust(
+        118
+    )
+    for member in (claims, bytes(1 << 27)):  # more than memory holds, and a zip bomb
+        with zipfile.ZipFile(face, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in ("measures", "landmarks", "descriptor"):
+                archive.writestr(f"{name}.npy", member)
+        drawn_reader.synthesised = 0
+        again = drawn_reader.read(latents)
+        assert drawn_reader.synthesised == 1
+        np.testing.assert_array_equal(first.descriptors, again.descriptors)
+    assert np.isfinite(drawn_reader.features(latents)).all()
+    assert drawn_reader.synthesised == 2
 
 
 class Interrupted(DrawnMeter):
