@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,26 +22,36 @@ from deltafast.untrusted.torch_file import read_torch_bytes
 __all__ = ["Run", "begin_or_resume", "digest_of", "file_identity", "load_state", "save_state"]
 
 _LEDGER = "finished.jsonl"
+_OWN = (_LEDGER, "settings.json", "report.json", "manifest.json")
 
 
 def begin_or_resume(path: str | os.PathLike[str], settings: dict[str, Any]) -> None:
-    """Write a run's settings as JSON to `path` when it begins, and compare with those there when it goes on.
+    """Write a training's settings as JSON to `path` when it begins, and compare with those there when it goes on.
 
     A setting that is not there counts as None, so that folders of earlier releases go on. Raises `ResumeError` that
-    names what differs when the run was begun with other settings.
+    names what differs when it was begun with other settings: what it has learned, or sampled, in hours would be lost.
     """
     target = Path(path)
-    plain = json.loads(json.dumps(settings))  # as they come back: tuples are lists
+    plain = _as_they_come_back(settings)
     if not target.exists():
         write_json(target, plain)
         return
     found = read_json(target)
     known = found if isinstance(found, dict) else {}
-    names = sorted(key for key in {*known, *plain} if known.get(key) != plain.get(key))
+    names = _differing(known, plain)
     if names or known is not found:
         raise ResumeError(
             f"{target.parent} was begun with other settings ({', '.join(names)}): choose another folder or delete it"
         )
+
+
+def _as_they_come_back(settings: dict[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(settings))  # tuples are lists
+    return plain
+
+
+def _differing(known: dict[str, Any], plain: dict[str, Any]) -> list[str]:
+    return sorted(key for key in {*known, *plain} if known.get(key) != plain.get(key))
 
 
 def digest_of(value: Any) -> str:
@@ -56,33 +67,66 @@ def file_identity(path: str | os.PathLike[str]) -> dict[str, Any]:
 class Run:
     """A folder of results, each of which knows its input and the settings that it was made with.
 
-    `settings` (JSON values; with the generator's fingerprint, where there is one) are written to
-    `folder/settings.json`; what is finished stands in `folder/finished.jsonl`, one line each. Temporary files that a
-    killed run left in the folder are removed. Raises `ResumeError` where the folder was begun with other settings.
+    `command` says what makes them; `settings` (JSON values; with the generator's fingerprint, where there is one) and
+    what is only `noted` are written to `folder/settings.json`; what is finished stands in `folder/finished.jsonl`, one
+    line each. Results of other settings are no longer finished, and are made anew when their turn comes, which is said
+    once on stderr; all others are kept. Temporary files that a killed run left in the folder are removed.
+
+    Raises `ResumeError` where the folder is that of another command or program, whose files would be overwritten.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, command: str, settings: dict[str, Any], *, noted: dict[str, Any] | None = None
+    ) -> None:
         self.folder = folder
-        begin_or_resume(folder / "settings.json", settings)
+        path = folder / "settings.json"
+        plain = _as_they_come_back({"command": command, **settings})
+        known = _known_settings(path, {*plain, *(noted or {})}, command)
+        if known is None or _differing(known, {**plain, **(noted or {})}):
+            write_json(path, {**plain, **(noted or {})})
         remove_leftovers(folder)
-        self._settings = digest_of(settings)[:16]
+        self._settings = digest_of({key: value for key, value in plain.items() if value is not None})[:16]
         self._finished = _read_ledger(folder / _LEDGER)
+        others = [one for one in self._finished.values() if one.get("settings") not in (None, self._settings)]
+        if others:
+            names = [name for name in _differing(known or plain, plain) if name not in ("command", *(noted or {}))]
+            which = f" ({', '.join(names)})" if names else ""
+            print(
+                f"deltafast: {len(others)} finished outputs in {folder} were made with other settings{which}: "
+                "those of this run's inputs are made anew",
+                file=sys.stderr,
+            )
 
     def is_finished(self, name: str, source: dict[str, Any]) -> bool:
-        """Whether the results called `name` are there, made of `source` (`file_identity`, say) with these settings."""
+        """Whether the results called `name` are there, made of `source` (`file_identity`, say) with these settings.
+
+        Where they are of another input or other settings, they no longer count as finished from here on: a run that is
+        killed while it makes them anew leaves no new file under an old record.
+        """
         record = self._finished.get(name)
-        if record is None or record.get("input") != source or record.get("settings") != self._settings:
+        if record is None:
+            return False
+        if record.get("input") != source or record.get("settings") != self._settings:
+            if record.get("settings") is not None:
+                self._note({**record, "settings": None})
             return False
         return all((self.folder / file).exists() for file in record["files"])
 
     def finish(self, name: str, source: dict[str, Any], files: Iterable[Path]) -> None:
-        """Note that the results called `name`, which are `files` in the folder, are made. Raises `DiskError`."""
-        record = {
-            "output": name,
-            "input": source,
-            "settings": self._settings,
-            "files": [path.relative_to(self.folder).as_posix() for path in files],
-        }
+        """Note that the results called `name`, which are `files` in the folder, are made. Raises `DiskError`.
+
+        What else was made of another input of that name (the faces of another photo) is removed.
+        """
+        made = [path.relative_to(self.folder).as_posix() for path in files]
+        before = self._finished.get(name)
+        self._note({"output": name, "input": source, "settings": self._settings, "files": made})
+        if before is not None and before.get("input") != source:
+            for file in {*before["files"]} - {*made}:
+                if _lies_below(file) and Path(file).name not in _OWN:
+                    with contextlib.suppress(OSError, ValueError):
+                        (self.folder / file).unlink()
+
+    def _note(self, record: dict[str, Any]) -> None:
         line = json.dumps(record, sort_keys=True) + "\n"
         path = self.folder / _LEDGER
         try:
@@ -90,7 +134,30 @@ class Run:
                 stream.write(line.encode())
         except OSError as error:
             raise DiskError(f"cannot write {path}: {error.strerror or error}") from error
-        self._finished[name] = record
+        self._finished[record["output"]] = record
+
+
+def _known_settings(path: Path, names: set[str], command: str) -> dict[str, Any] | None:
+    """The settings of the run that a folder holds, None where it holds none; those of version 0.1 name no command.
+
+    Raises `ResumeError` where they are another command's or program's.
+    """
+    if not path.exists():
+        return None
+    found = read_json(path)
+    known = found if isinstance(found, dict) else {"": found}
+    if known.get("command", command) != command or not {*known} <= names:
+        whose = f"`deltafast {known['command']}`" if isinstance(known.get("command"), str) else "another program"
+        raise ResumeError(
+            f"{path.parent} holds what {whose[:60]} made, some of which would be overwritten: choose another folder"
+        )
+    return known
+
+
+def _lies_below(file: str) -> bool:
+    """Whether a path out of a ledger stays in its folder."""
+    path = Path(file)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def _read_ledger(path: Path) -> dict[str, dict[str, Any]]:

@@ -73,6 +73,16 @@ def stylegan2_tensors(
     return t
 
 
+def stylegan2_tensors_of_channels(channels, **options):
+    """Canonical tensors of a StyleGAN2 whose images have so many channels; options as those of `stylegan2_tensors`."""
+    tensors = stylegan2_tensors(**options)
+    random = torch.Generator().manual_seed(channels)
+    for name in [name for name in tensors if ".torgb." in name and "affine" not in name]:
+        shape = (channels, *tensors[name].shape[1:])
+        tensors[name] = torch.randn(shape, generator=random) * (0.3 if name.endswith("weight") else 0.05)
+    return tensors
+
+
 def mobilestylegan_tensors(resolution=32, w_dim=16, seed=0):
     """Canonical tensors of a MobileStyleGAN."""
     g = torch.Generator().manual_seed(seed)

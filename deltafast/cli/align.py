@@ -32,7 +32,7 @@ def align(
     choice = face_choice(faces)
     inputs = find_inputs(photos, out, IMAGE_SUFFIXES, "images")
     reader = PhotoReader(True, choice, size)
-    run = Run(out, {"command": "align", "size": size, "faces": choice})
+    run = Run(out, "align", {"size": size, "faces": choice})
     failures = Failures()
     aligned = 0
     for photo in track(inputs, "aligning"):

@@ -98,8 +98,9 @@ def edit(
     """Edit a folder of latents or photos, or sampled faces; interrupted, the same command goes on.
 
     Every result is OUT/NAME_ALPHA.png, or NAME_by+15.png, NAME_to+0.png (NAME-0, NAME-1 ... where a photo gives several
-    faces); those of subfolders lie in subfolders. What is finished is kept, unless its input is another one now. Files
-    that cannot be read or show no face are reported at the end; the rest is done.
+    faces); those of subfolders lie in subfolders. What is finished is kept, unless its input, the editors, the
+    generator or other settings are others now: then it is made anew. Files that cannot be read or show no face are
+    reported at the end; the rest is done.
     """
     from deltafast.cli._edit_inputs import PhotoUnit, file_units, seed_units
     from deltafast.cli._photo_files import align_choice, face_choice, one_of, reported
@@ -169,7 +170,7 @@ def edit(
         "class": class_index,
         "encoder": None if encoder is None else sha256_file(encoder),
     }
-    results = _Results(Run(out, settings), sweep, latents, "" if word == "alpha" else word)
+    results = _Results(Run(out, "edit", settings), sweep, latents, "" if word == "alpha" else word)
     failures = Failures()
     edited = 0
     for unit in track(units, "editing"):
@@ -275,6 +276,7 @@ def _editors(
 ) -> tuple[list[LatentEditor], list[Any], list[Any], list[float]]:
     """Return editors for this generator, what they are as JSON, their amounts, and the sweep of the images."""
     from deltafast.delta.direction import DirectionEditor
+    from deltafast.delta.editor_file import tensors_digest
     from deltafast.delta.loading import load_editor
     from deltafast.errors import InvalidInputError
 
@@ -293,7 +295,7 @@ def _editors(
         else:
             fitted = loaded.for_generator(G, same_w_space=same_w_space)
             editors.append(fitted)
-            described.append(fitted.info.as_json())
+            described.append({**fitted.info.as_json(), "sha256": tensors_digest(loaded.state_dict())})
         try:
             alphas.append(float(fixed) if fixed else [sweep])
         except ValueError as error:

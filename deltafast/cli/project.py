@@ -34,8 +34,8 @@ def project(
 ) -> None:
     """Project photos or synthetic sequences into the generator's W+ space; interrupted, the same command goes on.
 
-    What is finished is kept, unless its photo is another one now. Photos that cannot be used are reported at the end;
-    the rest is done.
+    What is finished is kept, unless its photo, the generator or other settings are others now: then it is made anew.
+    Photos that cannot be used are reported at the end; the rest is done.
     """
     from deltafast.cli._photo_files import align_choice
     from deltafast.errors import DeltafastError

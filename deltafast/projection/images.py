@@ -58,18 +58,18 @@ def project_images(
     every image, `align=False` none. Photos of subfolders are found too, and their results lie in subfolders of `out`.
     `out/<name>-alignment.json` says where in the photo it lies (`Alignment`). Beside each latent stand `<name>.json`,
     how well it fits (`report.json` has all of them), and, where it was refined, `<name>-sheet.png`: picture, encoder,
-    refined, error. What is finished is kept when the call is repeated, unless its photo is another one now; an
-    interrupted refinement goes on at its last saved step. Files that cannot be used are named in the result, the rest
-    is done all the same. Raises `InvalidInputError` when there is no image at all, `ResumeError` when `out` was begun
-    with other settings.
+    refined, error. What is finished is kept when the call is repeated, unless its photo, the generator, the encoder or
+    the settings are others now: then it is made anew. An interrupted refinement goes on at its last saved step. Files
+    that cannot be used are named in the result, the rest is done all the same. Raises `InvalidInputError` when there is
+    no image at all, `ResumeError` when `out` holds what another command made.
     """
     settings = settings or ProjectionSettings()
     out = Path(out)
     inputs = find_inputs(Path(images), out, IMAGE_SUFFIXES, "images")
     projector = Projector(generator, encoder, settings, PHOTO_SIZE)
     reader = PhotoReader(align, size=projector.size)
-    made_with = {"generator": generator.fingerprint, "encoder": None if encoder is None else encoder.digest()}
-    run = Run(out, {**settings_as_json(settings), **made_with, "align": align})
+    made_with = {"generator": generator.fingerprint, "encoder": projector.encoder.digest()}
+    run = Run(out, "project", {**settings_as_json(settings), **made_with, "align": align})
     failures = Failures()
     reports: dict[str, dict[str, Any]] = {}
     for photo in track(inputs, "projecting images"):

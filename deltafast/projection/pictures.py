@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from deltafast.errors import DeltafastError, InvalidInputError
+from deltafast.errors import DeltafastError, InvalidInputError, ResumeError
 from deltafast.faces.photos import PhotoReader
-from deltafast.files import IMAGE_SUFFIXES, sha256_file, write_json, write_png
+from deltafast.files import IMAGE_SUFFIXES, read_json, sha256_file, write_json, write_png
 from deltafast.inputs import Failures
 from deltafast.progress import track
 from deltafast.runs import Run, file_identity
@@ -40,7 +40,8 @@ def sequences_of_pictures(
     given. `project_sequences` and `train_editor` take it from there; repeated, the call goes on where it was.
 
     Raises `InvalidInputError` where the pictures are no such sequences, `DeltafastError` that names those that cannot
-    be read or show no face: a sequence needs all of its frames.
+    be read or show no face: a sequence needs all of its frames; `ResumeError` where `out` holds the sequences of
+    another attribute, or of rendered heads, whose manifest would be overwritten.
     """
     pictures, out = Path(pictures), Path(out)
     found = _found(pictures)
@@ -51,7 +52,8 @@ def sequences_of_pictures(
     chosen = _values(values, len(next(iter(found.values()))))
     reader = PhotoReader(align, size=_SIZE)
     settings: dict[str, Any] = {"pictures": True, "attribute": attribute, "values": chosen, "align": align}
-    run = Run(out, settings)
+    _check_out(out, attribute)
+    run = Run(out, "sequences", settings)
     jobs = [(name, k, path) for name, paths in found.items() for k, path in enumerate(paths)]
     frames, failures = [], Failures()
     for name, index, path in track(jobs, "aligning pictures"):
@@ -92,6 +94,17 @@ def sequences_of_pictures(
     return list(found)
 
 
+def _check_out(out: Path, attribute: str) -> None:
+    """Raise `ResumeError` where `out` has a manifest of other sequences, which this one would overwrite."""
+    path = out / "manifest.json"
+    if not path.is_file():
+        return
+    found = read_json(path)
+    attributes = found.get("attributes") if isinstance(found, dict) else None
+    if not isinstance(attributes, dict) or [*attributes] != [attribute] or not (out / "settings.json").is_file():
+        raise ResumeError(f"{out} holds other sequences, whose manifest would be overwritten: choose another folder")
+
+
 def _found(pictures: Path) -> dict[str, list[Path]]:
     """Return each identity's pictures in order."""
     if not pictures.is_dir():
@@ -118,7 +131,7 @@ def _found(pictures: Path) -> dict[str, list[Path]]:
             f"{pictures} must hold at least two identities with equally many pictures, two or more; it holds {told}"
         )
     for name in groups:
-        if not all(c.isalnum() or c in "-_ ." for c in name):
+        if name.startswith(".") or not all(c.isalnum() or c in "-_ ." for c in name):
             raise InvalidInputError(f"an identity is called by letters, digits, spaces, - and _, got {name!r}")
     return groups
 

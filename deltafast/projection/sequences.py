@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from deltafast.errors import InvalidInputError, ResumeError
@@ -19,8 +18,10 @@ from deltafast.projection.encoder import Encoder
 from deltafast.projection.photos import read_face
 from deltafast.projection.projector import ProjectionSettings, Projector, settings_as_json
 from deltafast.projection.report import write_projection_sheet
-from deltafast.runs import begin_or_resume
+from deltafast.runs import Run, digest_of
 from deltafast.sequence_latents import GeneratorId, SequenceLatents
+from deltafast.untrusted.checks import UnreadableError, check_finite, check_name, reading, shown
+from deltafast.untrusted.safetensors_file import read_safetensors
 
 __all__ = ["project_sequences"]
 
@@ -39,9 +40,10 @@ def project_sequences(
     """Project a folder written by `deltafast render` and return its latents; they are `out/latents.safetensors`.
 
     Every identity is one unit of work: frames shown several times (the neutral face stands in every sequence) are
-    projected once; an interrupted call goes on with the unfinished identity at its last saved step. Beside the
-    latents are left, for the refined identities, `sheet-<identity>.png` (target, encoder, refined, error), and
-    `report.json` with the distances per frame. Raises `ResumeError` when `out` was begun with other settings.
+    projected once; an interrupted call goes on with the unfinished identity at its last saved step, and an identity
+    whose frames, or the generator, encoder or settings, are others than they were is projected anew. Beside the latents
+    are left, for the refined identities, `sheet-<identity>.png` (target, encoder, refined, error), and `report.json`
+    with the distances per frame. Raises `ResumeError` when `out` holds what another command made.
     """
     settings = settings or ProjectionSettings()
     sequences, out = Path(sequences), Path(out)
@@ -49,15 +51,20 @@ def project_sequences(
     attributes, identities, frames = _read_manifest(manifest_path)
     projector = Projector(generator, encoder, settings, _RENDERED)
     source = sha256_file(manifest_path)
-    made_with = {"generator": generator.fingerprint, "encoder": None if encoder is None else encoder.digest()}
-    begin_or_resume(out / "settings.json", {**settings_as_json(settings), **made_with, "sequences": source})
+    made_with = {"generator": generator.fingerprint, "encoder": projector.encoder.digest()}
+    described = {**settings_as_json(settings), **made_with}
+    refined = described.pop("refined_identities")  # decides for each identity on its own
+    noted = {"sequences": source, "refined_identities": refined}
+    run = Run(out, "project sequences", described, noted=noted)
     latents: dict[tuple[str, str], Tensor] = {}
     report: dict[str, Any] = {}
     for identity in track(identities, "projecting identities"):
         own = [frame for frame in frames if frame["identity"] == identity]
         unit = out / "identities" / f"{identity}.safetensors"
-        if not unit.exists():
-            _project_identity(projector, sequences, identity, own, out)
+        listed = [[frame[name] for name in ("attribute", "index", "sha256")] for frame in own]
+        made_of = {"frames": digest_of(listed), "refined": _is_refined(settings, identity)}
+        if not run.is_finished(identity, made_of):
+            run.finish(identity, made_of, _project_identity(projector, sequences, identity, own, out))
         tensors = _load_unit(unit)
         for attribute in attributes:
             rows = sorted((f for f in own if f["attribute"] == attribute), key=lambda f: f["index"])
@@ -79,35 +86,39 @@ def project_sequences(
 
 
 def _load_unit(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ResumeError(f"{path} is damaged ({error}); delete it and run the same command again") from error
+    advice = "delete it and run the same command again"
+    with reading(lambda reason: ResumeError(f"{path} is damaged ({reason}); {advice}")):
+        tensors, _ = read_safetensors(path)
+        rows, ws = tensors["row"], tensors["ws"]
+        if ws.ndim != 3 or rows.ndim != 1 or rows.is_floating_point():
+            raise UnreadableError(f"latents {list(ws.shape)} in rows {list(rows.shape)}")
+        for name, tensor in tensors.items():
+            check_finite(tensor, name)
+    return tensors
 
 
 def _read_manifest(path: Path) -> tuple[dict[str, list[float]], list[str], list[dict[str, Any]]]:
     """Return (attribute to its frames' values, the identities' names, the frames) of a sequence folder's manifest."""
     manifest = read_json(path)
-    try:
+    with reading(lambda reason: InvalidInputError(f"{path} is no manifest of rendered sequences: {reason}")):
         attributes = {str(name): [float(v) for v in spec["values"]] for name, spec in manifest["attributes"].items()}
-        identities = [str(identity["name"]) for identity in manifest["identities"]]
+        identities = [check_name(identity["name"], "an identity's name") for identity in manifest["identities"]]
         frames = [{name: kind(frame[name]) for name, kind in _FRAME_FIELDS.items()} for frame in manifest["frames"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidInputError(
-            f"{path} is no manifest of rendered sequences: {type(error).__name__} {error}"
-        ) from error
-    shown = {(f["attribute"], f["identity"], f["index"]) for f in frames}
+        for name in identities:  # files are called so
+            if name.startswith(".") or not {"/", "\\"}.isdisjoint(name):
+                raise UnreadableError(f"an identity that is called {shown(name)}")
+    listed = {(f["attribute"], f["identity"], f["index"]) for f in frames}
     for attribute, values in attributes.items():
         for identity in identities:
-            if any((attribute, identity, index) not in shown for index in range(len(values))):
+            if any((attribute, identity, index) not in listed for index in range(len(values))):
                 raise InvalidInputError(f"{path} lists no complete sequence {attribute!r} of {identity!r}")
     return attributes, identities, frames
 
 
 def _project_identity(
     projector: Projector, sequences: Path, identity: str, frames: list[dict[str, Any]], out: Path
-) -> None:
-    """Project the frames of one identity, each distinct picture once, and save latents and distances."""
+) -> list[Path]:
+    """Project the frames of one identity, each distinct picture once, save latents and distances, return the files."""
     settings = projector.settings
     distinct: dict[str, int] = {}
     rows, pictures = [], []
@@ -123,20 +134,24 @@ def _project_identity(
     targets = torch.cat(pictures)  # [distinct, 3, size, size]
     start = projector.encode(targets)
     tensors = {"row": torch.tensor(rows)}
-    wanted = settings.refined_identities is None or identity in settings.refined_identities
-    if settings.refine.steps > 0 and wanted:
-        state = out / "identities" / f"{identity}.state.pt"
+    unit = out / "identities" / f"{identity}.safetensors"
+    state = out / "identities" / f"{identity}.state.pt"
+    written = [unit]
+    if _is_refined(settings, identity):
         result = projector.refine(targets, start, shared_base=True, state=state)
         tensors["ws"] = result.ws
         for moment, distances in (("start", result.start), ("end", result.end)):
             tensors |= {f"{name}_{moment}": value for name, value in distances.items()}
-        sheet = [targets, projector.images(start), projector.images(result.ws)]
-        write_projection_sheet(out / f"sheet-{identity}.png", *sheet)
-        tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
-        with atomic_write(out / "identities" / f"{identity}.safetensors") as temporary:
-            save_file(tensors, temporary)
-        state.unlink(missing_ok=True)
+        written.append(out / f"sheet-{identity}.png")
+        write_projection_sheet(written[-1], targets, projector.images(start), projector.images(result.ws))
     else:
-        tensors["ws"] = start.cpu().contiguous()
-        with atomic_write(out / "identities" / f"{identity}.safetensors") as temporary:
-            save_file(tensors, temporary)
+        tensors["ws"] = start
+    with atomic_write(unit) as temporary:
+        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary)
+    state.unlink(missing_ok=True)
+    return written
+
+
+def _is_refined(settings: ProjectionSettings, identity: str) -> bool:
+    wanted = settings.refined_identities is None or identity in settings.refined_identities
+    return settings.refine.steps > 0 and wanted

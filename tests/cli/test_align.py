@@ -99,8 +99,9 @@ def test_a_folder_is_aligned_and_what_cannot_be_is_named(photos: Path, tmp_path:
     assert (out / "print.png").exists()
     assert (out / "one.png").stat().st_mtime_ns == kept
     code, text = _align(photos, out, "--size", 64, "--faces", "all")
-    assert code == 1
-    assert "other settings (size)" in text
+    assert code == 0, text
+    assert "other settings (size): those of this run's inputs are made anew" in text
+    assert read_image(out / "one.png").shape == (64, 64, 3)
 
 
 def test_one_photo_and_one_face_by_number(photos: Path, tmp_path: Path) -> None:

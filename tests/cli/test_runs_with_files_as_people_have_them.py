@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_editors import random_editor
-from small_generators import stylegan2_tensors
+from small_generators import stylegan2_tensors, stylegan2_tensors_of_channels
 from typer.testing import CliRunner
 
 from deltafast.cli import app
@@ -119,15 +119,53 @@ def test_a_projected_photo_knows_its_input(tools: list[str], tmp_path: Path) -> 
     assert not torch.equal(load_file(out / "trip" / "a.safetensors")["ws"], first)
 
 
+@pytest.mark.parametrize("command", ["edit", "project"])
+def test_other_settings_make_finished_outputs_anew_and_say_so(command: str, tools: list[str], tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    for name, seed in (("a", 0), ("b", 1)):
+        _noise(photos / f"{name}.png", seed)
+    suffix, words = ("_+0.5.png", tools) if command == "edit" else (".safetensors", ["--steps", "0", *tools[2:]])
+    change = ["--layers", "0-1"] if command == "edit" else ["--prefer", "fidelity"]
+    assert _run(command, photos, out, *words)[0] == 0
+    first = (out / f"a{suffix}").stat().st_mtime_ns
+    _noise(photos / "c.png", 2)
+    code, text = _run(command, photos, out, *words)  # an input is added: nothing finished is lost, or made again
+    assert code == 0
+    assert "other settings" not in text
+    assert (out / f"a{suffix}").stat().st_mtime_ns == first
+    code, text = _run(command, photos, out, *words, *change)
+    assert code == 0, text
+    (line,) = [line for line in text.splitlines() if "other settings" in line]
+    assert "3 finished outputs" in line
+    assert ("(layers)" if command == "edit" else "(refine)") in line
+    assert all((out / f"{name}{suffix}").stat().st_mtime_ns > first for name in "abc")
+    again = (out / f"a{suffix}").stat().st_mtime_ns
+    assert "other settings" not in _run(command, photos, out, *words, *change)[1]
+    assert (out / f"a{suffix}").stat().st_mtime_ns == again
+
+
+def test_an_editor_trained_anew_under_its_name_edits_anew(
+    tools: list[str], tiny_generator: Generator, tmp_path: Path
+) -> None:
+    def edited(seed: int) -> tuple[str, np.ndarray]:
+        random_editor(tiny_generator, seed=seed).save(tmp_path / "yaw.safetensors")
+        words = ["edit", tmp_path / "out", "--seeds", "0", "--editor", tmp_path / "yaw.safetensors", *tools[2:4]]
+        code, text = _run(*words)
+        assert code == 0, text
+        return text, read_image(tmp_path / "out" / "seed0000_+1.png")
+
+    edited(0)
+    assert "0 faces edited" in edited(0)[0]
+    text, image = edited(1)
+    assert "1 faces edited" in text
+    assert (image != edited(0)[1]).any()
+
+
 @pytest.mark.parametrize("channels", [1, 4])
 def test_generators_of_one_and_of_four_channels_go_through_the_command_line(
     channels: int, face_networks: None, tmp_path: Path
 ) -> None:
-    tensors = stylegan2_tensors(resolution=64, c_dim=3)
-    random = torch.Generator().manual_seed(channels)
-    for name in [name for name in tensors if ".torgb." in name and "affine" not in name]:
-        shape = (channels, *tensors[name].shape[1:])
-        tensors[name] = torch.randn(shape, generator=random) * (0.3 if name.endswith("weight") else 0.05)
+    tensors = stylegan2_tensors_of_channels(channels, resolution=64, c_dim=3)
     config = {"architecture": "stylegan2", "img_resolution": 64}
     generator, encoder = _saved(build_generator(tensors, config, "odd"), tmp_path)
     np.save(tmp_path / "older.npy", np.ones(16))

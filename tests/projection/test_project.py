@@ -88,12 +88,32 @@ def test_only_the_named_identities_are_refined(
         assert same is not refined
 
 
-def test_other_settings_in_the_same_folder_are_refused(
+def test_only_the_identities_whose_frames_or_settings_changed_are_projected_anew(
     tiny_generator: Generator, encoder: Encoder, sequences: Path, tmp_path: Path
 ) -> None:
-    project_sequences(tiny_generator, sequences, tmp_path, ProjectionSettings(RefineConfig(steps=0)), encoder=encoder)
-    with pytest.raises(ResumeError, match="refine"):
-        project_sequences(tiny_generator, sequences, tmp_path, SETTINGS, encoder=encoder)
+    def project(settings: ProjectionSettings) -> dict[str, int]:
+        project_sequences(tiny_generator, sequences, tmp_path, settings, encoder=encoder)
+        return {path.stem: path.stat().st_mtime_ns for path in (tmp_path / "identities").iterdir()}
+
+    plain = ProjectionSettings(RefineConfig(steps=0))
+    first = project(plain)
+    assert project(plain) == first
+    manifest = read_json(sequences / "manifest.json")
+    frame = next(f for f in manifest["frames"] if (f["identity"], f["index"]) == ("male", 0))
+    write_png(sequences / frame["file"], np.zeros((64, 64, 3), np.uint8))
+    frame["sha256"] = sha256_file(sequences / frame["file"])
+    write_json(sequences / "manifest.json", manifest)
+    second = project(plain)
+    assert second["female"] == first["female"]
+    assert second["male"] > first["male"]
+    third = project(ProjectionSettings(SETTINGS.refine, ("male",), compile=False))
+    assert all(third[name] > second[name] for name in third)
+    assert (tmp_path / "sheet-male.png").exists()
+    fourth = project(ProjectionSettings(SETTINGS.refine, (), compile=False))
+    assert fourth["female"] == third["female"]
+    assert not (tmp_path / "sheet-male.png").exists()
+    with pytest.raises(ResumeError, match="another"):
+        project_images(tiny_generator, sequences, tmp_path, plain, encoder=encoder)
 
 
 @pytest.mark.parametrize("damage", ["no frames", "missing frame", "not json"])
@@ -158,10 +178,9 @@ def test_photos_are_aligned_and_keep_where_their_faces_lie(
     result = project_images(tiny_generator, tmp_path / "aligned.png", tmp_path / "out2", settings, encoder=encoder)
     assert not result.failures
     assert not (tmp_path / "out2" / "aligned-alignment.json").exists(), "it was taken as it is"
-    with pytest.raises(ResumeError, match="align"):
-        project_images(
-            tiny_generator, tmp_path / "aligned.png", tmp_path / "out2", settings, encoder=encoder, align=True
-        )
+    kept = (tmp_path / "out2" / "aligned.safetensors").stat().st_mtime_ns
+    project_images(tiny_generator, tmp_path / "aligned.png", tmp_path / "out2", settings, encoder=encoder, align=True)
+    assert (tmp_path / "out2" / "aligned.safetensors").stat().st_mtime_ns > kept, "other settings, made anew"
 
 
 def test_a_projection_does_not_depend_on_those_before_it(
