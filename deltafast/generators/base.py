@@ -33,7 +33,7 @@ class Generator(PlacedModule):
     image, and the gradients of either by z and ws, and by what else is the sample's own. Gradients of weights are sums
     over the batch; what torch.compile or `second_order` makes may differ in the last bits. The widest networks' large
     convolutions are oneDNN's over the whole batch where a gradient is wanted; those took the same sums in every batch
-    that was tried (32 to 512 channels, 8x8 to 256x256 pixels).
+    that was tried (32 to 514 channels, 8x8 to 256x256 pixels).
 
     `.to(torch.bfloat16)` and `.half()` cast the convolutions only; mapping, styles, biases and the result stay fp32.
 

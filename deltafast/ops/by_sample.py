@@ -9,14 +9,14 @@ from torch import Tensor
 
 __all__ = ["by_small_sample"]
 
-_SMALL_PRODUCTS = 9 << 22  # 512 to 512 channels by 3x3 at 4x4 pixels
+_SMALL_PRODUCTS = 9 << 23  # twice 512 to 512 channels by 3x3 at 4x4 pixels
 
 
 def by_small_sample(compute: Callable[[Tensor], Tensor], x: Tensor, products: int) -> Tensor:
     """Return `compute(x)` of `x` `[N, ...]`, on a CPU in float32 as `compute` of every small sample, put together.
 
     `products`: multiplications a sample. oneDNN chooses its kernel, and with it the order of its sums, by the number of
-    images, and by how they are aligned; below about this size, as far as that was measured (widths of 8 to 512
+    images, and by how they are aligned; below about this size, as far as that was measured (widths of 8 to 514
     channels at 4x4 to 256x256 pixels, forward and backward). Larger convolutions would lose time to the copies. At this
     size reading the weight is all there is. torch.compile makes its own choices, and gets the whole.
     """
