@@ -31,7 +31,7 @@ from deltafast.files import atomic_write, read_image, sha256_file, write_json, w
 from deltafast.memory import keep_freed_memory
 from deltafast.progress import track
 from deltafast.sequence_latents import SequenceLatents, load_latents
-from deltafast.synthetic.manifest import MANIFEST_NAME, FrameRecord, Manifest, load_manifest
+from deltafast.sequence_manifest import MANIFEST_NAME, FrameRecord, Manifest, load_manifest
 
 Pixels = NDArray[np.uint8]
 

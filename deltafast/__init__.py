@@ -1,7 +1,7 @@
 """deltafast: explicit, continuous, disentangled edits of faces in a StyleGAN's W+ space.
 
-The whole way in Python, each step a function whose result the next one takes (all of them go on where they were
-stopped, when called again with the same folders):
+The whole way in Python, each step a function whose result the next one takes (those that are given a folder go on
+where they were stopped, when they are called again with it):
 
 ```python
 import deltafast

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,17 @@ from torch import Tensor, nn
 
 from deltafast.errors import InvalidInputError
 
-__all__ = ["PlacedModule", "check_device", "check_floating", "check_generator", "slots_of", "tensor_of_array"]
+__all__ = [
+    "PlacedModule",
+    "check_count",
+    "check_device",
+    "check_floating",
+    "check_generator",
+    "check_not_negative",
+    "check_seed",
+    "slots_of",
+    "tensor_of_array",
+]
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -63,6 +74,24 @@ def check_device(device: Any, what: str = "device") -> torch.device:
             f"{what} {device!r} is none that can be used here ({reason}); give one such as cpu or cuda:0"
         ) from error
     return found
+
+
+def check_count(name: str, value: Any, least: int, most: int | None = None) -> None:
+    """Raise `InvalidInputError` unless `value` is a whole number, no boolean, from `least` to `most`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least or (most is not None and value > most):
+        limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise InvalidInputError(f"{name} must be a whole number {limits}, got {value!r}")
+
+
+def check_seed(value: Any, name: str = "seed") -> None:
+    """Raise `InvalidInputError` unless `value` is a seed that torch takes, 0 to 2^63 - 1."""
+    check_count(name, value, 0, 2**63 - 1)
+
+
+def check_not_negative(name: str, value: Any) -> None:
+    """Raise `InvalidInputError` unless `value` is a finite number of at least 0."""
+    if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        raise InvalidInputError(f"{name} must be a finite number that is not negative, got {value!r}")
 
 
 class PlacedModule(nn.Module):

@@ -24,7 +24,7 @@ from deltafast.errors import (
     WorkerError,
 )
 
-__all__ = ["Failures", "InputFile", "find_inputs", "names_of"]
+__all__ = ["Failures", "InputFile", "find_inputs", "is_there", "names_of"]
 
 _OWN = ("settings", "report")  # files of a run itself, beside what it makes of its inputs
 _DERIVED = re.compile(r"(.+)-(?:\d+|sheet|alignment)")  # what results of an input called (...) may be called
@@ -41,6 +41,14 @@ class InputFile:
 
     path: Path
     name: str
+
+
+def is_there(text: str) -> bool:
+    """Whether `text` is the path of something that exists; False for what no file system takes as a name."""
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def find_inputs(
@@ -124,6 +132,11 @@ class Failures:
         except Exception as error:  # decoders and readers meet hostile bytes with errors of every kind
             if _concerns_whole_run(error):
                 raise
+            if _concerns_the_device(error):
+                raise DeltafastError(
+                    f"{label}: {_reason(error, label)}; what was finished is kept. Less memory is needed with fewer "
+                    "images at once (--batch-size)"
+                ) from error
             _log.debug("%s could not be used", label, exc_info=True)
             self.told[label] = _reason(error, label)
 
@@ -133,6 +146,14 @@ def _concerns_whole_run(error: Exception) -> bool:
         cause = error.__cause__
         return not (isinstance(cause, OSError) and cause.errno in _OF_ONE_FILE)
     return type(error) is DeltafastError or isinstance(error, _WHOLE_RUN)
+
+
+def _concerns_the_device(error: Exception) -> bool:
+    """Whether a GPU has no memory left or is in an error, which the next input would meet too."""
+    return any(
+        kind.__module__.partition(".")[0] == "torch" and kind.__name__ in ("OutOfMemoryError", "AcceleratorError")
+        for kind in type(error).__mro__
+    )
 
 
 def _reason(error: Exception, label: str) -> str:

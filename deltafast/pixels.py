@@ -34,16 +34,19 @@ def to_floats(pixels: NDArray[np.uint8] | Tensor) -> Tensor:
 
 
 def as_rgb(images: Tensor) -> Tensor:
-    """Float images `[N, C, H, W]` in [-1, 1] of one, three or four channels as RGB `[N, 3, H, W]`; differentiable.
+    """Images `[N, C, H, W]` of one, three or four channels, uint8 or float in [-1, 1], as RGB `[N, 3, H, W]`.
 
-    Grey is repeated; a fourth channel is opacity (1 opaque, -1 not there) and the image is laid over white, as
-    transparent files are when they are read. Raises `InvalidInputError` for another number of channels.
+    Of the same type, and differentiable where they are floats. Grey is repeated; a fourth channel is opacity (1 or 255
+    opaque, -1 or 0 not there) and the image is laid over white, as transparent files are when they are read. Raises
+    `InvalidInputError` for another number of channels.
     """
     channels = images.shape[-3]
     if channels == 3:
         return images
     if channels == 1:
         return images.expand(*images.shape[:-3], 3, *images.shape[-2:])
+    if channels == 4 and images.dtype == torch.uint8:
+        return to_bytes(as_rgb(to_floats(images)))
     if channels == 4:
         opacity = (images[..., 3:, :, :].clamp(-1, 1) + 1) / 2  # [N, 1, H, W]
         return images[..., :3, :, :] * opacity + (1 - opacity)

@@ -13,14 +13,14 @@ _PACKAGE = _ROOT / "deltafast"
 
 # From the top of the house to its ground; rooms on one floor do not import each other.
 _FLOORS = (
-    ("cli", "ui"),
+    ("cli",),
     ("evaluation",),
     ("editing",),
     ("delta", "projection", "synthetic"),
     ("face_networks", "faces", "generators"),
     ("ops",),
     ("_C",),
-    ("runs", "sequence_latents", "wheels"),
+    ("runs", "sequence_latents", "sequence_manifest", "wheels"),
     ("arguments", "files", "inputs", "memory", "pixels", "progress", "schedule", "workers"),
     ("untrusted",),
     ("errors",),

@@ -29,5 +29,9 @@ def test_grey_and_opacity_become_rgb_over_white() -> None:
     assert seen[0, :, 0, 0].tolist() == [0, 0.5, 1]
     seen.sum().backward()
     assert half.grad is not None
+    pixels = to_bytes(torch.rand(2, 4, 3, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+    difference = as_rgb(pixels).int() - to_bytes(as_rgb(to_floats(pixels))).int()
+    assert int(difference.abs().max()) == 0
+    assert torch.equal(as_rgb(pixels[:, :3]), pixels[:, :3])
     with pytest.raises(InvalidInputError, match="these have 2"):
         as_rgb(torch.zeros(1, 2, 4, 4))

@@ -41,7 +41,8 @@ def _reporting(command: Callable[..., Any]) -> Callable[..., None]:
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             print(
-                "\ninterrupted: what was finished is kept, and the same command continues from there", file=sys.stderr
+                "\ninterrupted: what was finished of a long run is kept, and the same command continues from there",
+                file=sys.stderr,
             )
             raise typer.Exit(INTERRUPTED) from None
 

@@ -37,8 +37,8 @@ def edit(
     editor: Annotated[
         list[str],
         typer.Option(
-            help="Bundled editor, editor file, or a direction (.npy, .pt); repeat for several. NAME=0.5 fixes its own "
-            "alpha (or by, or to)."
+            help="Bundled editor, editor file, or a direction (.npy, .pt); repeat for several. NAME=0.5 gives it an "
+            "alpha of its own, NAME=by15 or NAME=to0 an amount of its own in the attribute's unit."
         ),
     ],
     alpha: Annotated[list[float] | None, typer.Option(help="How far to go; repeat for a sweep. Default: 1.")] = None,
@@ -108,11 +108,11 @@ def edit(
     from deltafast.editing import EditOptions, EditSession
     from deltafast.errors import InvalidInputError
     from deltafast.faces.pasting import PASTE_MASKS
-    from deltafast.files import sha256_file
     from deltafast.generators.load import load_generator
     from deltafast.generators.synthesis import NOISE_MODES
     from deltafast.inputs import Failures
     from deltafast.progress import track
+    from deltafast.projection import load_encoder
     from deltafast.runs import Run
 
     if len(places) != (1 if seeds is not None else 2):
@@ -122,8 +122,15 @@ def edit(
         raise InvalidInputError(
             f"give one of --alpha, --by and --to, not {' and '.join(f'--{word}' for word in given)}"
         )
-    word, amounts = next(iter(given.items()), ("alpha", [1.0]))
-    if not all(math.isfinite(a) for a in amounts) or len(set(amounts)) != len(amounts):
+    own = [_own_amount(text) for text in editor]
+    words = sorted({*given, *(one.word for one in own if one.word)})
+    if len(words) > 1:
+        raise InvalidInputError(f"alpha, by and to cannot be mixed in one run; {' and '.join(words)} are given")
+    word = words[0] if words else "alpha"
+    amounts = given.get(word, [1.0])
+    if given and all(one.amount is not None for one in own):
+        raise InvalidInputError(f"--{word} is for editors without an amount of their own, and each of these has one")
+    if not all(math.isfinite(a) for a in amounts) or len({_label(a) for a in amounts}) != len(amounts):
         raise InvalidInputError(f"values of --{word} must be finite and all different, got {amounts}")
     if not math.isfinite(psi):
         raise InvalidInputError(f"--psi must be a finite number, got {psi}")
@@ -132,6 +139,7 @@ def edit(
     if seeds is not None and paste_back:
         raise InvalidInputError("--paste-back needs photos; sampled faces come without one")
     mask = one_of("--paste-mask", paste_mask, PASTE_MASKS)
+    chosen = None if encoder is None else load_encoder(encoder)
     options = EditOptions(
         batch_size=batch_size,
         layers=None if layers is None else parse_slots(layers),
@@ -143,7 +151,7 @@ def edit(
         face=face_choice(faces),
         refine_steps=refine_steps,
         paste_back=mask if paste_back else False,  # type: ignore[arg-type]
-        encoder=encoder,
+        encoder=chosen,
         same_w_space=same_w_space,
         order=one_of("--order", order, ("together", "sequence")),  # type: ignore[arg-type]
     )
@@ -153,13 +161,13 @@ def edit(
         if paste_back and not isinstance(unit, PhotoUnit):
             raise InvalidInputError(f"--paste-back needs photos; {unit.label} holds latents")
     G = load_generator(generator, device=device)
-    editors, described, alphas, sweep = _editors(editor, amounts, G, same_w_space)
+    editors, described, alphas, sweep = _editors(own, amounts, G, same_w_space)
     if compile_synthesis:
         options = replace(options, synthesise=G.compiled())
     options = replace(options, by=alphas if word == "by" else None, to=alphas if word == "to" else None)
     session = EditSession(G, editors, alphas if word == "alpha" else None, options)
     if seeds is not None:
-        units = [*seed_units(seeds, psi, class_index, G, max(1, batch_size // len(sweep)))]
+        units = [*seed_units(seeds, psi, class_index, G, max(1, batch_size // max(1, len(sweep))))]
     settings = {
         **options.as_json(),
         "generator": G.fingerprint,
@@ -168,9 +176,10 @@ def edit(
         "latents": latents,
         "psi": psi if seeds is not None else None,
         "class": class_index,
-        "encoder": None if encoder is None else sha256_file(encoder),
+        "encoder": None if chosen is None else chosen.digest(),
     }
-    results = _Results(Run(out, "edit", settings), sweep, latents, "" if word == "alpha" else word)
+    labels = [f"_{'' if word == 'alpha' else word}{_label(amount)}" for amount in sweep] or [""]
+    results = _Results(Run(out, "edit", settings), labels, latents)
     failures = Failures()
     edited = 0
     for unit in track(units, "editing"):
@@ -190,14 +199,17 @@ def _told(label: str) -> Iterator[None]:
 
     from deltafast.editing import UnreachedWarning
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UnreachedWarning)
-        yield
-    for warning in caught:
-        if issubclass(warning.category, UnreachedWarning):
-            typer.echo(f"warning: {label}: {warning.message}", err=True)
-        else:
-            warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
+    told: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", UnreachedWarning)
+            yield
+    finally:  # after an error, what was done before it
+        for warning in told:
+            if issubclass(warning.category, UnreachedWarning):
+                typer.echo(f"warning: {label}: {warning.message}", err=True)
+            else:
+                warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def _edit_photo(session: EditSession, results: _Results, unit: PhotoUnit) -> int:
@@ -224,12 +236,12 @@ def _edit_latents(session: EditSession, results: _Results, unit: LatentsUnit, ba
     """Edit those latents of a file or of some seeds that are not done, and return how many that were."""
     from deltafast.pixels import to_arrays
 
-    source, ws = unit.source(), unit.read()  # [N, num_ws, w_dim]
+    source, ws = unit.source(), session.latents(unit.read())  # [N, num_ws, w_dim]
     names = unit.names(len(ws))
     todo = [row for row, name in enumerate(names) if not results.run.is_finished(name, source)]
     for start in range(0, len(todo), batch_size):
         rows = todo[start : start + batch_size]
-        edit = session.edit(ws[rows])
+        edit = session.edit(ws[rows], first=rows[0])
         assert edit.images is not None  # [M, K, C, H, W]
         for row, images, codes in zip(rows, edit.images, edit.latents, strict=True):
             results.run.finish(names[row], source, results.write(names[row], to_arrays(images), codes))
@@ -238,15 +250,11 @@ def _edit_latents(session: EditSession, results: _Results, unit: LatentsUnit, ba
 
 @dataclass(frozen=True)
 class _Results:
-    """Where edited images go: one for each amount of `sweep`, and where asked for the latents beside them.
-
-    `word`: what their names say before the amount.
-    """
+    """Where edited images go, and where asked for the latents beside them; their names end with `labels`."""
 
     run: Run
-    sweep: list[float]
+    labels: list[str]
     latents: bool
-    word: str
 
     def write(
         self,
@@ -261,8 +269,8 @@ class _Results:
         from deltafast.files import atomic_write, write_png
 
         files = []
-        for amount, image in zip(self.sweep, images, strict=True):
-            files.append(self.run.folder / f"{name}_{self.word}{amount:+.10g}.png")
+        for label, image in zip(self.labels, images, strict=True):
+            files.append(self.run.folder / f"{name}{label}.png")
             write_png(files[-1], image, profile=profile)
         if self.latents:
             files.append(self.run.folder / f"{name}.safetensors")
@@ -271,24 +279,54 @@ class _Results:
         return files
 
 
+@dataclass(frozen=True)
+class _Own:
+    """An editor as given: its name or file, where it has one its own amount, and whether that says by or to."""
+
+    name: str
+    amount: float | None
+    word: str
+
+
+def _label(amount: float) -> str:
+    """An amount as the names of files have it."""
+    return f"{amount:+.10g}"
+
+
+def _own_amount(text: str) -> _Own:
+    from deltafast.errors import InvalidInputError
+    from deltafast.inputs import is_there
+
+    name, equals, amount = text.rpartition("=")
+    if not equals or is_there(text):
+        return _Own(text, None, "")
+    word = amount[:2] if amount[:2] in ("by", "to") else ""
+    try:
+        value = float(amount.removeprefix(word))
+    except ValueError as error:
+        raise InvalidInputError(
+            f"an editor's own amount is a number, as in yaw=0.5, yaw=by15 or yaw=to0; got {text!r}"
+        ) from error
+    if not math.isfinite(value):
+        raise InvalidInputError(f"an editor's own amount must be finite; got {text!r}")
+    return _Own(name, value, word)
+
+
 def _editors(
-    given: list[str], sweep: list[float], G: Generator, same_w_space: bool
+    given: list[_Own], amounts: list[float], G: Generator, same_w_space: bool
 ) -> tuple[list[LatentEditor], list[Any], list[Any], list[float]]:
-    """Return editors for this generator, what they are as JSON, their amounts, and the sweep of the images."""
+    """Return editors for this generator, what they are as JSON, their amounts, and those that the images' names say.
+
+    The last are the sweep, or the amount of a single editor that has its own; none of several that all have.
+    """
     from deltafast.delta.direction import DirectionEditor
     from deltafast.delta.editor_file import tensors_digest
     from deltafast.delta.loading import load_editor
-    from deltafast.errors import InvalidInputError
 
     editors: list[LatentEditor] = []
     described: list[Any] = []
-    alphas: list[Any] = []
-    swept = False
-    for text in given:
-        name, equals, fixed = text.rpartition("=")
-        if not equals or Path(text).exists():
-            name, fixed = text, ""
-        loaded = load_editor(name)
+    for one in given:
+        loaded = load_editor(one.name)
         if isinstance(loaded, DirectionEditor):
             editors.append(loaded.for_generator(G))
             described.append(loaded.as_json())
@@ -296,14 +334,7 @@ def _editors(
             fitted = loaded.for_generator(G, same_w_space=same_w_space)
             editors.append(fitted)
             described.append({**fitted.info.as_json(), "sha256": tensors_digest(loaded.state_dict())})
-        try:
-            alphas.append(float(fixed) if fixed else [sweep])
-        except ValueError as error:
-            raise InvalidInputError(f"an editor's own amount is a number, as in yaw=0.5; got {text!r}") from error
-        if fixed and not math.isfinite(alphas[-1]):
-            raise InvalidInputError(f"an editor's own amount must be finite; got {text!r}")
-        swept = swept or not fixed
-    if not swept:  # every editor has its own alpha: one image for each face
-        sweep = alphas if len(alphas) == 1 else [1.0]
-        alphas = [[[fixed_alpha]] for fixed_alpha in alphas]
-    return editors, described, alphas, sweep
+    own = [one.amount for one in given if one.amount is not None]
+    if len(own) == len(given):  # one image for each face
+        return editors, described, [[[amount]] for amount in own], own if len(own) == 1 else []
+    return editors, described, [[amounts] if one.amount is None else one.amount for one in given], amounts

@@ -38,17 +38,23 @@ def project(
     Photos that cannot be used are reported at the end; the rest is done.
     """
     from deltafast.cli._photo_files import align_choice
-    from deltafast.errors import DeltafastError
+    from deltafast.errors import DeltafastError, InvalidInputError
     from deltafast.generators.load import load_generator
     from deltafast.projection import ProjectionSettings, RefineConfig, load_encoder, project_images, project_sequences
+    from deltafast.sequence_manifest import MANIFEST_NAME
 
     names = None if refine_only is None else tuple(name.strip() for name in refine_only.split(",") if name.strip())
     config = RefineConfig(steps=steps, prefer=prefer)
     settings = ProjectionSettings(config, names, compile=compile_synthesis, class_index=class_index)
     aligning = align_choice(align)
+    is_sequences = (source / MANIFEST_NAME).is_file()
+    if is_sequences and align != "auto":
+        raise InvalidInputError(f"--align is for photos; the frames of {source} lie as they should")
+    if not is_sequences and names is not None:
+        raise InvalidInputError(f"--refine-only is for folders of sequences; {source} has no {MANIFEST_NAME}")
     loaded = load_generator(generator, device=device)
     chosen = None if encoder is None else load_encoder(encoder)
-    if (source / "manifest.json").is_file():
+    if is_sequences:
         latents = project_sequences(loaded, source, out, settings, encoder=chosen)
         typer.echo(f"{len(latents.identities)} identities -> {out / 'latents.safetensors'}")
         return

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from deltafast.arguments import check_count, check_not_negative, check_seed
 from deltafast.errors import InvalidInputError
 from deltafast.ops import FLOW_STEPS, MAX_FLOW_STEPS
 
@@ -72,7 +72,7 @@ class PreciseConfig:
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("edits", 1), ("faces", 2)):
-            _check_count(name, getattr(self, name), least)
+            check_count(name, getattr(self, name), least)
         for name in (
             "lr",
             "psi_low",
@@ -86,7 +86,7 @@ class PreciseConfig:
             "far",
             "commute",
         ):
-            _check_not_negative(name, getattr(self, name))
+            check_not_negative(name, getattr(self, name))
         if self.target_gain == 0:
             raise InvalidInputError("target_gain must be above 0")
         if not isinstance(self.degrees, bool):
@@ -148,17 +148,18 @@ class DeltaConfig:
             if not self.slots or min(self.slots) < 0:
                 raise InvalidInputError("slots must name at least one W+ slot, numbered from 0")
         for name in ("dim", "width", "layers", "steps", "pairs", "flow_steps"):
-            _check_count(name, getattr(self, name), 1)
+            check_count(name, getattr(self, name), 1)
         if self.layers > 8:
             raise InvalidInputError(f"layers must be at most 8, got {self.layers}")
         for name in ("lr", "noise_encoder", "noise_decoder", "lambda_a", "lambda_b"):
-            _check_not_negative(name, getattr(self, name))
+            check_not_negative(name, getattr(self, name))
         if not isinstance(self.extent, (int, float)) or not 0 < self.extent <= 4:
             raise InvalidInputError(f"extent must be in 0..4, got {self.extent!r}")
         if self.lambda_a + self.lambda_b <= 0:
             raise InvalidInputError("lambda_a and lambda_b must not both be 0")
-        if self.identities is not None and self.identities < 2:
-            raise InvalidInputError(f"identities must be at least 2 (the paper's two heads), got {self.identities}")
+        if self.identities is not None:
+            check_count("identities (two are the paper's heads)", self.identities, 2)
+        check_seed(self.seed)
         if self.loss not in LOSSES:
             raise InvalidInputError(f"loss must be one of {', '.join(LOSSES)}; got {self.loss!r}")
         if self.loss == "precise" and self.precise is None:
@@ -221,13 +222,3 @@ def _check_fields(kind: type[DeltaConfig] | type[PreciseConfig], values: dict[st
     names = {f.name for f in fields(kind)}
     if set(values) != names:
         raise InvalidInputError(f"config fields differ: {sorted(set(values) ^ names)}")
-
-
-def _check_count(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InvalidInputError(f"{name} must be a whole number of at least {least}, got {value!r}")
-
-
-def _check_not_negative(name: str, value: Any) -> None:
-    if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise InvalidInputError(f"{name} must be a finite number that is not negative, got {value!r}")

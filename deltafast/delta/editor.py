@@ -359,6 +359,8 @@ def load_editor(path_or_name: Any) -> Editor:
     Raises `EditorError` when the file is missing, damaged, or of another format version; it names the file.
     """
     path = find_editor(path_or_name)
+    if path.suffix.lower() != ".safetensors":
+        raise EditorError(f"{path} is no editor that deltafast has trained, which would be a .safetensors file")
     value, tensors = read_editor_file(path)
     with reading(lambda reason: EditorError(f"{path} is damaged: its config cannot be read ({reason})")):
         info = EditorInfo.from_json(value)

@@ -49,9 +49,12 @@ def find_editor(path_or_name: str | os.PathLike[str]) -> Path:
     bundled = bundled_editors()
     if isinstance(path_or_name, str) and path_or_name in bundled:
         return bundled[path_or_name]
-    path = Path(path_or_name)
-    if path.is_file():
-        return path
+    try:
+        path = Path(path_or_name).expanduser()
+        if path.is_file():
+            return path
+    except (OSError, ValueError, RuntimeError) as error:  # a name that no file system takes, a home that is not known
+        raise EditorError(f"no editor {os.fspath(path_or_name)[:60]!r}: {error}") from error
     names = ", ".join(sorted(bundled)) or "none in this installation"
     raise EditorError(f"no editor {os.fspath(path_or_name)!r}: neither a file nor a bundled one ({names})")
 

@@ -118,12 +118,13 @@ def _edit_error(editor: Editor | LinearEditor, b: Tensor) -> tuple[float, float 
     values = editor.values
     slots = list(editor.slots)
     neutral, end, _ = ends_of(values)
+    extent = editor.info.config.extent if isinstance(editor, Editor) else 1.0  # α of the whole change is 1 / extent
     sums = {True: [0.0, 0.0], False: [0.0, 0.0]}
     for frame in range(b.shape[1]):
         if frame == neutral:
             continue
         alpha = (values[frame] - values[neutral]) / (values[end] - values[neutral])
-        edited = editor.edit(b[:, neutral], alpha)
+        edited = editor.edit(b[:, neutral], alpha / extent)
         sums[alpha < 0][0] += _square(edited - b[:, frame], slots)
         sums[alpha < 0][1] += _square(b[:, frame] - b[:, neutral], slots)
     error, size = (sum(part[k] for part in sums.values()) for k in (0, 1))

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deltafast.arguments import check_count, check_device
 from deltafast.delta.amounts import UNITS, in_degrees
 from deltafast.delta.config import DeltaConfig, current_words, recommended_slots
 from deltafast.delta.editor import Editor, EditorInfo, ends_of, load_editor
@@ -69,13 +70,16 @@ def train_editor(
     chosen, config = _resolve(latents, attribute, config)
     if config.precise is not None and config.precise.degrees and not in_degrees(attribute):
         raise InvalidInputError(f"precise.degrees is for attributes that are read in degrees, not for {attribute!r}")
-    place = _device(device)
+    place = check_device(device)
+    check_count("save_every", save_every, 1)
     settings: dict[str, Any] = {"config": config.as_json(), "latents": chosen.digest(attribute)}
     if config.precise is not None:
         settings["generator"] = _checked_generator(generator, latents).fingerprint
     if commuting:
         settings["commuting"] = _checked_commuting(commuting, latents, config)
     target = None if out is None else Path(out)
+    if target is not None and target.is_dir():
+        raise InvalidInputError(f"{target} is a folder; an editor is one file, such as {target / 'yaw.safetensors'}")
     if target is not None and restart:
         for path in (target, state_path(target), *loss_files(target)):
             path.unlink(missing_ok=True)
@@ -255,15 +259,6 @@ def _check_losses(losses: Tensor) -> None:
     if not bool(finite.all()):
         step = int((~finite).nonzero()[0])
         raise InvalidInputError(f"training diverged at step {step} (loss {float(losses[step])}); use a smaller lr")
-
-
-def _device(device: torch.device | str) -> torch.device:
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise InvalidInputError(f"cannot train on device {device!r}: {error}") from error
-    return place
 
 
 def _finish(

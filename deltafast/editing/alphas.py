@@ -44,12 +44,17 @@ def read_alphas(given: list[Any], count: int | None, word: str = "alpha") -> lis
 def _read_one(alpha: Any, count: int | None, word: str) -> Alphas:
     expected = "a number, one for each sample [N], or a sweep [1, K] or [N, K]"
     try:
+        if isinstance(alpha, (str, bytes)):
+            raise TypeError("text")
         if not isinstance(alpha, (Tensor, np.ndarray, int, float)):
             alpha = np.asarray(list(alpha), dtype=np.float64)
-        values = torch.as_tensor(alpha).detach().to("cpu", torch.float32)
+        given = torch.as_tensor(alpha).detach()
+        if given.is_complex():
+            raise TypeError("complex numbers")
+        values = given.to("cpu", torch.float32)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidInputError(f"{word} must be {expected}; got {alpha!r}") from error
-    if values.is_complex() or not bool(torch.isfinite(values).all()):
+    if not bool(torch.isfinite(values).all()):
         raise InvalidInputError(f"{word} holds NaN or infinity")
     if values.ndim == 0:
         return Alphas(values.reshape(1, 1), False)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from deltafast.arguments import check_device
+from deltafast.arguments import check_count, check_device
 from deltafast.errors import InvalidInputError
 from deltafast.faces.alignment import FaceChoice, check_choice
 from deltafast.faces.pasting import PASTE_MASKS, PasteMask
@@ -83,8 +83,7 @@ class EditOptions:
     order: Literal["together", "sequence"] = "together"
 
     def __post_init__(self) -> None:
-        if not _is_count(self.batch_size, 1):
-            raise InvalidInputError(f"batch_size must be a whole number of at least 1, got {self.batch_size!r}")
+        check_count("batch_size", self.batch_size, 1)
         if self.by is not None and self.to is not None:
             raise InvalidInputError("give one of alpha, by and to; by and to are given")
         if self.raw and (self.by is not None or self.to is not None):
@@ -98,8 +97,7 @@ class EditOptions:
         if not (isinstance(self.align, bool) or self.align == "auto"):
             raise InvalidInputError(f'align must be True, False or "auto", got {self.align!r}')
         check_choice(self.face)
-        if not _is_count(self.refine_steps, 0):
-            raise InvalidInputError(f"refine_steps must be a whole number from 0 on, got {self.refine_steps!r}")
+        check_count("refine_steps", self.refine_steps, 0)
         if not isinstance(self.feather, (int, float)) or not 0 <= self.feather <= 0.5:
             raise InvalidInputError(f"feather must be a share of the face's crop from 0 to 0.5, got {self.feather!r}")
         if not (isinstance(self.paste_back, bool) or self.paste_back in PASTE_MASKS):
@@ -109,6 +107,8 @@ class EditOptions:
             raise InvalidInputError(f"encoder must be an Encoder or its file, got {type(self.encoder).__name__}")
         if self.paste_back and self.synthesise is False:
             raise InvalidInputError("paste_back needs the images: leave synthesise as it is")
+        if isinstance(self.layers, Iterator):  # read once, asked for by every session of these options
+            object.__setattr__(self, "layers", tuple(self.layers))
         device = None if self.output_device is None else check_device(self.output_device, "output_device")
         object.__setattr__(self, "output_device", device)
 
@@ -124,7 +124,7 @@ class EditOptions:
             given["order"] = self.order
         return {
             **given,
-            "layers": None if self.layers is None else [int(one) for one in self.layers],
+            "layers": None if self.layers is None else _plain(self.layers),
             "noise_mode": self.noise_mode,
             "raw": self.raw,
             "align": self.align,
@@ -139,8 +139,4 @@ def _plain(value: Any) -> Any:
     """Numbers, tensors, arrays and sequences of them as JSON values."""
     if hasattr(value, "tolist"):
         return value.tolist()
-    return [_plain(one) for one in value] if isinstance(value, (list, tuple, range)) else value
-
-
-def _is_count(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return [_plain(one) for one in value] if isinstance(value, (list, tuple, range, set, frozenset)) else value

@@ -17,7 +17,7 @@ from deltafast.faces.photos import Photo, PhotoReader, is_picture
 from deltafast.generators.base import Generator
 from deltafast.projection import PHOTO_SIZE, Encoder, ProjectionSettings, Projector, RefineConfig, load_encoder
 
-__all__ = ["FaceSource", "Samples", "Source", "chunked"]
+__all__ = ["FaceSource", "Samples", "Source", "chunked", "w_plus"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Source:
     count: int
     samples: int | None
     read: Callable[[int, int], Samples]
+    photos: bool = True  # whether the inputs are such, or latents
 
     def __len__(self) -> int:
         return self.count
@@ -75,8 +76,8 @@ class FaceSource:
         if isinstance(given, Tensor) and not (given.ndim == 4 and given.shape[1] == 3):
             if self._options.paste_back:
                 raise InvalidInputError("paste_back puts faces back into photos; latents come without one")
-            ws = _latents(generator, given)
-            return Source(len(ws), len(ws), lambda start, end: Samples(ws[start:end].to(generator.device)))
+            ws = w_plus(generator, given)
+            return Source(len(ws), len(ws), lambda start, end: Samples(ws[start:end].to(generator.device)), False)
         if isinstance(given, Tensor) or (isinstance(given, np.ndarray) and given.ndim == 4):
             given = list(given)
         elif is_picture(given):
@@ -144,7 +145,11 @@ def _together(group: list[Samples]) -> Samples:
     return Samples(torch.cat([one.ws for one in group]), photos)
 
 
-def _latents(generator: Generator, given: Tensor) -> Tensor:
+def w_plus(generator: Generator, given: Tensor) -> Tensor:
+    """Return latents `[N, num_ws, w_dim]` or `[N, w_dim]` as `[N, num_ws, w_dim]`, float32 or float64.
+
+    Raises `InvalidInputError` for other shapes, for one that may be either, and for NaN.
+    """
     shape = (generator.num_ws, generator.w_dim)
     check_floating(given, "latents")
     ws = given.detach()

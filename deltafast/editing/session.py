@@ -20,7 +20,7 @@ from deltafast.delta.slots import check_slots
 from deltafast.editing.alphas import Alphas, read_alphas
 from deltafast.editing.options import EditOptions
 from deltafast.editing.result import EditResult, joined
-from deltafast.editing.samples import FaceSource, Samples, Source, chunked
+from deltafast.editing.samples import FaceSource, Samples, Source, chunked, w_plus
 from deltafast.editing.steering import Steering
 from deltafast.errors import InvalidInputError
 from deltafast.faces.pasting import paste_back
@@ -54,12 +54,16 @@ class EditSession:
             self._steering = Steering(names, bounded, self._word == "to", generator.w_avg.device)
         self._source = FaceSource(generator, self.options)
 
-    def edit(self, latents_or_images: Any) -> EditResult:
-        """Edit latents or photos as `edit_batch` does."""
+    def latents(self, given: Tensor) -> Tensor:
+        """Return latents `[N, num_ws, w_dim]` or W codes `[N, w_dim]` as `[N, num_ws, w_dim]`, checked as by `edit`."""
+        return w_plus(self._generator, given)
+
+    def edit(self, latents_or_images: Any, *, first: int = 0) -> EditResult:
+        """Edit latents or photos as `edit_batch` does; warnings count the samples from `first` on."""
         source = self._source.read(latents_or_images)
         alphas = self._read(source.samples)
-        chunks = list(self._run(chunked(source, self._per_chunk(alphas)), alphas))
-        return joined(chunks) if chunks else self._empty(alphas)
+        chunks = list(self._run(chunked(source, self._per_chunk(alphas)), alphas, first))
+        return joined(chunks) if chunks else self._empty(alphas, source.photos)
 
     def stream(self, latents_or_images: Any) -> Iterator[EditResult]:
         """Edit latents or photos, or an iterator of them, as `edit_stream` does."""
@@ -80,11 +84,11 @@ class EditSession:
     def _per_chunk(self, alphas: list[Alphas]) -> int:
         return max(1, self.options.batch_size // max(a.values.shape[1] for a in alphas))
 
-    def _run(self, chunks: Iterator[Samples], alphas: list[Alphas]) -> Iterator[EditResult]:
+    def _run(self, chunks: Iterator[Samples], alphas: list[Alphas], first: int = 0) -> Iterator[EditResult]:
         start = first_photo = 0
         for samples in chunks:
             count = len(samples.ws)
-            result = self._edit(samples, [a.rows(start, count) for a in alphas], start, first_photo)
+            result = self._edit(samples, [a.rows(start, count) for a in alphas], first + start, first_photo)
             start += count
             first_photo += len(samples.photos or [])
             if any(a.sweep for a in alphas):
@@ -156,7 +160,7 @@ class EditSession:
         for start in range(0, len(ws), options.batch_size):
             part = slice(start, start + options.batch_size)
             edited, _ = self._moved(ws[part], alphas[part])
-            yield synthesis(edited if generator.w_avg.dtype == torch.float64 else edited.float(), noise_mode=noise_mode)
+            yield synthesis(edited if generator.code_dtype == torch.float64 else edited.float(), noise_mode=noise_mode)
 
     def _images(self, edited: Tensor) -> Tensor | None:
         """Synthesise latents, `batch_size` at a time."""
@@ -193,18 +197,26 @@ class EditSession:
             result.append(np.stack(steps))
         return result
 
-    def _empty(self, alphas: list[Alphas]) -> EditResult:
+    def _empty(self, alphas: list[Alphas], photos: bool) -> EditResult:
         """The result of editing nothing, in the shapes and on the device that one sample's would have."""
         options, generator = self.options, self._generator
         sweep = (max(a.values.shape[1] for a in alphas),) if any(a.sweep for a in alphas) else ()
         device = cast("torch.device | None", options.output_device) or generator.device
-        latents = torch.zeros(0, *sweep, generator.num_ws, generator.w_dim, device=device)
-        size = (generator.img_channels, generator.img_resolution, generator.img_resolution)
-        dtype = torch.uint8 if options.output == "uint8" else torch.float32
+        latents = torch.zeros(0, *sweep, generator.num_ws, generator.w_dim, device=device, dtype=generator.code_dtype)
+        size = (generator.img_channels, *generator.img_size)
+        dtype = torch.uint8 if options.output == "uint8" else generator.code_dtype
         images = torch.zeros(0, *sweep, *size, dtype=dtype, device=device) if options.synthesise else None
-        sources = torch.zeros(0, generator.num_ws, generator.w_dim, device=device)
-        photos: list[NDArray[np.uint8]] | None = [] if options.paste_back else None
-        return EditResult(images, latents, sources, latents.clone() if options.raw else None, None, photos)
+        sources = torch.zeros(0, generator.num_ws, generator.w_dim, device=device, dtype=generator.code_dtype)
+        return EditResult(
+            images,
+            latents,
+            sources,
+            latents.clone() if options.raw else None,
+            [] if photos else None,
+            [] if options.paste_back else None,
+            [] if photos else None,
+            [] if options.paste_back else None,
+        )
 
 
 def _amount(alpha: Any, options: EditOptions) -> tuple[str, Any]:

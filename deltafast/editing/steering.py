@@ -183,16 +183,21 @@ class Steering:
 def _unreached(attribute: str, unit: Unit, one: Reached, first: int) -> str:
     """Say what was not reached; empty where all was."""
     unseen = one.before.isnan()
+    told = []
     if bool(unseen.any()):
         number = first + int(unseen.nonzero()[0])
-        return f"{attribute}: {int(unseen.sum())} of {len(unseen)} images show no face to read it off, first {number}"
-    missed = ~one.there
-    if not bool(missed.any()):
-        return ""
+        told.append(f"{int(unseen.sum())} of {len(unseen)} images show no face to read it off, first {number}")
+    missed = ~one.there & ~unseen[:, None]
+    if bool(missed.any()):
+        told.append(_farthest_miss(unit, one, missed, first))
+    return f"{attribute}: {'; '.join(told)}" if told else ""
+
+
+def _farthest_miss(unit: Unit, one: Reached, missed: Tensor, first: int) -> str:
     distance = torch.where(missed, (one.after - one.wanted).abs(), 0.0)
     sample, k = divmod(int(distance.argmax()), distance.shape[1])
     return (
-        f"{attribute}: {int(missed.sum())} of {missed.numel()} edits do not get to what was asked; sample "
+        f"{int(missed.sum())} of {missed.numel()} edits do not get to what was asked; sample "
         f"{first + sample} shows {one.after[sample, k]:.3g} ({unit.name}) of {one.wanted[sample, k]:.3g}, from "
         f"{one.before[sample]:.3g}"
     )

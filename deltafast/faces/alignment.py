@@ -73,7 +73,7 @@ class Alignment:
                 None if score is None else float(score),
                 int(values["index"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InvalidInputError(f"no alignment as deltafast writes it: {type(error).__name__} {error}") from error
         _check(found)
         return found
@@ -235,5 +235,8 @@ def _check(alignment: Alignment) -> None:
     quad, (width, height) = alignment.quad, alignment.photo_size
     if quad.shape != (4, 2) or not np.isfinite(quad).all() or not side_of(quad) > 0 or min(width, height) < 1:
         raise InvalidInputError("no alignment as deltafast writes it: quad must be 4 corners (x, y) of a square")
-    if alignment.landmarks is not None and alignment.landmarks.shape != (68, 2):
+    points = alignment.landmarks
+    if points is not None and (points.shape != (68, 2) or not np.isfinite(points).all()):
         raise InvalidInputError("no alignment as deltafast writes it: landmarks must be 68 points (x, y)")
+    if alignment.box is not None and (len(alignment.box) != 4 or not np.isfinite(alignment.box).all()):
+        raise InvalidInputError("no alignment as deltafast writes it: box must be left, top, right and bottom")

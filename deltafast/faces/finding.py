@@ -69,12 +69,13 @@ class FaceFinder:
         kept: list[tuple[NDArray[np.float64], float]] = []
         for size, doublings in stages:
             found = self._detector.detect(photo, size, doublings)
-            if not every and found:
-                kept = [max(found, key=lambda one: one[0][2])]
-                break
             kept += [one for one in found if not any(_same(one[0], other[0]) for other in kept)]
-        if every and any(score >= _SURE for _, score in kept):
+            if not every and any(score >= _SURE for _, score in found):
+                break
+        if any(score >= _SURE for _, score in kept):
             kept = [one for one in kept if one[1] >= _SURE]
+        if not every and kept:
+            kept = [max(kept, key=lambda one: one[0][2])]
         faces = [self._read(photo, box, score) for box, score in kept]
         return sorted(faces, key=lambda face: (-face.side, face.box))
 

@@ -85,8 +85,13 @@ class Generator(PlacedModule):
 
     @property
     def img_resolution(self) -> int:
-        """Height and width of the images, in pixels."""
+        """Height of the images, in pixels; their width too, but for networks whose constant is narrower."""
         return self.synthesis.img_resolution
+
+    @property
+    def img_size(self) -> tuple[int, int]:
+        """Height and width of the images, in pixels."""
+        return self.synthesis.img_size
 
     @property
     def img_channels(self) -> int:

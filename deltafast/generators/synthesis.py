@@ -36,6 +36,11 @@ class SynthesisNetwork(PlacedModule, ABC):
         """The precision of the convolutions: float64, float32, float16 or bfloat16."""
 
     @property
+    def img_size(self) -> tuple[int, int]:
+        """Height and width of the images, in pixels."""
+        return self.img_resolution, self.img_resolution
+
+    @property
     def device(self) -> torch.device:
         """The device that holds the weights."""
         return next(self.parameters()).device

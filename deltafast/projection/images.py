@@ -94,7 +94,7 @@ def _project_image(projector: Projector, target: Tensor, out: Path, name: str) -
     shown = [target, projector.images(start)]
     report: dict[str, Any] = {"encoder": projector.measure(target, shown[1], start)[0].as_json()}
     written = [out / f"{name}.safetensors", out / f"{name}.json"]
-    state = out / f"{name}.state.pt"
+    state = written[0].with_name(f".{written[0].stem}.state")
     if projector.settings.refine.steps > 0:
         refined = projector.refine(target, start, shared_base=False, state=state)
         ws = refined.ws

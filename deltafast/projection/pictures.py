@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 from deltafast.errors import DeltafastError, InvalidInputError, ResumeError
 from deltafast.faces.photos import PhotoReader
-from deltafast.files import IMAGE_SUFFIXES, read_json, sha256_file, write_json, write_png
+from deltafast.files import IMAGE_SUFFIXES, read_json, sha256_file, write_png
 from deltafast.inputs import Failures
 from deltafast.progress import track
 from deltafast.runs import Run, file_identity
+from deltafast.sequence_manifest import MANIFEST_NAME, FrameRecord, Manifest
 
 __all__ = ["sequences_of_pictures"]
 
@@ -63,40 +64,21 @@ def sequences_of_pictures(
             if not run.is_finished(key, source):
                 write_png(target, reader.read(path).faces[0].pixels)
                 run.finish(key, source, [target])
-            frames.append(
-                {
-                    "file": f"{attribute}/{name}/{index:03d}.png",
-                    "attribute": attribute,
-                    "identity": name,
-                    "index": index,
-                    "value": chosen[index],
-                    "parameters": {"picture": path.name},
-                    "sha256": sha256_file(target),
-                }
-            )
+            file, shows = f"{attribute}/{name}/{index:03d}.png", {"picture": path.name}
+            frames.append(FrameRecord(file, attribute, name, index, chosen[index], shows, sha256_file(target)))
     if failures:
         told = "; ".join(f"{label}: {reason}" for label, reason in failures.told.items())
         raise DeltafastError(
             f"{len(failures)} of {len(jobs)} pictures cannot be used, and every frame is needed: {told}"
         )
-    write_json(
-        out / "manifest.json",
-        {
-            "format": "deltafast-sequences",
-            "version": 1,
-            "size": _SIZE,
-            "settings": settings,
-            "attributes": {attribute: {"values": chosen, "unit": "share"}},
-            "identities": [{"name": name, "parameters": {}} for name in found],
-            "frames": frames,
-        },
-    )
+    attributes = {attribute: {"values": chosen, "unit": "share"}}
+    Manifest(out, _SIZE, attributes, {name: {} for name in found}, tuple(frames), settings).save()
     return list(found)
 
 
 def _check_out(out: Path, attribute: str) -> None:
     """Raise `ResumeError` where `out` has a manifest of other sequences, which this one would overwrite."""
-    path = out / "manifest.json"
+    path = out / MANIFEST_NAME
     if not path.is_file():
         return
     found = read_json(path)

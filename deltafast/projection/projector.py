@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deltafast.arguments import check_count
 from deltafast.errors import InvalidInputError
 from deltafast.face_networks.identity import load_identity_distance
 from deltafast.face_networks.landmarks import load_face_landmarks
@@ -44,6 +45,9 @@ class ProjectionSettings:
     batch_size: int = 1
     compile: bool = False
     class_index: int | None = None
+
+    def __post_init__(self) -> None:
+        check_count("batch_size", self.batch_size, 1)
 
 
 @torch.inference_mode()

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
+from deltafast.arguments import check_count, check_not_negative, check_seed
 from deltafast.errors import InvalidInputError
 from deltafast.files import atomic_write
 from deltafast.generators.base import Generator
@@ -41,6 +42,13 @@ class SampleConfig:
     mixing: float = 0.35
     shard: int = 64
     class_index: int | None = None
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        for name, least in (("count", 1), ("resolution", 8), ("shard", 1)):
+            check_count(name, getattr(self, name), least)
+        for name in ("psi_low", "psi_high", "mixing"):
+            check_not_negative(name, getattr(self, name))
 
 
 def slot_groups(num_ws: int) -> tuple[tuple[int, int], ...]:

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deltafast.arguments import check_count, check_not_negative, check_seed
 from deltafast.errors import InvalidInputError
 from deltafast.files import write_json
 from deltafast.generators.base import Generator
@@ -28,7 +29,7 @@ from deltafast.projection.backbone import load_imagenet_backbone, normalise_imag
 from deltafast.projection.encoder import Encoder, EncoderConfig, pool_features
 from deltafast.projection.sampling import SampleConfig, read_pairs, sample_pairs, slot_groups
 from deltafast.projection.train_through_generator import ImageTraining, train_through_generator
-from deltafast.runs import begin_or_resume, load_state, save_state
+from deltafast.runs import begin_or_resume, digest_of, load_state, save_state
 from deltafast.schedule import cosine_rate
 
 __all__ = ["EncoderTraining", "fit_ridge_head", "train_encoder"]
@@ -57,6 +58,19 @@ class EncoderTraining:
     mixed_precision: bool = True
     images: ImageTraining = field(default_factory=ImageTraining)
 
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        for name, least in (
+            ("epochs", 0),
+            ("batch", 1),
+            ("input_resolution", 8),
+            ("hidden", 1),
+            ("held_out_shards", 1),
+        ):
+            check_count(name, getattr(self, name), least)
+        for name in ("lr_head", "lr_backbone", "ridge", "weight_decay"):
+            check_not_negative(name, getattr(self, name))
+
 
 def train_encoder(
     generator: Generator,
@@ -71,8 +85,8 @@ def train_encoder(
     `heads`: a folder of rendered faces (`deltafast render`), unpaired data of the second stage. Interrupted at any
     moment, the same call goes on from the last finished shard, epoch or saved step. `folder/training.json` records
     the held-out R² (share of the codes' variance explained, per slot group) after every epoch and after the second
-    stage, and that stage's image distances before and after. Raises
-    `ResumeError` when the folder was begun with other settings, `InvalidInputError` when there are too few pairs.
+    stage, and that stage's image distances before and after. Raises `ResumeError` when the folder was begun with other
+    settings or other heads, `InvalidInputError` when there are too few pairs.
     """
     folder, heads = Path(folder), None if heads is None else Path(heads)
     samples = samples or SampleConfig(resolution=min(256, generator.img_resolution))
@@ -82,9 +96,8 @@ def train_encoder(
         raise InvalidInputError(
             f"{samples.count} pairs are too few: {held_out} are held out, at least {2 * held_out} are needed"
         )
-    begin_or_resume(
-        folder / "settings.json", {**asdict(training), "samples": asdict(samples), "heads": heads is not None}
-    )
+    described = {"heads": heads is not None, "head_pictures": None if heads is None else _described(heads)}
+    begin_or_resume(folder / "settings.json", {**asdict(training), "samples": asdict(samples), **described})
     shards = sample_pairs(generator, folder / "pairs", samples)
     torch.manual_seed(training.seed)
     encoder = _new_encoder(generator, training, shards)
@@ -99,12 +112,26 @@ def train_encoder(
     report: dict[str, Any] = {"history": run.history, "settings": asdict(training)}
     if training.images.steps > 0:
         report["images"] = train_through_generator(
-            generator, encoder, run.used, run.held_out, heads, training.images, state=folder / "images.state.pt"
+            generator,
+            encoder,
+            run.used,
+            run.held_out,
+            heads,
+            training.images,
+            class_index=samples.class_index,
+            state=folder / "images.state.pt",
         )
+        encoder.cpu()  # where it was trained before
         report["held_out_r2"] = run.held_out_r2()
     write_json(folder / "training.json", report)
     encoder.save(folder / "encoder.safetensors")
     return encoder.eval().requires_grad_(False)
+
+
+def _described(heads: Path) -> str:
+    """What tells one folder of pictures from another: the digest of their names and sizes."""
+    pictures = sorted(heads.rglob("*.png"))
+    return digest_of([[path.relative_to(heads).as_posix(), path.stat().st_size] for path in pictures])
 
 
 def _new_encoder(generator: Generator, training: EncoderTraining, shards: list[Path]) -> Encoder:

@@ -8,7 +8,7 @@ synthetic heads, whose bald scalps and hard light no sample shows. The networks 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deltafast.arguments import check_count, check_not_negative, check_seed
 from deltafast.errors import InvalidInputError
 from deltafast.face_networks.identity import load_identity_distance
 from deltafast.face_networks.landmarks import load_face_landmarks
@@ -64,6 +65,13 @@ class ImageTraining:
     prior_weight: float = 0.05
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        for name, least in (("steps", 0), ("pairs", 0), ("heads", 0)):
+            check_count(name, getattr(self, name), least)
+        for name in (field.name for field in fields(self) if field.name.endswith("weight") or field.name == "lr"):
+            check_not_negative(name, getattr(self, name))
+
 
 def train_through_generator(
     generator: Generator,
@@ -73,17 +81,20 @@ def train_through_generator(
     heads: Path | None,
     settings: ImageTraining,
     *,
+    class_index: int | None = None,
     state: Path,
 ) -> dict[str, Any]:
     """Train `encoder` in place on `shards` of pairs and, where given, on a folder of rendered `heads`.
 
+    The encoder goes to the generator's device. `class_index`: of a conditional generator, the class of the pairs.
     Returns the mean distances on held-out pictures before and after, as JSON values. `state` holds the run every few
     steps, so that an interrupted call goes on there. Raises `InvalidInputError` when `heads` holds no pictures.
     """
     pictures = [] if heads is None else sorted(heads.rglob("*.png"))
     if heads is not None and len(pictures) <= _MEASURED:
         raise InvalidInputError(f"{heads} holds {len(pictures)} pictures, at least {_MEASURED + 1} are needed")
-    stage = _Stage(generator, encoder, shards, pictures, settings)
+    statistics = WStatistics.of(generator, class_index=class_index)
+    stage = _Stage(generator, encoder, shards, pictures, settings, statistics)
     if not stage.restore(state):
         stage.figures["before"] = stage.measure(held_out)
         stage.save(state)
@@ -99,7 +110,13 @@ def train_through_generator(
 
 class _Stage:
     def __init__(
-        self, generator: Generator, encoder: Encoder, shards: list[Path], pictures: list[Path], settings: ImageTraining
+        self,
+        generator: Generator,
+        encoder: Encoder,
+        shards: list[Path],
+        pictures: list[Path],
+        settings: ImageTraining,
+        statistics: WStatistics,
     ) -> None:
         self.generator = generator
         self.encoder = encoder.to(generator.device).eval()
@@ -109,7 +126,7 @@ class _Stage:
         self.held_out_heads = pictures[::apart][:_MEASURED]
         self.heads = [path for path in pictures if path not in set(self.held_out_heads)]
         self.settings = settings
-        self.statistics = WStatistics.of(generator)
+        self.statistics = statistics
         distance = FaceDistance(load_imagenet_backbone(), load_face_landmarks(), load_identity_distance())
         self.distance = distance.to(generator.device)
         self.size = min(_SIZE, generator.img_resolution)

@@ -14,12 +14,12 @@ from typing import Any
 from deltafast.errors import InvalidInputError, ResumeError
 from deltafast.files import read_json, remove_leftovers, sha256_file, write_json, write_png
 from deltafast.progress import track
+from deltafast.sequence_manifest import MANIFEST_NAME, FrameRecord, Manifest
 from deltafast.synthetic.asset import HEAD_SHA256
 from deltafast.synthetic.attributes import ATTRIBUTES, attribute_named
 from deltafast.synthetic.frame import frame_geometry, frame_parameters, render_frame
 from deltafast.synthetic.head import HeadModel
 from deltafast.synthetic.identity import Identity, female, male, random_identity
-from deltafast.synthetic.manifest import MANIFEST_NAME, FrameRecord, Manifest
 from deltafast.workers import Workers
 
 __all__ = ["render_sequences", "sequence_identities"]

@@ -139,8 +139,9 @@ def test_by_and_to_are_read_off_the_images(
     code, text = _edit(checkpoint, editor_file, tmp_path / "to", *seeds, "--to", f"{still + 2:.3f}")
     assert code == 0, text
     assert "warning" not in text
-    code, text = _edit(checkpoint, f"{editor_file}=1e6", tmp_path / "far", *seeds, "--to", "0")
+    code, text = _edit(checkpoint, f"{editor_file}=to1e6", tmp_path / "far", *seeds)
     assert code == 0, text
+    assert (tmp_path / "far" / "seed0001_to+1000000.png").is_file()
     assert "warning: seeds 1-1: yaw: 1 of 1 edits do not get to what was asked" in text
     code, text = _edit(checkpoint, editor_file, tmp_path / "to", *seeds, "--to", "7")
     assert code == 0, text
@@ -239,3 +240,41 @@ def test_the_input_folder_is_not_taken_for_the_output(checkpoint: Path, editor_f
     )  # fmt: skip
     assert done.returncode == 1
     assert "another folder" in done.stderr
+
+
+def test_one_w_plus_latent_is_no_row_of_w_codes_whatever_the_batch(
+    checkpoint: Path, editor_file: Path, generator: Generator, tmp_path: Path
+) -> None:
+    codes = torch.randn(2 * generator.num_ws, generator.w_dim, generator=torch.Generator().manual_seed(0))
+    (tmp_path / "one").mkdir()
+    (tmp_path / "many").mkdir()
+    np.save(tmp_path / "one" / "codes.npy", codes[: generator.num_ws].numpy())
+    np.save(tmp_path / "many" / "codes.npy", codes.numpy())
+    for batch in (1, 2, generator.num_ws):
+        code, text = _edit(checkpoint, editor_file, tmp_path / "one", tmp_path / "out", "--batch-size", batch)
+        assert code == 1
+        assert "may be one W+ latent or" in text
+    code, text = _edit(checkpoint, editor_file, tmp_path / "many", tmp_path / "all", "--batch-size", generator.num_ws)
+    assert code == 0, text
+    assert len(list((tmp_path / "all").glob("*.png"))) == 2 * generator.num_ws
+
+
+def test_amounts_that_nothing_would_use_or_that_meet_are_refused(
+    checkpoint: Path, editor_file: Path, tmp_path: Path
+) -> None:
+    for words, told in (
+        ([f"{editor_file}=0.5", tmp_path / "out", "--seeds", "0", "--alpha", "2"], "each of these has one"),
+        ([f"{editor_file}=by2", tmp_path / "out", "--seeds", "0", "--to", "2"], "cannot be mixed"),
+        ([f"{editor_file}=by", tmp_path / "out", "--seeds", "0"], "as in yaw=0.5, yaw=by15"),
+        ([editor_file, tmp_path / "out", "--seeds", "0", "--alpha", "0.1", "--alpha", "0.10000000000001"], "different"),
+        (["x" * 400, tmp_path / "out", "--seeds", "0"], "no editor"),
+        ([editor_file, tmp_path / "out", "--seeds", "0", "--encoder", tmp_path / "nope.safetensors"], "nope"),
+    ):
+        code, text = _edit(checkpoint, *words)
+        assert code == 1, text
+        assert told in text.replace("\n", " ")
+    code, text = _edit(
+        checkpoint, f"{editor_file}=0.5", tmp_path / "two", "--seeds", "0", "--editor", f"{editor_file}=-3"
+    )
+    assert code == 0, text
+    assert [path.name for path in (tmp_path / "two").glob("*.png")] == ["seed0000.png"]  # no one amount to name it by

@@ -103,7 +103,8 @@ def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ctrl_c_says_that_the_work_is_kept_and_the_same_command_finishes_it(tmp_path: Path) -> None:
     out = tmp_path / "sequences"
-    process = _start("render", str(out))
+    command = ("render", str(out), "--attribute", "yaw", "--frames", "5")
+    process = _start(*command)
     deadline = time.monotonic() + 60
     while not list(out.rglob("*.png")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -114,6 +115,13 @@ def test_ctrl_c_says_that_the_work_is_kept_and_the_same_command_finishes_it(tmp_
     assert "the same command continues" in errors
     assert "Traceback" not in errors
     assert not [name for _, _, names in os.walk(out) for name in names if name.endswith(".tmp")]
+    kept = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    assert kept
+    assert not (out / "manifest.json").exists()
+    finished = _run(*command)
+    assert finished.returncode == 0, finished.stderr
+    assert (out / "manifest.json").is_file()
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
 def test_info_names_what_matters_and_is_json_on_request() -> None:

@@ -186,7 +186,9 @@ def test_generators_of_one_and_of_four_channels_go_through_the_command_line(
     assert code == 0, text
     code, text = _run("edit", tmp_path / "photos", tmp_path / "pasted", "--paste-back", *editor, *options)
     assert code == 0, text
-    assert read_image(tmp_path / "pasted" / "a_+1.png").shape == (64, 64, 3)
+    pasted = read_image(tmp_path / "pasted" / "a_+1.png")
+    assert pasted.shape == (64, 64, 3)
+    assert (pasted[24:40, 24:40] == 255).all(2).mean() < 0.95  # an image, not white alone
 
 
 def test_a_class_is_refused_where_there_is_none(tools: list[str], tmp_path: Path) -> None:

@@ -136,6 +136,10 @@ def test_it_predicts_identities_it_never_saw() -> None:
     assert errors.reconstruction < 0.05
     assert errors.edit < 0.2
     write_table(errors)
+    half = Editor(replace(editor.info, config=replace(config, identities=12, extent=0.5)))
+    deltas = {name: 0.5 * value for name, value in editor.state_dict().items() if name.startswith("delta")}
+    half.load_state_dict(editor.state_dict() | deltas)
+    assert held_out_errors(half, training, held_out).edit == pytest.approx(errors.edit, rel=0.2)  # the same edits
 
 
 def test_one_sided_and_two_sided_attributes_name_their_ends(sequences: SequenceLatents, config: DeltaConfig) -> None:

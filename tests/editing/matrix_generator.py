@@ -17,7 +17,7 @@ class MatrixGenerator(nn.Module):
     """As small as a generator can be: images are a matrix times ws; it notes the batches it is asked for."""
 
     name, fingerprint, w_space, slots = "tiny", "2" * 64, "tiny-w", ()
-    num_ws, w_dim, img_channels, img_resolution = L, C, 3, 4
+    num_ws, w_dim, img_channels, img_resolution, img_size = L, C, 3, 4, (4, 4)
 
     def __init__(self) -> None:
         super().__init__()

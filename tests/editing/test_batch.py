@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from matrix_generator import C, L, train
+from matrix_generator import C, L, MatrixGenerator, train
 from torch import Tensor
 
 import deltafast
@@ -333,3 +333,32 @@ def test_a_real_stylegan2_is_edited(shared_dir: Path) -> None:
 def test_one_w_plus_latent_is_not_taken_for_many_w_codes(generator: Any, yaw: Editor, ws: Tensor) -> None:
     with pytest.raises(InvalidInputError, match=r"latents\[None\]"):
         deltafast.edit_batch(generator, ws[0], yaw, 1.0)
+
+
+def test_layers_given_once_serve_every_session(generator: Any, yaw: Editor, ws: Tensor) -> None:
+    options = deltafast.EditOptions(layers=(slot for slot in (0, 1)))
+    results = [deltafast.edit_batch(generator, ws, yaw, 1.0, options) for _ in range(2)]
+    assert torch.equal(results[0].latents, results[1].latents)
+    assert not torch.equal(results[0].latents, ws)
+    assert options.as_json()["layers"] == [0, 1]
+    mask = [True, True, *[False] * (L - 2)]
+    assert deltafast.EditOptions(layers=mask).as_json()["layers"] == mask
+
+
+@pytest.mark.parametrize("alpha", [torch.tensor([1 + 2j] * 5), "5", b"5", ["a"]], ids=str)
+def test_an_alpha_that_is_no_real_number_is_refused(generator: Any, yaw: Editor, ws: Tensor, alpha: Any) -> None:
+    with pytest.raises(InvalidInputError, match="alpha must be a number"):
+        deltafast.edit_batch(generator, ws, yaw, alpha)
+
+
+def test_nothing_has_the_shape_and_type_of_something(yaw: Editor) -> None:
+    wide = MatrixGenerator().double()
+    none = deltafast.edit_batch(wide, torch.zeros(0, L, C, dtype=torch.float64), yaw, 1.0)
+    some = deltafast.edit_batch(wide, torch.zeros(1, L, C, dtype=torch.float64), yaw, 1.0)
+    assert none.images is not None
+    assert some.images is not None
+    assert (none.images.shape[1:], none.images.dtype) == (some.images.shape[1:], some.images.dtype)
+    assert none.latents.dtype == some.latents.dtype
+    assert none.photo_index is None
+    photos = deltafast.edit_batch(wide, [], yaw, 1.0)
+    assert (photos.alignments, photos.photo_index) == ([], [])

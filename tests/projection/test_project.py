@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from deltafast.projection.encoder import Encoder, EncoderConfig
 from deltafast.projection.photos import read_face
 from deltafast.projection.sampling import slot_groups
 from deltafast.sequence_latents import load_latents
+from deltafast.sequence_manifest import FrameRecord, Manifest, load_manifest
 
 SETTINGS = ProjectionSettings(RefineConfig(steps=6, landmark_weight=0.0, identity_weight=0.0), compile=False)
 
@@ -53,11 +56,12 @@ def sequences(tmp_path: Path) -> Path:
                 write_png(folder / name, picture)
                 frames.append(
                     {"file": name, "attribute": attribute, "identity": identity, "index": index, "value": value}
-                    | {"sha256": sha256_file(folder / name)}
+                    | {"parameters": {}, "sha256": sha256_file(folder / name)}
                 )
     attributes = {"yaw": {"values": [-20.0, 0.0, 20.0]}, "light": {"values": [-60.0, 0.0, 60.0]}}
-    identities = [{"name": "female"}, {"name": "male"}]
-    write_json(folder / "manifest.json", {"attributes": attributes, "identities": identities, "frames": frames})
+    people: dict[str, dict[str, Any]] = {"female": {}, "male": {}}
+    units = {name: entry | {"unit": "degree"} for name, entry in attributes.items()}
+    Manifest(folder, 64, units, people, tuple(FrameRecord(**frame) for frame in frames), {}).save()
     return folder
 
 
@@ -72,7 +76,7 @@ def test_projected_sequences_share_the_latent_of_a_shared_frame(
     assert again.attributes == {"yaw": [-20.0, 0.0, 20.0], "light": [-60.0, 0.0, 60.0]}
     assert torch.equal(again.latents["light", "female"], latents.latents["light", "female"])
     assert (out / "sheet-female.png").is_file()
-    assert not list(out.rglob("*.state.pt"))
+    assert not list(out.rglob("*.state"))
 
 
 def test_only_the_named_identities_are_refined(
@@ -131,6 +135,32 @@ def test_a_damaged_manifest_is_refused_by_name(
         path.write_text(path.read_text()[:50])
     with pytest.raises(InvalidInputError, match=r"manifest\.json"):
         project_sequences(tiny_generator, sequences, tmp_path / "out", SETTINGS, encoder=encoder)
+
+
+@pytest.mark.parametrize("claim", ["identity", "file"])
+def test_a_manifest_cannot_point_outside_its_folder(
+    tiny_generator: Generator, encoder: Encoder, sequences: Path, tmp_path: Path, claim: str
+) -> None:
+    manifest = read_json(sequences / "manifest.json")
+    if claim == "identity":
+        manifest["identities"][0]["name"] = "../../female"
+        for frame in manifest["frames"]:
+            frame["identity"] = frame["identity"].replace("female", "../../female")
+    else:
+        manifest["frames"][0]["file"] = "../../../etc/passwd"
+    write_json(sequences / "manifest.json", manifest)
+    with pytest.raises(InvalidInputError, match="identity is called" if claim == "identity" else "outside the folder"):
+        project_sequences(tiny_generator, sequences, tmp_path / "out", SETTINGS, encoder=encoder)
+    assert not (tmp_path / "out").exists()
+
+
+def test_identities_to_refine_must_be_there(
+    tiny_generator: Generator, encoder: Encoder, sequences: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInputError, match=r"no identity 'mael'.*female, male"):
+        project_sequences(
+            tiny_generator, sequences, tmp_path, ProjectionSettings(SETTINGS.refine, ("mael",)), encoder=encoder
+        )
 
 
 def test_bad_images_are_reported_and_the_rest_is_done(
@@ -204,17 +234,20 @@ def test_a_killed_projection_run_again_ends_with_the_same_files(
 
     save_generator(tiny_generator, tmp_path / "generator.safetensors")
     encoder.save(tmp_path / "encoder.safetensors")
+    manifest = load_manifest(sequences)
+    yaw = tuple(frame for frame in manifest.frames if frame.attribute == "yaw")  # half as many pictures to refine
+    replace(manifest, attributes={"yaw": manifest.attributes["yaw"]}, frames=yaw).save()
 
     def command(out: str) -> list[str]:
         program = [sys.executable, "-c", "from deltafast.cli import main; main()"]
         program += ["project", str(sequences), str(tmp_path / out), "--no-compile"]
-        options = ["--generator", str(tmp_path / "generator.safetensors"), "--steps", "15"]
+        options = ["--generator", str(tmp_path / "generator.safetensors"), "--steps", "7"]
         return [*program, *options, "--encoder", str(tmp_path / "encoder.safetensors")]
 
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run(command("whole"), check=True, env=environment, stdin=subprocess.DEVNULL)
     process = subprocess.Popen(command("parts"), env=environment, stdin=subprocess.DEVNULL)
-    state = tmp_path / "parts" / "identities" / "female.state.pt"
+    state = tmp_path / "parts" / "identities" / ".female.state"
     deadline = time.monotonic() + 120
     while not state.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)

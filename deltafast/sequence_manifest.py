@@ -1,4 +1,7 @@
-"""The manifest of a folder of sequences: written last, read back with every claim checked."""
+"""The manifest of a folder of sequences, rendered or of one's own pictures: written last, every claim checked.
+
+The one owner of the format: `deltafast render` and `deltafast sequences` write it, `deltafast project` reads it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 
 from deltafast.errors import InvalidInputError
 from deltafast.files import read_json, sha256_file, write_json
+from deltafast.untrusted.checks import UnreadableError, check_name, reading, shown
 
 __all__ = ["MANIFEST_NAME", "FrameRecord", "Manifest", "load_manifest"]
 
@@ -86,7 +90,7 @@ def load_manifest(folder: str | os.PathLike[str], *, check_files: bool = True) -
         raise InvalidInputError(f"{path} is no manifest of sequences (its format is not {_FORMAT!r})")
     if raw.get("version") != _VERSION:
         raise InvalidInputError(f"{path} has version {raw.get('version')!r}; this release reads version {_VERSION}")
-    try:
+    with reading(lambda reason: InvalidInputError(f"{path} is damaged ({reason})")):
         manifest = Manifest(
             folder=root,
             size=int(raw["size"]),
@@ -94,20 +98,24 @@ def load_manifest(folder: str | os.PathLike[str], *, check_files: bool = True) -
                 str(name): {"values": [float(v) for v in entry["values"]], "unit": str(entry["unit"])}
                 for name, entry in raw["attributes"].items()
             },
-            identities={str(entry["name"]): dict(entry["parameters"]) for entry in raw["identities"]},
+            identities={_identity(entry["name"]): dict(entry["parameters"]) for entry in raw["identities"]},
             frames=tuple(FrameRecord(**entry) for entry in raw["frames"]),
             settings=dict(raw["settings"]),
         )
-        _check(manifest, check_files)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{path}: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidInputError(f"{path} is damaged ({type(error).__name__}: {error})") from error
+    _check(manifest, path, check_files)
     return manifest
 
 
-def _check(manifest: Manifest, check_files: bool) -> None:
-    """Raise `InvalidInputError` unless every sequence is complete and every picture is what it was."""
+def _identity(name: object) -> str:
+    """An identity's name, by which files are called."""
+    found = check_name(name, "an identity's name")
+    if found.startswith(".") or not {"/", "\\"}.isdisjoint(found):
+        raise UnreadableError(f"an identity is called {shown(found)}")
+    return found
+
+
+def _check(manifest: Manifest, path: Path, check_files: bool) -> None:
+    """Raise `InvalidInputError`, which names the file, unless every sequence is complete and every picture there."""
     expected = {
         (attribute, identity, index): value
         for attribute, entry in manifest.attributes.items()
@@ -116,13 +124,15 @@ def _check(manifest: Manifest, check_files: bool) -> None:
     }
     found = {(frame.attribute, frame.identity, frame.index): frame.value for frame in manifest.frames}
     if not expected or found != expected or len(found) != len(manifest.frames):
-        raise InvalidInputError("its frames are not exactly those of its attributes and identities; render again")
+        raise InvalidInputError(
+            f"{path}: its frames are not exactly those of its attributes and identities; render again"
+        )
     root = manifest.folder.resolve()
     for frame in manifest.frames:
-        path = manifest.path(frame)
-        if root not in path.resolve().parents:
-            raise InvalidInputError(f"the frame {frame.file!r} lies outside the folder")
-        if not path.is_file():
-            raise InvalidInputError(f"the frame {frame.file!r} is missing; run the same `deltafast render` again")
-        if check_files and sha256_file(path) != frame.sha256:
-            raise InvalidInputError(f"the frame {frame.file!r} has changed since it was rendered")
+        picture = manifest.path(frame)
+        if root not in picture.resolve().parents:
+            raise InvalidInputError(f"{path}: the frame {frame.file!r} lies outside the folder")
+        if not picture.is_file():
+            raise InvalidInputError(f"{path}: the frame {frame.file!r} is missing; render it again")
+        if check_files and sha256_file(picture) != frame.sha256:
+            raise InvalidInputError(f"{path}: the frame {frame.file!r} has changed since it was rendered")
