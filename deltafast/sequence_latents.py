@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
@@ -24,7 +25,7 @@ from deltafast.untrusted.checks import UnreadableError, check_name, reading, rea
 from deltafast.untrusted.json_text import parse_json
 from deltafast.untrusted.safetensors_file import read_safetensors
 
-__all__ = ["GeneratorId", "SequenceLatents", "load_latents", "split_identities"]
+__all__ = ["GeneratorId", "SequenceLatents", "load_latents"]
 
 _FORMAT = "deltafast-latents"
 _VERSION = 1
@@ -47,10 +48,14 @@ class GeneratorId:
 
     @classmethod
     def of(cls, generator: Any) -> GeneratorId:
-        """Return the identity of a `deltafast.Generator`. Raises `InvalidInputError` for anything else."""
+        """Return the identity of a `deltafast.Generator`.
+
+        Raises `InvalidInputError` for anything else, and for one whose name no file could hold: empty, of more than 200
+        characters, or with some that are not printable.
+        """
         check_generator(generator)
-        slots = tuple(str(name) for name in getattr(generator, "slots", ()) or ())
-        return cls(str(generator.name), str(generator.fingerprint), str(generator.w_space), slots)
+        names = {key: str(getattr(generator, key)) for key in ("name", "fingerprint", "w_space")}
+        return cls.from_json({**names, "slots": [str(name) for name in getattr(generator, "slots", ()) or ()]})
 
     @classmethod
     def from_json(cls, value: Any) -> GeneratorId:
@@ -73,8 +78,9 @@ class SequenceLatents:
 
     `attributes`: for each attribute the values of its n frames, strictly monotonic (degrees, or fractions 0..1);
     `identities`: their names; `latents[attribute, identity]`: float32 `[n, num_ws, w_dim]`; `generator`: whose W+ it
-    is; `source`: sha256 of the manifest of the rendered sequences, or "". Raises `InvalidInputError` when a tensor is
-    missing, has another shape, or is not finite.
+    is; `source`: sha256 of the manifest of the rendered sequences, or "". Names have 1 to 200 printable characters. The
+    dictionaries are copied. Raises `InvalidInputError` when a tensor is missing, surplus, of another shape, or not
+    finite, and for a name that a file could not hold.
     """
 
     attributes: dict[str, list[float]]
@@ -90,6 +96,14 @@ class SequenceLatents:
             raise InvalidInputError("sequence latents need at least one attribute and one identity")
         if len(set(self.identities)) != len(self.identities):
             raise InvalidInputError("sequence latents name an identity twice")
+        self._check_names()
+        surplus = set(self.latents) - {(a, i) for a in self.attributes for i in self.identities}
+        if surplus:
+            named = min(repr(key)[:80] for key in surplus)
+            raise InvalidInputError(
+                f"latents {named} are of none of the attributes and identities ({len(surplus)} in all)"
+            )
+        checked: dict[tuple[str, str], Tensor] = {}
         shape: tuple[int, ...] | None = None
         for attribute, values in self.attributes.items():
             _check_values(attribute, values)
@@ -101,7 +115,20 @@ class SequenceLatents:
                     raise InvalidInputError(
                         f"latents {attribute}/{identity} are {list(tensor.shape)}, the first ones say {expected}"
                     )
-                self.latents[attribute, identity] = tensor
+                checked[attribute, identity] = tensor
+        self.latents = checked
+
+    def _check_names(self) -> None:
+        GeneratorId.from_json(asdict(self.generator))
+        try:
+            for name in self.attributes:
+                check_name(name, "an attribute")
+            for name in self.identities:
+                check_name(name, "an identity")
+            if self.source != "":
+                check_name(self.source, "the source")
+        except UnreadableError as error:
+            raise InvalidInputError(str(error)) from error
 
     def _checked(self, attribute: str, identity: str, frames: int) -> Tensor:
         tensor = self.latents.get((attribute, identity))
@@ -235,18 +262,11 @@ def _in_file(name: str, make: Callable[[], T]) -> T:
         raise InvalidInputError(f"{name}: {error}") from error
 
 
-def split_identities(
-    latents: SequenceLatents, held_out: int, *, seed: int = 0
-) -> tuple[SequenceLatents, SequenceLatents]:
-    """Split off held-out identities; see `SequenceLatents.split_identities`."""
-    return latents.split_identities(held_out, seed=seed)
-
-
 def _check_values(attribute: str, values: list[float]) -> None:
     if not attribute or "/" in attribute:
         raise InvalidInputError(f"an attribute's name must not be empty or hold a slash; got {attribute!r}")
     steps = [b - a for a, b in itertools.pairwise(values)]
-    monotonic = all(s > 0 for s in steps) or all(s < 0 for s in steps)
+    monotonic = (all(s > 0 for s in steps) or all(s < 0 for s in steps)) and all(map(math.isfinite, values))
     if len(values) < 2 or not monotonic:
         raise InvalidInputError(
             f"attribute {attribute} has values {values}; expected at least two, strictly rising or falling"

@@ -121,6 +121,22 @@ def mobilestylegan_tensors(resolution=32, w_dim=16, seed=0):
     return t
 
 
+def rosinality_state(width: int = 1, w_dim: int = 2) -> dict[str, torch.Tensor]:
+    """A state dict of 8 x 8 pixels as rosinality names it."""
+    kernel = torch.outer(torch.tensor([1.0, 3, 3, 1]), torch.tensor([1.0, 3, 3, 1])) / 16
+    state = {"style.1.weight": torch.ones(w_dim, w_dim), "style.1.bias": torch.zeros(w_dim)}
+    state["input.input"] = torch.ones(1, width, 4, 4)
+    for name in ("conv1", "convs.0", "convs.1"):
+        state[f"{name}.conv.weight"] = torch.ones(1, width, width, 3, 3)
+        state[f"{name}.noise.weight"], state[f"{name}.activate.bias"] = torch.zeros(1), torch.zeros(width)
+    for name in ("to_rgb1", "to_rgbs.0"):
+        state[f"{name}.conv.weight"], state[f"{name}.bias"] = torch.ones(1, 3, width, 1, 1), torch.zeros(1, 3, 1, 1)
+    for name in ("conv1", "convs.0", "convs.1", "to_rgb1", "to_rgbs.0"):
+        state[f"{name}.conv.modulation.weight"] = torch.ones(width, w_dim)
+        state[f"{name}.conv.modulation.bias"] = torch.ones(width)
+    return {**state, "convs.0.conv.blur.kernel": kernel, "to_rgbs.0.upsample.kernel": kernel}
+
+
 class Persistent:
     """Pickles as torch_utils.persistence pickles a module: source code, class name and state."""
 

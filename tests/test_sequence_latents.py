@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from deltafast.errors import InvalidInputError
-from deltafast.sequence_latents import GeneratorId, SequenceLatents, load_latents, split_identities
+from deltafast.sequence_latents import GeneratorId, SequenceLatents, load_latents
 
 VALUES = [-1.0, 0.0, 1.0]
 
@@ -71,7 +72,7 @@ def test_frames_that_share_memory_can_be_saved(tmp_path: Path) -> None:
     ],
 )
 def test_bad_tensors_are_named(tensor: torch.Tensor | None, words: str) -> None:
-    tensors = dict(_latents().latents)
+    tensors = dict(_latents(("female", "male", "x")).latents)
     if tensor is None:
         del tensors["yaw", "x"]
     else:
@@ -86,6 +87,37 @@ def test_values_must_be_monotonic(values: list[float]) -> None:
     tensors = {("yaw", "a"): torch.zeros(len(values), 4, 8)}
     with pytest.raises(InvalidInputError, match="rising or falling"):
         SequenceLatents({"yaw": values}, ["a"], tensors, GeneratorId("g", "f", "w"))
+
+
+def test_surplus_tensors_are_refused_and_the_callers_own_are_left_alone() -> None:
+    tensors = {("yaw", name): torch.zeros(3, 4, 8, dtype=torch.float64) for name in ("a", "b")}
+    made = SequenceLatents({"yaw": VALUES}, ["a", "b"], tensors, GeneratorId("g", "f", "w"))
+    assert made.latents["yaw", "a"].dtype == torch.float32
+    assert tensors["yaw", "a"].dtype == torch.float64
+    tensors = {("pitch", "a"): torch.zeros(()), **tensors}
+    with pytest.raises(InvalidInputError, match=r"\('pitch', 'a'\) are of none"):
+        SequenceLatents({"yaw": VALUES}, ["a", "b"], tensors, GeneratorId("g", "f", "w"))
+
+
+@pytest.mark.parametrize("bad", ["", "x" * 201, "\u202e", "a\nb", "\udc80"])
+def test_names_that_could_not_be_read_again_are_refused_before_they_are_written(bad: str) -> None:
+    names: dict[str, str] = {"name": "g", "fingerprint": "f", "w_space": "w"}
+    for key in names:
+        generator = SimpleNamespace(**{**names, key: bad}, num_ws=4, w_dim=8)
+        with pytest.raises(InvalidInputError, match=f"a generator's {key} is"):
+            GeneratorId.of(generator)
+        with pytest.raises(InvalidInputError, match=f"a generator's {key} is"):
+            SequenceLatents({"yaw": VALUES}, ["a"], {}, GeneratorId(**{**names, key: bad}))
+    with pytest.raises(InvalidInputError, match="an attribute is"):
+        SequenceLatents({bad: VALUES}, ["a"], {}, GeneratorId(**names))
+    with pytest.raises(InvalidInputError, match="an identity is"):
+        SequenceLatents({"yaw": VALUES}, [bad], {}, GeneratorId(**names))
+
+
+def test_values_that_no_file_holds_are_refused() -> None:
+    tensors = {("yaw", "a"): torch.zeros(2, 4, 8)}
+    with pytest.raises(InvalidInputError, match="values"):
+        SequenceLatents({"yaw": [0.0, float("inf")]}, ["a"], tensors, GeneratorId("g", "f", "w"))
 
 
 def test_damaged_files_are_refused_by_name(tmp_path: Path) -> None:
@@ -111,13 +143,13 @@ def test_another_format_version_is_said(tmp_path: Path) -> None:
 
 def test_split_is_seeded_disjoint_and_keeps_the_papers_heads() -> None:
     latents = _latents()
-    training, held_out = split_identities(latents, 2, seed=3)
+    training, held_out = latents.split_identities(2, seed=3)
     assert set(training.identities) | set(held_out.identities) == set(latents.identities)
     assert not set(training.identities) & set(held_out.identities)
     assert {"female", "male"} <= set(training.identities)
     assert len(held_out.identities) == 2
-    assert split_identities(latents, 2, seed=3)[1].identities == held_out.identities
-    assert len({tuple(split_identities(latents, 2, seed=s)[1].identities) for s in range(10)}) > 1
+    assert latents.split_identities(2, seed=3)[1].identities == held_out.identities
+    assert len({tuple(latents.split_identities(2, seed=s)[1].identities) for s in range(10)}) > 1
     with pytest.raises(InvalidInputError, match="hold out 5 of 5"):
         latents.split_identities(5)
 

@@ -39,7 +39,8 @@ class Generator(PlacedModule):
 
     Attributes: `z_dim`, `w_dim`, `c_dim` (0 where unconditional), `num_ws`, `img_resolution`, `img_channels`,
     `w_avg` `[w_dim]`, `slots` (see `SynthesisNetwork`), `name`, `fingerprint` (sha256 of the fp32 weights, 64
-    hexadecimal digits) and `w_space` (equal for two generators whose W codes mean the same).
+    hexadecimal digits) and `w_space` (equal for two generators whose W codes mean the same). The last two are of the
+    weights as they were loaded: training changes neither.
     """
 
     def __init__(
@@ -145,7 +146,7 @@ class Generator(PlacedModule):
 
         - Without `batch_size`: compiled by `torch.compile`, for any batch, differentiable. The first call of each
           batch size takes tens of seconds. Where nothing can be compiled (no C++ compiler, no Python headers), it
-          says so once in a warning and runs the plain `synthesis`.
+          says so once in a warning and runs the plain `synthesis`, as it does with `second_order=True`.
         - With `batch_size`, for generators on a GPU: one pass recorded as a CUDA graph and replayed, for batches of up
           to that size, without gradient; see `deltafast.generators.compiled.CapturedSynthesis`. Raises
           `InvalidInputError` on a CPU, which has no graphs.

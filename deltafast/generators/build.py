@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,12 +47,15 @@ from deltafast.generators.mapping import W_AVG_BETA, MappingNetwork
 from deltafast.generators.mobilestylegan import MobileStyleGANSynthesis, mobilestylegan_names
 from deltafast.generators.stylegan2 import ARCHITECTURES, StyleGAN2Synthesis, stylegan2_blocks
 from deltafast.generators.synthesis import SynthesisNetwork
+from deltafast.untrusted.checks import UnreadableError, check_name
 
 __all__ = ["build_generator"]
 
 
 _MAX_MAPPING_LAYERS = 64
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_WIDTH = 16  # of the constant, which is 4 high
+_MOBILE_RESOLUTION = 16  # the least of MobileStyleGAN's
 
 
 def build_generator(
@@ -60,15 +64,19 @@ def build_generator(
     """Build a generator (eval mode, no gradients for its weights) from canonical tensors and a config.
 
     `path` is named in errors. Raises `CheckpointError` for an unknown architecture, a missing or unexpected tensor,
-    a wrong shape, or weights that are not finite.
+    a wrong shape, weights that are not finite, or a name that is not printable.
     """
     checked = _Checked(tensors, path)
+    _check_names(config, path)
     architecture = config.get("architecture")
     resolution = config.get("img_resolution")
     if not isinstance(resolution, int) or resolution not in {2**k for k in range(3, 13)}:
         raise CheckpointError(path, f"img_resolution is {resolution!r}, expected a power of two from 8 to 4096")
     synthesis: SynthesisNetwork
     if architecture == "mobilestylegan":
+        if resolution < _MOBILE_RESOLUTION:
+            expected = f"at least {_MOBILE_RESOLUTION} for MobileStyleGAN, whose last block makes the image"
+            raise CheckpointError(path, f"img_resolution is {resolution}, expected {expected}")
         _check_mobilestylegan(checked, resolution)
         synthesis = MobileStyleGANSynthesis(tensors, resolution)
     elif architecture == "stylegan2":
@@ -79,6 +87,22 @@ def build_generator(
     checked.finish()
     generator = Generator(mapping, synthesis, config=config, fingerprint=generator_fingerprint(tensors, config))
     return generator.eval().requires_grad_(False)
+
+
+def _check_names(config: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Refuse names that reach terminals and files, and a fingerprint of version 1 that is none."""
+    try:
+        for key in ("name", "w_space"):
+            if config.get(key) is not None:
+                check_name(config[key], f"the generator's {key}")
+    except UnreadableError as error:
+        raise CheckpointError(path, str(error)) from error
+    known = config.get("version_1_fingerprint")
+    if known is not None and not (
+        isinstance(known, Mapping)
+        and all(isinstance(text, str) and _DIGEST.fullmatch(text) for pair in known.items() for text in pair)
+    ):
+        raise CheckpointError(path, "version_1_fingerprint is no table of sha256 digests")
 
 
 def _build_stylegan2(checked: _Checked, config: Mapping[str, Any], resolution: int) -> StyleGAN2Synthesis:

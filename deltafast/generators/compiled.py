@@ -19,17 +19,29 @@ Capture = Callable[[Callable[[], Tensor], torch.device], Callable[[], Tensor]]
 
 
 class CompiledSynthesis:
-    """A compiled synthesis that becomes the eager one when the first compilation fails."""
+    """A compiled synthesis that becomes the eager one when the first compilation fails.
+
+    Called like `synthesis`. With `second_order=True` it is the eager one: what is compiled has no second derivative.
+    """
 
     def __init__(self, synthesis: SynthesisNetwork) -> None:
         self._eager = synthesis
         self._compiled: Callable[..., Tensor] | None = torch.compile(synthesis)
 
-    def __call__(self, ws: Tensor, noise_mode: str = "const") -> Tensor:
+    def __call__(
+        self,
+        ws: Tensor,
+        noise_mode: str = "const",
+        *,
+        force_fp32: bool = False,
+        second_order: bool = False,
+        fused_modconv: bool | None = None,
+        update_emas: bool = False,
+    ) -> Tensor:
         self._eager.check_inputs(ws, noise_mode)
-        if self._compiled is not None:
+        if self._compiled is not None and not second_order:
             try:
-                return self._compiled(ws, noise_mode)
+                return self._compiled(ws, noise_mode, force_fp32=force_fp32)
             except _compilation_errors() as error:
                 self._compiled = None
                 reason = str(error).strip().splitlines()[0]
@@ -39,7 +51,7 @@ class CompiledSynthesis:
                     RuntimeWarning,
                     stacklevel=2,
                 )
-        result: Tensor = self._eager(ws, noise_mode)
+        result: Tensor = self._eager(ws, noise_mode, force_fp32=force_fp32, second_order=second_order)
         return result
 
 
@@ -53,11 +65,12 @@ def _compilation_errors() -> tuple[type[BaseException], ...]:
 class CapturedSynthesis:
     """The synthesis of up to `batch_size` images as one CUDA graph: no launch waits for Python.
 
-    Called like `synthesis`: `ws` `[n, num_ws, w_dim]` with n <= batch_size, on the weights' device, and a noise mode;
-    returns fp32 images `[n, channels, H, W]` of their own memory, without gradient. A graph is recorded at the first
-    call with each noise mode, and again after the weights were cast or moved; what is derived of them is derived in
-    the graph, so that a write to them shows at the next replay. A smaller batch takes as long as a full one. "random"
-    noise is fresh at every call. To be called from one thread and one stream.
+    Called like `synthesis`: `ws` `[n, num_ws, w_dim]` with n <= batch_size, on the weights' device, a noise mode, and
+    `force_fp32`; its other options concern gradients alone, or nothing. Returns fp32 images `[n, channels, H, W]` of
+    their own memory, without gradient. A graph is recorded at the first call with each mode and precision, and again
+    after the weights were cast or moved; what is derived of them is derived in the graph, so that a write to them shows
+    at the next replay. A smaller batch takes as long as a full one. "random" noise is fresh at every call. To be called
+    from one thread and one stream.
 
     Raises `InvalidInputError` for a wrong shape, device or noise mode, a larger batch, and latents that want a
     gradient.
@@ -69,9 +82,18 @@ class CapturedSynthesis:
         self._synthesis = synthesis
         self._batch_size = batch_size
         self._capture = capture or capture_cuda_graph
-        self._recorded: dict[str, tuple[object, Tensor, Callable[[], Tensor]]] = {}
+        self._recorded: dict[tuple[str, bool], tuple[object, Tensor, Callable[[], Tensor]]] = {}
 
-    def __call__(self, ws: Tensor, noise_mode: str = "const") -> Tensor:
+    def __call__(
+        self,
+        ws: Tensor,
+        noise_mode: str = "const",
+        *,
+        force_fp32: bool = False,
+        second_order: bool = False,
+        fused_modconv: bool | None = None,
+        update_emas: bool = False,
+    ) -> Tensor:
         self._synthesis.check_inputs(ws, noise_mode)
         count, device = ws.shape[0], self._synthesis.device
         if count > self._batch_size:
@@ -87,20 +109,21 @@ class CapturedSynthesis:
                 "batch size, or pass ws.detach()"
             )
         with torch.inference_mode(False), torch.no_grad():
-            buffer, replay = self._graph(noise_mode, device)
+            buffer, replay = self._graph(noise_mode, bool(force_fp32), device)
             buffer[:count].copy_(ws)
             return replay()[:count].clone()  # [n, channels, H, W]
 
-    def _graph(self, noise_mode: str, device: torch.device) -> tuple[Tensor, Callable[[], Tensor]]:
+    def _graph(self, noise_mode: str, force_fp32: bool, device: torch.device) -> tuple[Tensor, Callable[[], Tensor]]:
         """Return the graph's input `[batch_size, num_ws, w_dim]` and what runs it, recorded anew where necessary."""
+        key = noise_mode, force_fp32
         state = _state(self._synthesis)
-        if noise_mode not in self._recorded or self._recorded[noise_mode][0] != state:
-            self._recorded.pop(noise_mode, None)  # frees the old graph's memory first
+        if key not in self._recorded or self._recorded[key][0] != state:
+            self._recorded.pop(key, None)  # frees the old graph's memory first
             synthesis, dtype = self._synthesis, torch.promote_types(self._synthesis.dtype, torch.float32)
             buffer = torch.zeros(self._batch_size, synthesis.num_ws, synthesis.w_dim, device=device, dtype=dtype)
-            replay = self._capture(lambda: synthesis(buffer, noise_mode), device)
-            self._recorded[noise_mode] = (_state(synthesis), buffer, replay)
-        _, buffer, replay = self._recorded[noise_mode]
+            replay = self._capture(lambda: synthesis(buffer, noise_mode, force_fp32=force_fp32), device)
+            self._recorded[key] = (_state(synthesis), buffer, replay)
+        _, buffer, replay = self._recorded[key]
         return buffer, replay
 
 

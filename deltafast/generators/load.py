@@ -52,15 +52,25 @@ def load_generator(
         check_not_url(given)
         path = _expanded(given)
         tensors, config = read_checkpoint(path)
-        config.setdefault("name", path.stem)
+        config.setdefault("name", _printable(path.stem))
         generator = build_generator(tensors, config, path)
     return generator.to(device=place, dtype=dtype)
 
 
 def save_generator(generator: Generator, path: str | os.PathLike[str]) -> None:
-    """Write a generator as one safetensors file that `load_generator` reads; weights are stored as fp32."""
+    """Write a generator as one safetensors file that `load_generator` reads; weights are stored as fp32.
+
+    What is loaded from it has the fingerprint of the weights as they are written, also where `generator.fingerprint` is
+    still the one of the checkpoint that it was loaded from; the `w_space` that a checkpoint named stays. Raises
+    `InvalidInputError` for what is no generator, `DiskError` where the file cannot be written.
+    """
     check_generator(generator)
     write_native(path, generator.tensors(), generator.config)
+
+
+def _printable(stem: str) -> str:
+    """A file's stem as a generator's name: printable, at most 200 characters."""
+    return "".join(c if c.isprintable() else "?" for c in stem[:200]) or "generator"
 
 
 def _expanded(given: str) -> Path:

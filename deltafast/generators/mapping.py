@@ -82,7 +82,7 @@ class MappingNetwork(FullPrecisionModule):
         if truncation_cutoff is not None and not hasattr(truncation_cutoff, "__index__"):
             raise InvalidInputError(f"truncation_cutoff must be a number of slots or None, got {truncation_cutoff!r}")
         w = self.code(z, c)  # [N, w_dim]
-        if update_emas:
+        if update_emas and len(w):
             with torch.no_grad():
                 self.w_avg.copy_(w.mean(0).lerp(self.w_avg, self.w_avg_beta))
         ws = w.unsqueeze(1).expand(-1, self.num_ws, -1)  # [N, L, w_dim]

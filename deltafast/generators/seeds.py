@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +37,7 @@ def class_labels(generator: Generator, classes: Iterable[int] | None, count: int
 def latents_from_seeds(
     generator: Generator, seeds: Iterable[int], truncation_psi: float = 1.0, *, class_index: int | None = None
 ) -> Tensor:
-    """Return the W+ latents `[N, num_ws, w_dim]`, fp32, of N seeds (0 .. 2³² - 1), one face each.
+    """Return the W+ latents of N seeds (0 .. 2³² - 1), one face each: `[N, num_ws, w_dim]` of `generator.code_dtype`.
 
     A seed's z is that of StyleGAN's own scripts, `numpy.random.RandomState(seed).randn(1, z_dim)`, so seed 17 is the
     same face whatever else is in the batch. A conditional generator needs `class_index`, the class of all of them.
@@ -48,10 +50,7 @@ def latents_from_seeds(
             "(--class on the command line)"
         )
     label = class_labels(generator, None if class_index is None else [class_index], 1)  # [1, c_dim]
-    numbers = [int(seed) for seed in seeds]
-    wrong = [seed for seed in numbers if not 0 <= seed < 2**32]
-    if wrong:
-        raise InvalidInputError(f"seeds are whole numbers from 0 to 2^32 - 1, got {wrong[0]}")
+    numbers = [_whole(seed) for seed in seeds]
     z = np.empty((len(numbers), generator.z_dim), dtype=np.float32)  # [N, z_dim]
     for row, seed in enumerate(numbers):
         z[row] = np.random.RandomState(seed).randn(1, generator.z_dim)[0]
@@ -62,5 +61,16 @@ def latents_from_seeds(
             for row in z
         ]
     if not rows:
-        return torch.empty(0, generator.num_ws, generator.w_dim, device=generator.device)
+        empty = (0, generator.num_ws, generator.w_dim)
+        return torch.empty(empty, device=generator.device, dtype=generator.code_dtype)
     return torch.cat(rows)
+
+
+def _whole(seed: Any) -> int:
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**32:
+        raise InvalidInputError(f"seeds are whole numbers from 0 to 2^32 - 1, got {seed!r}")
+    return number

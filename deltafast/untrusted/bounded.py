@@ -1,4 +1,4 @@
-"""Bytes that are never read beyond their end, and archives that do not unpack to more than they may."""
+"""Bytes that are never read beyond their end, and bounds on what is made of them: of archives, and of repetition."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from deltafast.untrusted.checks import UnreadableError, check_growth
 
-__all__ = ["Bounded", "open_archive", "read_entry"]
+__all__ = ["Bounded", "Budget", "open_archive", "read_entry"]
 
 _MAX_ENTRIES = 100_000
 
@@ -38,6 +38,19 @@ class Bounded:
     def readinto(self, buffer: Any) -> int:
         """Refuse: nothing that is read here is out of band."""
         raise UnreadableError("an out-of-band buffer")
+
+
+class Budget:
+    """How many bytes may be made of a file of `size` bytes that may name one part of it any number of times."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._spent = 0
+
+    def spend(self, count: int) -> None:
+        """Count `count` bytes more. Raises `UnreadableError` where the file makes far more than it holds."""
+        self._spent += count
+        check_growth(self._spent, self._size, "a file that uses its parts again and again")
 
 
 def open_archive(stream: BinaryIO, size: int) -> zipfile.ZipFile:

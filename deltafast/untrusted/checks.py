@@ -28,7 +28,7 @@ class UnreadableError(ValueError):
 def reading(refuse: Callable[[str], DeltafastError]) -> Iterator[None]:
     """Turn whatever is raised while a file is read into `refuse(reason)`, `reason` being one printable line.
 
-    Errors of the type that `refuse` makes pass as they are; a `MemoryError` or `RecursionError` does not.
+    Errors of the type that `refuse` makes pass as they are; `MemoryError` and `RecursionError` are turned as well.
     """
     try:
         yield

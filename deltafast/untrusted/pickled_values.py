@@ -30,6 +30,7 @@ __all__ = [
 _NUMPY_CODES = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"}
 _MAX_NAME = 120
 _MAX_KEY_ITEMS = 16
+_MAX_PATH = 4096  # characters, as systems have it
 
 
 class Settable(ABC):
@@ -218,7 +219,10 @@ def _tensor_with_attributes(function: Any, _kind: Any, args: Any, *_: Any) -> An
     """A tensor of a subclass, or with attributes of its own: the tensor alone."""
     if not isinstance(function, KnownFunction) or not isinstance(args, tuple):
         raise UnreadableError("a tensor that is made by no known function")
-    return function(*args)
+    made = function(*args)
+    if not isinstance(made, Tensor):
+        raise UnreadableError("a tensor that is none")
+    return made
 
 
 def _ordered_dict(items: Any = (), *_: Any) -> collections.OrderedDict[Any, Any]:
@@ -253,6 +257,8 @@ def _sizes(sizes: Any = ()) -> tuple[Any, ...]:
 def _path(*parts: Any) -> str:
     if not all(isinstance(part, str) for part in parts):
         raise UnreadableError("a path that is no text")
+    if sum(map(len, parts)) + len(parts) > _MAX_PATH:
+        raise UnreadableError(f"a path of more than {_MAX_PATH} characters")
     return "/".join(parts)
 
 

@@ -13,30 +13,33 @@ import pickle
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from deltafast.untrusted.bounded import Bounded
+from deltafast.untrusted.bounded import Bounded, Budget
 from deltafast.untrusted.checks import UnreadableError
 from deltafast.untrusted.pickled_values import KnownFunction, Record, RecordClass, Settable, hashable, known_value
 
 __all__ = ["read_pickle"]
 
 _MAX_NAME = 120
+_ITEM = 64  # bytes of an item in a container, about
 
 
 def read_pickle(
     stream: Bounded,
     *,
+    budget: Budget,
     storage: Callable[[Any], Any] | None = None,
     storage_from_bytes: Callable[[bytes], Any] | None = None,
     foreign: dict[str, None] | None = None,
 ) -> Any:
     """Read one pickle: containers, tensors, arrays, and a `Record` for every other object.
 
+    `budget`, the whole file's, bounds what is made of parts of the pickle that it names again and again.
     `storage` makes a `Storage` of a persistent id of torch's, `storage_from_bytes` of what
     `torch.storage._load_from_bytes` would take; where they are None there are none. `foreign` collects the names of
     objects that are none of a checkpoint's. Raises errors of nearly every type; see `reading`.
     """
     names: dict[str, None] = {} if foreign is None else foreign
-    return _Unpickler(stream, storage, storage_from_bytes, names).load()
+    return _Unpickler(stream, budget, storage, storage_from_bytes, names).load()
 
 
 _PurePython: Any = vars(pickle)["_Unpickler"]
@@ -53,11 +56,13 @@ class _Unpickler(_PurePython):  # type: ignore[misc]
     def __init__(
         self,
         stream: Bounded,
+        budget: Budget,
         storage: Callable[[Any], Any] | None,
         storage_from_bytes: Callable[[bytes], Any] | None,
         foreign: dict[str, None],
     ) -> None:
         super().__init__(stream, encoding="latin1")
+        self._budget = budget
         self._storage = storage
         self._storage_from_bytes = storage_from_bytes
         self._foreign = foreign
@@ -82,7 +87,7 @@ class _Unpickler(_PurePython):  # type: ignore[misc]
 
     def load_newobj(self) -> None:
         args = self.stack.pop()
-        self.stack[-1] = _called(self.stack[-1], args)
+        self.stack[-1] = _called(self.stack[-1], args, self._budget)
 
     dispatch[pickle.NEWOBJ[0]] = load_newobj
 
@@ -101,6 +106,8 @@ class _Unpickler(_PurePython):  # type: ignore[misc]
         state = self.stack.pop()
         target = self.stack[-1]
         if isinstance(target, Settable):
+            if isinstance(state, tuple):
+                self._budget.spend(_cost(state))
             target.set_state(state)
         elif not isinstance(target, (dict, list, set, str)):  # attributes beside the items of a container: of no use
             raise UnreadableError("a state for what can have none")
@@ -161,7 +168,16 @@ class _Unpickler(_PurePython):  # type: ignore[misc]
     dispatch[pickle.FROZENSET[0]] = load_frozenset
 
 
-def _called(function: Any, args: Any) -> Any:
+def _cost(arguments: tuple[Any, ...]) -> int:
+    """About how many bytes a call makes, at most, of its arguments: copies of text, bytes and containers."""
+    return sum(
+        len(argument) * (1 if isinstance(argument, (str, bytes)) else _ITEM)
+        for argument in arguments
+        if isinstance(argument, (str, bytes, tuple, list, dict, set, frozenset))
+    )
+
+
+def _called(function: Any, args: Any, budget: Budget) -> Any:
     if not isinstance(args, tuple):
         raise UnreadableError("a call without arguments")
     if isinstance(function, RecordClass):
@@ -170,6 +186,7 @@ def _called(function: Any, args: Any) -> Any:
         return Record(function.class_name, foreign=True, arguments=args)
     if not isinstance(function, KnownFunction):
         raise UnreadableError("a call of what is no known function")
+    budget.spend(_cost(args))
     return function(*args)
 
 

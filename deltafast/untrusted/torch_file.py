@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deltafast.untrusted.bounded import Bounded, open_archive
+from deltafast.untrusted.bounded import Bounded, Budget, open_archive
 from deltafast.untrusted.checks import UnreadableError, shown
 from deltafast.untrusted.pickled_values import Storage
 from deltafast.untrusted.pickles import read_pickle
@@ -28,9 +28,15 @@ _MAX_PICKLE = 1 << 28  # bytes of the pickle beside the tensors
 def read_pickle_bytes(data: bytes, foreign: dict[str, None] | None = None) -> Any:
     """Read a plain pickle, with storages of torch's in it as bytes; see `read_pickle`."""
     names: dict[str, None] = {} if foreign is None else foreign
-    return read_pickle(
-        Bounded(data), storage_from_bytes=lambda part: read_torch_bytes(_bytes(part), names), foreign=names
-    )
+    budget = Budget(len(data))
+    known: dict[int, tuple[bytes, Any]] = {}  # what was made of bytes that the pickle may name again
+
+    def storage_from_bytes(part: Any) -> Any:
+        if id(part) not in known:
+            known[id(part)] = part, _read_torch_bytes(_bytes(part), names, budget)
+        return known[id(part)][1]
+
+    return read_pickle(Bounded(data), budget=budget, storage_from_bytes=storage_from_bytes, foreign=names)
 
 
 def read_torch_bytes(data: bytes, foreign: dict[str, None] | None = None) -> Any:
@@ -39,10 +45,13 @@ def read_torch_bytes(data: bytes, foreign: dict[str, None] | None = None) -> Any
     `foreign` collects the names of objects that are none of a checkpoint's. Raises errors of nearly every type; see
     `reading`.
     """
-    names: dict[str, None] = {} if foreign is None else foreign
+    return _read_torch_bytes(data, {} if foreign is None else foreign, Budget(len(data)))
+
+
+def _read_torch_bytes(data: bytes, foreign: dict[str, None], budget: Budget) -> Any:
     if data[:4] == b"PK\x03\x04":
-        return _read_archive(data, names)
-    return _read_legacy(data, names)
+        return _read_archive(data, foreign, budget)
+    return _read_legacy(data, foreign, budget)
 
 
 def _bytes(value: Any) -> bytes:
@@ -51,7 +60,7 @@ def _bytes(value: Any) -> bytes:
     return value
 
 
-def _read_archive(data: bytes, foreign: dict[str, None]) -> Any:
+def _read_archive(data: bytes, foreign: dict[str, None], budget: Budget) -> Any:
     with open_archive(io.BytesIO(data), len(data)) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
         roots = [name.partition("/")[0] for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
@@ -74,26 +83,30 @@ def _read_archive(data: bytes, foreign: dict[str, None]) -> Any:
                 memory[key] = _filled(archive.read(f"{root}/data/{key}"))
             return Storage(memory[key].view(dtype))
 
-        return read_pickle(Bounded(archive.read(f"{root}/data.pkl")), storage=storage, foreign=foreign)
+        pickled = Bounded(archive.read(f"{root}/data.pkl"))
+        return read_pickle(pickled, budget=budget, storage=storage, foreign=foreign)
 
 
-def _read_legacy(data: bytes, foreign: dict[str, None]) -> Any:
+def _read_legacy(data: bytes, foreign: dict[str, None], budget: Budget) -> Any:
     stream = Bounded(data)
-    read_pickle(stream)  # the magic number
-    if read_pickle(stream) != _LEGACY_PROTOCOL:
+    read_pickle(stream, budget=budget)  # the magic number
+    if read_pickle(stream, budget=budget) != _LEGACY_PROTOCOL:
         raise UnreadableError("a file of torch.save of an unknown version")
-    machine = read_pickle(stream)
+    machine = read_pickle(stream, budget=budget)
     if not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise UnreadableError("tensors of big-endian byte order; save it again on a little-endian machine")
     memory: dict[str, Tensor] = {}  # each uint8 [bytes], filled when the pickle is read
     sizes: dict[str, int] = {}
+    claimed = 0  # bytes of all of them
 
     def storage(pid: Any) -> Any:
+        nonlocal claimed
         if isinstance(pid, tuple) and len(pid) == 4 and pid[0] == "module":
             return pid[1]  # a class beside its source
         dtype, key, count, view = _storage_id(pid)
         if key not in memory:
-            if count * dtype.itemsize > stream.left - sum(map(len, memory.values())):
+            claimed += count * dtype.itemsize
+            if claimed > stream.left:
                 raise UnreadableError(f"a storage of {shown(count)} values, more than the file holds")
             memory[key], sizes[key] = torch.empty(count * dtype.itemsize, dtype=torch.uint8), count
         flat = memory[key].view(dtype)
@@ -102,8 +115,8 @@ def _read_legacy(data: bytes, foreign: dict[str, None]) -> Any:
             flat = flat[_index(offset) : _index(offset) + _index(length)]
         return Storage(flat)
 
-    content = read_pickle(stream, storage=storage, foreign=foreign)
-    keys = read_pickle(stream)
+    content = read_pickle(stream, budget=budget, storage=storage, foreign=foreign)
+    keys = read_pickle(stream, budget=budget)
     if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(memory):
         raise UnreadableError("other storages than its tensors need")
     for key in keys:

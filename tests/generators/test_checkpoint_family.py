@@ -18,7 +18,7 @@ import numpy as np
 import plain_generators
 import pytest
 import torch
-from small_generators import Persistent, ada_generator, dump, stylegan2_tensors
+from small_generators import Persistent, ada_generator, dump, rosinality_state, stylegan2_tensors
 
 from deltafast.errors import CheckpointError
 from deltafast.generators.build import build_generator
@@ -86,6 +86,21 @@ def _same(generator, tensors, **config):
 def _saved(tmp_path, content, name="model.pt", **options):
     torch.save(content, tmp_path / name, **options)
     return tmp_path / name
+
+
+@pytest.mark.parametrize("given", [torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.zeros(5)])
+def test_a_mean_code_that_is_none_is_estimated_and_that_is_said(tmp_path, caplog, given):
+    state = rosinality_state()
+    with caplog.at_level(logging.WARNING, "deltafast.checkpoints"):
+        kept = load_generator(_saved(tmp_path, {"g_ema": state, "latent_avg": torch.tensor([[1.0, 2.0]] * 2)}))
+        assert kept.w_avg.tolist() == [1.0, 2.0]
+        assert not caplog.text
+        estimated = load_generator(_saved(tmp_path, {"g_ema": state}))
+        assert not caplog.text
+        generator = load_generator(_saved(tmp_path, {"g_ema": state, "latent_avg": given}))
+    assert "model.pt: latent_avg [" in caplog.text
+    assert "estimated" in caplog.text
+    assert torch.equal(generator.w_avg, estimated.w_avg)
 
 
 @pytest.mark.parametrize("architecture", ["skip", "orig", "resnet"])

@@ -78,6 +78,22 @@ def test_each_noise_mode_is_recorded_once(captured, recorder):
     assert recorder.recordings == 2
 
 
+def test_the_options_of_a_synthesis_are_taken(tiny, captured, recorder, monkeypatch):
+    generator, run = captured
+    generator.bfloat16()
+    ws = _ws(generator, 2)
+    for whole in (False, True, False):
+        assert _close(run(ws, force_fp32=whole), generator.synthesis(ws, force_fp32=whole), 1e-6)
+    assert recorder.recordings == 2
+    assert run(ws, fused_modconv=False, update_emas=True, second_order=True).shape[0] == 2
+    monkeypatch.setattr(torch, "compile", lambda module: module)  # what it makes of it takes tens of seconds
+    run = generator.compiled()
+    assert torch.equal(run(ws, force_fp32=True), generator.synthesis(ws, force_fp32=True))
+    ws.requires_grad_()
+    (first,) = torch.autograd.grad(run(ws, second_order=True).square().sum(), ws, create_graph=True)
+    assert first.requires_grad
+
+
 def test_changed_weights_show_and_moved_ones_are_recorded_anew(captured, recorder):
     generator, run = captured
     ws = _ws(generator, 2)
@@ -120,25 +136,37 @@ def test_a_cpu_generator_has_no_graph_to_record(tiny):
 
 
 class CudaCalls:
-    """Stands for the part of torch.cuda that records a graph; `captured_on` lists the streams of all recordings."""
+    """Stands for the part of torch.cuda that records a graph; streams are told by the device that they are made on.
+
+    `captured_on` lists the streams of all recordings; one that is not given is device 0's, as torch's own may be.
+    """
 
     def __init__(self, monkeypatch):
         self.captured_on = []
-        plain = {"device": nullcontext, "stream": nullcontext, "CUDAGraph": MagicMock, "current_stream": MagicMock}
-        for name, stand_in in {**plain, "Stream": MagicMock, "graph": self.graph}.items():
+        self.now = torch.device("cuda", 0)
+        plain = {"stream": nullcontext, "CUDAGraph": MagicMock, "current_stream": MagicMock}
+        for name, stand_in in {**plain, "device": self.device, "Stream": self.stream, "graph": self.graph}.items():
             monkeypatch.setattr(torch.cuda, name, stand_in)
 
     @contextmanager
+    def device(self, device):
+        before, self.now = self.now, device
+        yield
+        self.now = before
+
+    def stream(self):
+        return MagicMock(made_on=self.now)
+
+    @contextmanager
     def graph(self, graph, stream=None):
-        self.captured_on.append(stream)
+        self.captured_on.append(torch.device("cuda", 0) if stream is None else stream.made_on)
         yield
 
 
 def test_a_graph_is_captured_on_a_stream_of_its_own_device(monkeypatch):
     calls = CudaCalls(monkeypatch)
     capture_cuda_graph(lambda: torch.zeros(()), torch.device("cuda", 1))
-    assert calls.captured_on != [None]  # torch's own stream for it is on the device that captured first
-    assert len(calls.captured_on) == 1
+    assert calls.captured_on == [torch.device("cuda", 1)]
 
 
 @pytest.fixture

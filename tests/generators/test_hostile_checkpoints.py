@@ -21,6 +21,7 @@ from small_generators import Persistent, ada_generator, dump, mobilestylegan_ten
 
 from deltafast.errors import CheckpointError
 from deltafast.generators.load import load_generator, save_generator
+from deltafast.sequence_latents import GeneratorId
 from deltafast.untrusted.checks import reading
 from deltafast.untrusted.pickled_values import Record
 from deltafast.untrusted.torch_file import read_pickle_bytes
@@ -411,6 +412,20 @@ def _own_file(tmp_path, tensors, **changes):
     return path
 
 
+def test_a_generator_named_after_its_file_can_be_written_and_read(tmp_path):
+    own = _own_file(tmp_path, mobilestylegan_tensors())
+    data = dump({"G_ema": ada_generator(stylegan2_tensors(), 16)})
+    for path in (
+        own.rename(tmp_path / "\u202eevil.safetensors"),
+        _write(tmp_path, data, "x" * 240 + ".pkl"),
+        _write(tmp_path, data, "\udcff.pkl"),
+    ):
+        generator = load_generator(path)
+        assert generator.name.isprintable()
+        assert 0 < len(generator.name) <= 200
+        GeneratorId.of(generator)
+
+
 def test_altered_truncated_and_foreign_safetensors(tmp_path):
     path = _own_file(tmp_path, mobilestylegan_tensors())
     load_generator(path)
@@ -431,6 +446,12 @@ def test_altered_truncated_and_foreign_safetensors(tmp_path):
         ({"architecture": "stylegan9"}, "stylegan9"),
         ({"img_resolution": 33}, "img_resolution"),
         ({"img_resolution": 64}, "missing"),
+        ({"img_resolution": 8}, "at least 16"),
+        ({"name": "a\x1b[2Jb"}, "the generator's name"),
+        ({"name": 3}, "the generator's name"),
+        ({"w_space": "\u202e"}, "the generator's w_space"),
+        ({"version_1_fingerprint": {"0" * 64: "of another"}}, "no table of sha256 digests"),
+        ({"version_1_fingerprint": "0" * 64}, "no table of sha256 digests"),
         ({"architecture": "stylegan2"}, "missing"),
     ],
 )

@@ -34,6 +34,13 @@ def test_truncation_pulls_towards_the_mean(tiny_stylegan2):
     assert torch.equal(early[:, 2:], w[:, 2:])
 
 
+def test_a_batch_of_none_leaves_the_mean_code_alone(tiny_stylegan2):
+    generator = tiny_stylegan2()
+    before = generator.w_avg.clone()
+    assert generator.mapping(torch.zeros(0, generator.z_dim), update_emas=True).shape[0] == 0
+    assert torch.equal(generator.w_avg, before)
+
+
 def test_the_slots_can_be_written_to_one_by_one(tiny_stylegan2):
     generator = tiny_stylegan2()
     ws = generator.mapping(torch.randn(2, 16))

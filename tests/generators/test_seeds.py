@@ -28,6 +28,20 @@ def test_a_seed_out_of_range_is_refused(tiny_mobilestylegan, seed):
         latents_from_seeds(tiny_mobilestylegan(), [seed])
 
 
+@pytest.mark.parametrize("seed", [1.5, "3", None, torch.tensor(0.5)])
+def test_a_seed_that_is_no_whole_number_is_refused(tiny_mobilestylegan, seed):
+    with pytest.raises(InvalidInputError, match="whole numbers"):
+        latents_from_seeds(tiny_mobilestylegan(), [seed])
+
+
+def test_seeds_of_every_whole_kind_give_codes_of_the_generators_precision(tiny_mobilestylegan):
+    generator = tiny_mobilestylegan().double()
+    ws = latents_from_seeds(generator, [np.int64(3), torch.tensor(3), 3])
+    assert torch.equal(ws[0], ws[1])
+    assert torch.equal(ws[0], ws[2])
+    assert latents_from_seeds(generator, []).dtype == ws.dtype == torch.float64
+
+
 def test_a_conditional_generator_needs_a_class_and_has_those_it_has() -> None:
     tensors = stylegan2_tensors(c_dim=3)
     generator = build_generator(tensors, {"architecture": "stylegan2", "img_resolution": 16}, "conditional")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import os
 import re
@@ -21,6 +22,7 @@ from deltafast.untrusted.checks import shown
 
 __all__ = ["read_rosinality"]
 
+_log = logging.getLogger("deltafast.checkpoints")
 _NOISE_SEED = 0
 _MAX_BLOCKS = 10
 _SAME = 1e-5  # of filter taps that are meant to be equal
@@ -36,7 +38,8 @@ _ATTRIBUTES = (
 def read_rosinality(found: Found, path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Convert a generator to canonical tensors and a config.
 
-    Where there is no mean latent it is computed from the mapping network; where there are no noise images (old files)
+    Where there is no mean latent it is computed from the mapping network (where there is one that is no single code
+    too, which the logger "deltafast.checkpoints" says); where there are no noise images (old files)
     they are drawn from N(0, 1) with a fixed seed, as the original draws its own. Raises `CheckpointError` for
     whatever changes the image and is not supported.
     """
@@ -121,6 +124,13 @@ def _w_avg(found: Found, tensors: Mapping[str, Tensor], multiplier: float, path:
         row = only_row(mean) if mean.ndim and mean.shape[-1] == w_dim else None
         if row is not None:
             return row
+        _log.warning(
+            "%s: latent_avg %s is not one code of %d components, repeated; the mean code is estimated from the mapping "
+            "network instead",
+            path,
+            list(mean.shape),
+            w_dim,
+        )
     layers = range(len(tensors) // 2)
     weights = [tensors[f"mapping.fc{k}.weight"] for k in layers]
     weights = [weight * (multiplier / math.sqrt(weight.shape[1] or 1)) for weight in weights]
