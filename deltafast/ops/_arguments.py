@@ -37,6 +37,27 @@ def check_optional(
         check_small(op, name, t, x, shape, says)
 
 
+def check_slots(op: str, index: torch.Tensor, ws: torch.Tensor) -> None:
+    """Raise `InvalidInputError` unless `index` is int64 `[S]` beside `ws` and names distinct slots of `[N, num_ws, D]`.
+
+    Its values are looked at on CPUs alone, where that costs nothing, and not while a graph is made.
+    """
+    if (
+        not isinstance(index, torch.Tensor)
+        or index.dtype != torch.int64
+        or index.dim() != 1
+        or index.device != ws.device
+    ):
+        raise InvalidInputError(f"{op}: index must be int64 [S] on {ws.device}")
+    slots, num_ws = index.shape[0], ws.shape[1]
+    if slots > num_ws:
+        raise InvalidInputError(f"{op}: index names {slots} W+ slots of {num_ws}; they must be distinct")
+    if index.device.type == "cpu" and type(index) is torch.Tensor and not torch.compiler.is_compiling():
+        values = index.tolist()
+        if len(set(values)) != slots or not all(0 <= value < num_ws for value in values):
+            raise InvalidInputError(f"{op}: index must name distinct W+ slots, 0 to {num_ws - 1}; got {values[:40]}")
+
+
 def check_noise(op: str, noise: torch.Tensor | None, x: torch.Tensor, samples: int, size: tuple[int, int]) -> None:
     """Raise `InvalidInputError` unless `noise` is None or a map of `size` (height, width) for each sample, or for all.
 

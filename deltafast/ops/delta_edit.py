@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deltafast.errors import InvalidInputError
-from deltafast.ops._arguments import accumulation_dtype, check_optional, check_small
+from deltafast.errors import InvalidInputError, NativeOpError
+from deltafast.ops._arguments import accumulation_dtype, check_optional, check_slots, check_small
 from deltafast.ops._library import Impl, runs_natively
 from deltafast.ops._register import register
 
@@ -17,6 +17,8 @@ __all__ = ["delta_edit", "delta_edit_reference"]
 
 _OP = "delta_edit"
 _SLOPE = 0.2
+_WARPS, _CHUNK, _SHARED = 8, 64, 48 * 1024  # kWarps, kChunk and kMaxShared of csrc/kernels/cuda/delta_edit.cu
+_MAX_GRID = 65_535  # W+ slots, one block each along the grid's second axis
 
 
 def delta_edit(
@@ -68,7 +70,7 @@ def delta_edit(
     accumulate = accumulation_dtype(ws)
     alpha, direction = alpha.to(accumulate), direction.to(accumulate)
     network = [None if t is None else t.to(accumulate) for t in (mean, scale, *small, output_bias)]
-    if not runs_natively(_OP, ws, impl):
+    if not _native(ws, impl, latent_weight.shape[2], hidden_weight.shape[0] + 1):
         return delta_edit_reference(ws, alpha, direction, index, *network)  # type: ignore[arg-type]
     result: Tensor = torch.ops.deltafast.delta_edit(ws, alpha, direction, index, *network)
     return result  # [N, num_ws, w_dim]
@@ -110,6 +112,25 @@ def delta_edit_reference(
     return ws.index_copy(1, index, new.to(ws.dtype))  # [N, num_ws, w_dim]
 
 
+def _native(ws: Tensor, impl: Impl, width: int, layers: int) -> bool:
+    """Whether the native kernel runs.
+
+    On CUDA "auto" leaves to the reference what does not fit the shared memory of a block (`delta_edit_fits`); "native"
+    raises `NativeOpError` for it.
+    """
+    if not runs_natively(_OP, ws, impl) or runs_natively(_OP, ws, "auto", ("cpu",)):
+        return runs_natively(_OP, ws, impl)
+    floats = _CHUNK + -(-width // 4) * 4 * (4 if layers > 1 else 2)
+    if 4 * _WARPS * floats <= _SHARED and ws.shape[1] <= _MAX_GRID:
+        return True
+    if impl == "native":
+        raise NativeOpError(
+            f"{_OP}: a width of {width} in {layers} layers, or {ws.shape[1]} W+ slots, is more than a CUDA block "
+            "takes. Use impl='auto' or impl='reference'."
+        )
+    return False
+
+
 def _embed(old: Tensor, mean: Tensor, scale: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.bmm(((old - mean) / scale).transpose(0, 1), weight) + bias[:, None]  # [S, N, width]
 
@@ -139,12 +160,9 @@ def _check(
         raise InvalidInputError(f"{_OP}: ws must be a tensor [N, num_ws, w_dim], got {got}")
     if ws.dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
         raise InvalidInputError(f"{_OP}: ws must be float32, float64, float16 or bfloat16, got {ws.dtype}")
-    samples, num_ws, w_dim = ws.shape
-    if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.dim() != 1 or index.device != ws.device:
-        raise InvalidInputError(f"{_OP}: index must be int64 [S] on {ws.device}")
+    samples, _, w_dim = ws.shape
+    check_slots(_OP, index, ws)
     slots = index.shape[0]
-    if slots > num_ws:
-        raise InvalidInputError(f"{_OP}: index names {slots} W+ slots of {num_ws}; they must be distinct")
     if not isinstance(latent_weight, Tensor) or latent_weight.dim() != 3:
         raise InvalidInputError(f"{_OP}: latent_weight must be a tensor [S, w_dim, width]")
     width = latent_weight.shape[2]

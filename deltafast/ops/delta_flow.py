@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deltafast.errors import InvalidInputError
-from deltafast.ops._arguments import accumulation_dtype, check_small
+from deltafast.errors import InvalidInputError, NativeOpError
+from deltafast.ops._arguments import accumulation_dtype, check_slots, check_small
 from deltafast.ops._library import Impl, runs_natively
 from deltafast.ops._register import register
 
@@ -154,12 +154,19 @@ def _edit(
 def _native(op: str, x: Tensor, impl: Impl, width: int, layers: int, wanted: bool) -> bool:
     """Whether a native kernel runs for `x`, which is of the type that steps are taken in.
 
-    On CUDA "auto" leaves widths to the reference whose paths do not fit the shared memory of a block.
+    On CUDA "auto" leaves widths to the reference whose paths do not fit the shared memory of a block; "native" raises
+    `NativeOpError` for them.
     """
-    if not runs_natively(op, x, impl) or impl == "native" or runs_natively(op, x, "auto", ("cpu",)):
+    if not runs_natively(op, x, impl) or runs_natively(op, x, "auto", ("cpu",)):
         return runs_natively(op, x, impl)
     buffers = 20 + 4 * layers if wanted else 7  # of a warp's path each; csrc/kernels/cuda/delta_flow.cu
-    return (buffers * 4 * (-(-width // 4) * 4) + _PATH) * _WARPS <= _SHARED
+    fits = (buffers * 4 * (-(-width // 4) * 4) + _PATH) * _WARPS <= _SHARED
+    if impl == "native" and not fits:
+        raise NativeOpError(
+            f"{op}: a width of {width} in {layers} layers needs more shared memory than a CUDA block has. "
+            "Use impl='auto' or impl='reference'."
+        )
+    return fits
 
 
 def _edit_at_once(
@@ -278,12 +285,9 @@ def _check_edit(
         raise InvalidInputError(f"{_EDIT}: ws must be a tensor [N, num_ws, w_dim], got {got}")
     if ws.dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
         raise InvalidInputError(f"{_EDIT}: ws must be float32, float64, float16 or bfloat16, got {ws.dtype}")
-    samples, num_ws, w_dim = ws.shape
-    if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.dim() != 1 or index.device != ws.device:
-        raise InvalidInputError(f"{_EDIT}: index must be int64 [S] on {ws.device}")
+    samples, _, w_dim = ws.shape
+    check_slots(_EDIT, index, ws)
     slots = index.shape[0]
-    if slots > num_ws:
-        raise InvalidInputError(f"{_EDIT}: index names {slots} W+ slots of {num_ws}; they must be distinct")
     if not isinstance(latent_weight, Tensor) or latent_weight.dim() != 3:
         raise InvalidInputError(f"{_EDIT}: latent_weight must be a tensor [S, w_dim, width]")
     width = latent_weight.shape[2]

@@ -109,9 +109,45 @@ def epilogue_to_rgb(
     return (activations if keep else None), image
 
 
-def epilogue_to_rgb_reference(*args: Any, **options: Any) -> tuple[torch.Tensor | None, torch.Tensor]:
-    """Compute `epilogue_to_rgb` in plain torch: the same arguments but `impl`, and the same results."""
-    return epilogue_to_rgb(*args, **options, impl="reference")
+def epilogue_to_rgb_reference(
+    x: torch.Tensor,
+    demod: torch.Tensor | None = None,
+    noise: torch.Tensor | None = None,
+    noise_strength: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    *,
+    rgb_weight: torch.Tensor,
+    rgb_style: torch.Tensor,
+    rgb_bias: torch.Tensor | None = None,
+    rgb_clamp: float | None = None,
+    skip: torch.Tensor | None = None,
+    f: torch.Tensor | None = None,
+    next_style: torch.Tensor | None = None,
+    keep: bool = True,
+    negative_slope: float = 0.2,
+    gain: float = math.sqrt(2.0),
+    clamp: float | None = None,
+) -> tuple[torch.Tensor | None, torch.Tensor]:
+    """Compute `epilogue_to_rgb` in plain torch: the same arguments but `impl`, the same results and errors."""
+    return epilogue_to_rgb(
+        x,
+        demod,
+        noise,
+        noise_strength,
+        bias,
+        rgb_weight=rgb_weight,
+        rgb_style=rgb_style,
+        rgb_bias=rgb_bias,
+        rgb_clamp=rgb_clamp,
+        skip=skip,
+        f=f,
+        next_style=next_style,
+        keep=keep,
+        negative_slope=negative_slope,
+        gain=gain,
+        clamp=clamp,
+        impl="reference",
+    )
 
 
 def _serves(rgb_weight: torch.Tensor, wants_gradient: bool, impl: Impl) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from op_checks import DEVICES, check_against_float64
@@ -10,6 +12,7 @@ from torch import Tensor
 from deltafast.errors import InvalidInputError, NativeOpError
 from deltafast.ops import _library, delta_edit, delta_edit_reference
 
+module = importlib.import_module("deltafast.ops.delta_edit")  # the name is the function's too
 NAME = "delta_edit"
 CASES = [  # samples, num_ws, w_dim, slots, width, layers
     (70, 16, 512, (0, 1, 2, 3, 4, 5), 32, 1),
@@ -186,7 +189,33 @@ def test_half_precision_on_the_cpu_runs_the_reference_and_refuses_native() -> No
         native(**given)
 
 
+def test_what_a_cuda_block_does_not_hold_is_the_references_and_refused_as_native(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "runs_natively", lambda _op, _x, _impl, kernels=("cpu", "cuda"): "cuda" in kernels)
+    for impl, width, layers, expected in (
+        ("auto", 32, 1, True),
+        ("native", 32, 1, True),
+        ("auto", 768, 1, False),
+    ):
+        assert module._native(torch.zeros(1, 4, 8), impl, width, layers) is expected
+    impl, width, layers = "native", 768, 1
+    with pytest.raises(NativeOpError, match="delta_edit: a width of 768 in 1 layers"):
+        module._native(torch.zeros(1, 4, 8), impl, width, layers)
+
+
+@pytest.mark.gpu
+def test_a_width_beyond_a_cuda_block_runs_the_reference() -> None:
+    given = arguments(3, 4, 10, (2, 0), 4096, 1, device="cuda")
+    torch.testing.assert_close(delta_edit(**given), delta_edit_reference(**given))
+    with pytest.raises(NativeOpError, match="a width of 4096"):
+        native(**given)
+
+
 BAD = [
+    ({"index": torch.tensor([1, 1])}, "index must name distinct"),
+    ({"index": torch.tensor([0, 4])}, "0 to 3; got"),
+    ({"index": torch.tensor([-1, 0])}, "0 to 3; got"),
     ({"ws": torch.zeros(2, 4)}, r"ws must be a tensor \[N, num_ws, w_dim\]"),
     ({"ws": torch.zeros(3, 4, 10, dtype=torch.int64)}, "ws must be float32"),
     ({"index": torch.zeros(2)}, "index must be int64"),

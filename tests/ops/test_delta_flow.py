@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from op_checks import CUDA, DEVICES, NATIVE, check_against_float64
@@ -19,6 +21,7 @@ from deltafast.ops import (
 from deltafast.ops.delta_flow import MAX_FLOW_STEPS
 from deltafast.ops.tolerance import allowed_error, max_error
 
+module = importlib.import_module("deltafast.ops.delta_flow")  # the name is the function's too
 NAME = "delta_flow"
 HALVES = (torch.float16, torch.bfloat16)
 Case = tuple[int, int, int, tuple[int, ...], int, int]
@@ -323,7 +326,33 @@ def test_half_precision_is_rounded_once() -> None:
     assert torch.equal(native(**given), wide.half())
 
 
+def test_what_a_cuda_block_does_not_hold_is_the_references_and_refused_as_native(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "runs_natively", lambda _op, _x, _impl, kernels=("cpu", "cuda"): "cuda" in kernels)
+    for impl, width, layers, expected in (
+        ("auto", 32, 1, True),
+        ("native", 32, 1, True),
+        ("auto", 1024, 1, False),
+    ):
+        assert module._native("delta_flow", torch.zeros(1), impl, width, layers, False) is expected
+    impl, width, layers = "native", 1024, 1
+    with pytest.raises(NativeOpError, match="delta_flow: a width of 1024 in 1 layers"):
+        module._native("delta_flow", torch.zeros(1), impl, width, layers, False)
+
+
+@pytest.mark.gpu
+def test_a_width_beyond_a_cuda_block_runs_the_reference() -> None:
+    given = arguments(3, 4, 10, (2, 0), 4096, 1, device="cuda")
+    torch.testing.assert_close(delta_flow(**given), delta_flow_reference(**given))
+    with pytest.raises(NativeOpError, match="a width of 4096"):
+        native(**given)
+
+
 BAD = [
+    ({"index": torch.tensor([1, 1])}, "index must name distinct"),
+    ({"index": torch.tensor([0, 4])}, "0 to 3; got"),
+    ({"index": torch.tensor([-1, 0])}, "0 to 3; got"),
     ({"ws": torch.zeros(2, 4)}, r"ws must be a tensor \[N, num_ws, w_dim\]"),
     ({"ws": torch.zeros(3, 4, 10, dtype=torch.int64)}, "ws must be float32"),
     ({"index": torch.zeros(2)}, "index must be int64"),
