@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import warnings
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ __all__ = [
     "atomic_write",
     "cache_dir",
     "colour_profile",
+    "hold_folder",
     "image_pixels",
     "image_size",
     "is_animation",
@@ -47,6 +49,7 @@ _STRIP = 1 << 22  # pixels that are converted at once
 _ORIENTATION = 0x0112  # EXIF's tag
 _LEFTOVER = (".deltafast-", ".tmp")  # how the names of temporary files begin and end
 _DAY = 86_400.0  # seconds
+_TORCH_WRITER = ("inline_container", "PytorchStreamWriter")  # what its errors name
 
 
 @contextlib.contextmanager
@@ -72,19 +75,67 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, 0o666 & ~_UMASK)
         os.replace(temporary, target)
         temporary = None
     except OSError as error:
         if isinstance(error, DiskError):
             raise
         raise DiskError(f"cannot write {target}: {error.strerror or error}") from error
+    except Exception as error:
+        if not _is_of_the_disk(error):
+            raise
+        raise DiskError(f"cannot write {target}: {reason_of(error)}") from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
         if handle is not None:
             os.close(handle)
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Whether this is how torch or safetensors say that a file cannot be written (a full disk, say)."""
+    if type(error).__name__ == "SafetensorError":
+        return "I/O error" in str(error) or "IoError" in str(error)
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _TORCH_WRITER)
+
+
+class _Held:
+    """An open folder with a lock on it, let go with the last reference to it."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def __del__(self) -> None:
+        os.close(self._handle)
+
+
+_held: weakref.WeakValueDictionary[tuple[int, int], _Held] = weakref.WeakValueDictionary()  # by device and inode
+
+
+def hold_folder(folder: str | os.PathLike[str]) -> object:
+    """Make `folder` and hold it for this process for as long as what is returned is kept, or None where another does.
+
+    It is a lock on the folder itself: nothing is written in it, and it ends with the process, however that ends. Where
+    the folder cannot be made or opened, or its system or disk has no locks, there is none, and no other is seen.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # what writes into it says so
+        return ()
+    status = os.fstat(handle)
+    key = status.st_dev, status.st_ino
+    known = _held.get(key)
+    if known is not None:
+        os.close(handle)
+        return known
+    held = _Held(handle)
+    if _lock(handle) is False:
+        return None
+    _held[key] = held
+    return held
 
 
 def remove_leftovers(folder: str | os.PathLike[str], *, older_than: float = 2.0) -> int:
@@ -133,6 +184,9 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+_UMASK = _umask()  # read once: there is no way to read it that does not set it, for all threads
 
 
 def read_image(path: str | os.PathLike[str], *, at_least: int | None = None) -> NDArray[np.uint8]:
@@ -347,7 +401,8 @@ def cache_dir() -> Path:
         folder = (Path(base) if base else Path.home() / ".cache") / "deltafast"
     except RuntimeError:  # no HOME, and no entry for this user
         return _homeless_cache()
-    nearest = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    # os.path's, which takes a place that may not be looked at (somebody else's home) for one that is not there
+    nearest = next((place for place in (folder, *folder.parents) if os.path.exists(place)), folder)
     if nearest == folder or os.access(nearest, os.W_OK):
         return folder
     return _homeless_cache()  # a HOME in which nothing can be made, as that of an unknown user often is

@@ -8,8 +8,9 @@ import hashlib
 import logging
 import os
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,9 +58,10 @@ def find_inputs(
     """Return the files that `source` stands for, with one of `suffixes` (given in lower case; files may shout them).
 
     Of a file it is the file itself; of a folder all files in it and in its subfolders, sorted, but not what lies in
-    hidden ones, nor in `out`, where the results go. Of a folder that holds files with `preferred` suffixes only
-    these are taken. `what` names the files in errors. Raises `InvalidInputError` where there is none of them, or where
-    the results would lie among the inputs.
+    hidden ones, nor in `out`, where the results go; subfolders that cannot be read are left out, which a warning of
+    the logger "deltafast" says. Of a folder that holds files with `preferred` suffixes only
+    these are taken. `what` names the files in errors. Raises `InvalidInputError` where there is none of them, where the
+    folder cannot be read, or where the results would lie among the inputs.
     """
     try:
         is_folder, is_file = source.is_dir(), source.is_file()
@@ -88,7 +90,14 @@ def find_inputs(
 
 def _folders(source: Path, out: Path) -> Iterator[tuple[str, list[str]]]:
     results = out.resolve()
-    for folder, inner, files in os.walk(source):
+
+    def refused(error: OSError) -> None:
+        reason = error.strerror or error
+        if error.filename is None or Path(error.filename) == source:
+            raise InvalidInputError(f"{source} cannot be read: {reason}") from error
+        _log.warning("%s cannot be read and is left out: %s", error.filename, reason)
+
+    for folder, inner, files in os.walk(source, onerror=refused):
         inner[:] = sorted(n for n in inner if not n.startswith(".") and Path(folder, n).resolve() != results)
         yield folder, files
 
@@ -97,18 +106,63 @@ def names_of(paths: Sequence[Path]) -> dict[Path, str]:
     """Return the names for what is made of files of one folder; no two results are ever called the same.
 
     It is the stem of each file, or its whole name where the stem, alone or with what results add to it, would name
-    another's too. A name too long for a file system is cut, and told apart by a digest.
+    another's too, and that with a digest where even the whole name would. Names that differ by upper and lower case
+    alone are the same on many systems, and here. A name too long for a file system is cut, and told apart by a digest.
     """
-    stems = Counter([*_OWN, *(path.stem for path in paths)])
-    taken = {found[1] for stem in stems if (found := _DERIVED.fullmatch(stem))}
-    return {path: _cut(path.stem if stems[path.stem] == 1 and path.stem not in taken else path.name) for path in paths}
+    ranks = dict.fromkeys(paths, 0)
+    while True:
+        names = {path: _named(path.name, path.stem, rank) for path, rank in ranks.items()}
+        clashing = _clashing(names, ranks)
+        if not clashing:
+            return names
+        for path in clashing:
+            ranks[path] += 1
 
 
-def _cut(name: str) -> str:
+_LAST_RANK = 2
+
+
+def _named(name: str, stem: str, rank: int) -> str:
+    """The name of rank 0, 1 or 2 for what is made of a file: each is longer, and less likely to be another's."""
+    if rank < _LAST_RANK:
+        return _cut(stem if rank == 0 else name)
+    return f"{_cut(name, _MAX_NAME - 17)}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
+
+
+def _clashing(names: Mapping[Path, str], ranks: Mapping[Path, int]) -> set[Path]:
+    """The files that need a name of the next rank: of two that clash those of the lower one."""
+    places: dict[str, list[Path]] = defaultdict(list)
+    for path, name in names.items():
+        places[_alike(name)].append(path)
+    found: set[Path] = set()
+    for name, group in places.items():
+        if len(group) > 1 or name in _OWN:
+            found |= _lowest(group, ranks)
+        base = name
+        while match := _DERIVED.fullmatch(base):  # what is made of `base` may be called `name`
+            base = match[1]
+            if base in places:
+                others = _lowest(places[base], ranks)
+                lower = min(ranks[path] for path in others) <= min(ranks[path] for path in group)
+                found |= others if lower else _lowest(group, ranks)
+    return {path for path in found if ranks[path] < _LAST_RANK}
+
+
+def _lowest(group: Sequence[Path], ranks: Mapping[Path, int]) -> set[Path]:
+    least = min(ranks[path] for path in group)
+    return {path for path in group if ranks[path] == least}
+
+
+def _alike(name: str) -> str:
+    """A name as systems compare it that know no upper and lower case, and one way to write an accent."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _cut(name: str, most: int = _MAX_NAME) -> str:
     coded = os.fsencode(name)
-    if len(coded) <= _MAX_NAME:
+    if len(coded) <= most:
         return name
-    kept = coded[: _MAX_NAME - 9].decode("utf-8", "ignore")
+    kept = coded[: most - 9].decode("utf-8", "ignore")
     return f"{kept}-{hashlib.sha256(coded).hexdigest()[:8]}"
 
 

@@ -9,6 +9,7 @@ __all__ = ["keep_freed_memory"]
 
 _M_TRIM_THRESHOLD = -1  # glibc's malloc.h
 _M_MMAP_THRESHOLD = -3
+_MAPPED_FROM = (1 << 30, 1 << 25)  # bytes; a glibc that refuses the first takes half a heap, the second
 
 
 def keep_freed_memory() -> bool:
@@ -24,4 +25,6 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, 1 << 30)) and bool(mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1))
+    mapped = any(mallopt(_M_MMAP_THRESHOLD, size) for size in _MAPPED_FROM)
+    trimmed = bool(mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1))  # whatever came of the first
+    return mapped and trimmed

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from deltafast.errors import DiskError, ResumeError
-from deltafast.files import atomic_write, read_json, remove_leftovers, sha256_file, write_json
+from deltafast.files import atomic_write, hold_folder, read_json, remove_leftovers, sha256_file, write_json
 from deltafast.untrusted.checks import reading
 from deltafast.untrusted.json_text import parse_json
 from deltafast.untrusted.torch_file import read_torch_bytes
@@ -72,13 +72,19 @@ class Run:
     line each. Results of other settings are no longer finished, and are made anew when their turn comes, which is said
     once on stderr; all others are kept. Temporary files that a killed run left in the folder are removed.
 
-    Raises `ResumeError` where the folder is that of another command or program, whose files would be overwritten.
+    Two processes never work on one folder: it is held while the run is kept, by nothing that can be seen in it.
+
+    Raises `ResumeError` where the folder is that of another command or program, whose files would be overwritten, and
+    where another process is at work in it; `DiskError` where it cannot be written.
     """
 
     def __init__(
         self, folder: Path, command: str, settings: dict[str, Any], *, noted: dict[str, Any] | None = None
     ) -> None:
         self.folder = folder
+        self._held = hold_folder(folder)
+        if self._held is None:
+            raise ResumeError(f"another run is at work in {folder}: wait until it ends, or choose another folder")
         path = folder / "settings.json"
         plain = _as_they_come_back({"command": command, **settings})
         known = _known_settings(path, {*plain, *(noted or {})}, command)
@@ -101,7 +107,8 @@ class Run:
         """Whether the results called `name` are there, made of `source` (`file_identity`, say) with these settings.
 
         Where they are of another input or other settings, they no longer count as finished from here on: a run that is
-        killed while it makes them anew leaves no new file under an old record.
+        killed while it makes them anew leaves no new file under an old record. That is noted in the folder, so this
+        raises `DiskError` where it cannot be written.
         """
         record = self._finished.get(name)
         if record is None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from typing import Any, Generic, TypeVar
 
 from deltafast.errors import WorkerError
@@ -36,6 +38,7 @@ class Workers(Generic[Job, Result]):
         arguments: tuple[Any, ...] = (),
     ) -> None:
         self._work = work
+        self._closed = False
         self._executor = ProcessPoolExecutor(
             processes,
             mp_context=multiprocessing.get_context("spawn"),
@@ -46,11 +49,15 @@ class Workers(Generic[Job, Result]):
     def run(self, jobs: Sequence[Job]) -> Iterator[Result]:
         """Yield the results of `jobs` as they come; whatever ends this early closes the workers.
 
-        Raises what `work` or `begin` raises, and `WorkerError` where a process ends by itself.
+        Raises what `work` or `begin` raises, and `WorkerError` where a process ends by itself, or where the workers are
+        closed.
         """
+        if self._closed:
+            raise WorkerError("these workers are closed (by close(), or because a job failed): make new ones")
         futures: list[Future[Result]] = []
         try:
-            futures += [self._executor.submit(_do, self._work, job) for job in jobs]
+            with _without_ctrl_c():  # a process that is still at its imports would answer it itself
+                futures += [self._executor.submit(_do, self._work, job) for job in jobs]
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
@@ -66,15 +73,28 @@ class Workers(Generic[Job, Result]):
 
     def close(self) -> None:
         """End the processes, after the jobs that they are at."""
+        self._closed = True
         self._executor.shutdown(wait=True, cancel_futures=True)
 
 
 _failed: Exception | None = None  # what `begin` raised in this process; its first job hands it on
 
 
-def _begin(begin: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    import signal
+@contextlib.contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Let processes that are started in the block be born deaf to Ctrl-C; this one answers it when the block ends."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # starting it inside the block would end that early
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
+
+def _begin(begin: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
     threading.Thread(target=_end_with_parent, name="deltafast-parent-watch", daemon=True).start()
     global _failed

@@ -89,6 +89,39 @@ def test_a_really_full_disk_is_a_disk_error() -> None:
     assert not Path("/dev/shm/deltafast-full-test").exists()
 
 
+_WRITERS = """
+import resource, sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from deltafast.errors import DiskError
+from deltafast.files import atomic_write
+tensors, folder = {"x": torch.zeros(1_000_000)}, Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # bytes of a file; Python leaves its signal to errno
+for name, save in (("a.pt", torch.save), ("a.safetensors", save_file)):
+    try:
+        with atomic_write(folder / name) as temporary:
+            save(tensors, temporary)
+    except DiskError as error:
+        print(error)
+print([path.name for path in folder.iterdir()])
+try:
+    with atomic_write(folder / "b.pt"):
+        raise RuntimeError("of something else")
+except RuntimeError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are POSIX's")
+def test_a_full_disk_is_a_disk_error_where_torch_and_safetensors_write(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _WRITERS, str(tmp_path)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    for line, name in zip(told, ("a.pt", "a.safetensors"), strict=False):
+        assert line.startswith(f"cannot write {tmp_path / name}: ")
+    assert told[2:] == ["[]", "of something else"]
+
+
 def test_a_path_below_a_file_is_a_disk_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DiskError, match="cannot write"):
@@ -267,6 +300,26 @@ def test_the_cache_is_where_the_user_says(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_dir() == tmp_path / ".cache" / "deltafast"
+
+
+def test_a_home_of_somebody_else_is_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DELTAFAST_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    home, stat_, access = tmp_path / "theirs", os.stat, os.access
+    home.mkdir()
+
+    def refuse(path: Any, *rest: Any, **options: Any) -> Any:
+        if home in Path(path).parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat_(path, *rest, **options)
+
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr(files.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != home and access(path, mode))
+    files._homeless_cache.cache_clear()
+    monkeypatch.setattr(os, "stat", refuse)
+    assert cache_dir().parent == tmp_path
+    files._homeless_cache.cache_clear()
 
 
 def test_without_a_home_the_cache_is_a_folder_of_this_user_and_that_is_said_once(

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deltafast.errors import DeltafastError, DiskError, DownloadError, ImageError, InvalidInputError
 from deltafast.inputs import Failures, find_inputs, names_of
@@ -59,8 +63,53 @@ def test_names_never_meet() -> None:
     names = names_of(
         [Path(p) for p in ("a.jpg", "a.png", "b.jpg", "b-0.jpg", "c.jpg", "settings.png", "d", "d-sheet.x")]
     )
-    assert list(names.values()) == ["a.jpg", "a.png", "b.jpg", "b-0", "c", "settings.png", "d", "d-sheet"]
+    assert list(names.values()) == ["a.jpg", "a.png", "b.jpg", "b-0", "c", "settings.png", "d", "d-sheet.x"]
     assert len(set(names.values())) == len(names)
+
+
+def test_a_name_that_a_suffix_would_give_to_two_is_given_to_one() -> None:
+    for files, expected in (
+        (("a.png", "a.jpg", "a.png.webp"), ["a.png", "a.jpg", "a.png.webp"]),
+        (("a.png", "a.jpg", "a.png-1.webp"), ["a.png", "a.jpg", "a.png-1.webp"]),
+        (("IMG.png", "img.jpg"), ["IMG.png", "img.jpg"]),
+        (("b.png", "b-0-sheet.png"), ["b.png", "b-0-sheet"]),
+        (("Report.png",), ["Report.png"]),
+    ):
+        assert list(names_of([Path(file) for file in files]).values()) == expected
+    upper, lower = names_of([Path("IMG.png"), Path("img.PNG")]).values()
+    assert upper.casefold() != lower.casefold()
+
+
+_STEMS = st.text(alphabet="aA\u00e4\u0308-.01s", min_size=1, max_size=3)
+_ENDS = st.sampled_from(["", "-0", "-1", "-sheet", "-alignment", ".png", "-0.png", ".png-1"])
+
+
+@given(st.sets(st.builds("{}{}{}".format, _STEMS, _ENDS, st.sampled_from([".png", ".PNG", ".jpg", ""])), max_size=8))
+def test_whatever_files_are_called_no_two_results_are_called_the_same(files: set[str]) -> None:
+    paths = [Path(file) for file in files - {".", ".."}]
+    made = ["settings", "report"]
+    for name in names_of(paths).values():
+        made += [name, f"{name}-0", f"{name}-1", f"{name}-sheet", f"{name}-0-sheet", f"{name}-alignment"]
+    alike = [unicodedata.normalize("NFC", name).casefold() for name in made]
+    assert len(set(alike)) == len(alike)
+
+
+def test_a_subfolder_that_cannot_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _touch(tmp_path, "a.png", "theirs/b.png")
+    shut, scandir = tmp_path / "theirs", os.scandir
+
+    def refuse(place: str) -> Any:
+        if Path(place) == shut:
+            raise PermissionError(errno.EACCES, "Permission denied", place)
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert _found(tmp_path, tmp_path / "out") == {"a": "a.png"}
+    assert f"{shut} cannot be read and is left out: Permission denied" in caplog.text
+    with pytest.raises(InvalidInputError, match="theirs cannot be read: Permission denied"):
+        find_inputs(shut, tmp_path / "out", _PICTURES, "pictures")
 
 
 def test_long_names_are_cut_and_told_apart() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from deltafast.memory import keep_freed_memory
 
 _PROGRAM = """
 import resource, sys, torch
@@ -36,3 +40,21 @@ def test_tensors_reuse_memory_that_was_freed() -> None:
     kept = sorted(_page_faults("keep") for _ in range(3))[1]
     left = sorted(_page_faults("leave") for _ in range(3))[1]
     assert kept < left / 1.5
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"), [(1 << 31, [1 << 30]), (1 << 25, [1 << 30, 1 << 25]), (0, [1 << 30, 1 << 25])]
+)
+def test_a_glibc_that_refuses_one_setting_gets_the_other(
+    monkeypatch: pytest.MonkeyPatch, most: int, expected: list[int]
+) -> None:
+    asked: dict[int, list[int]] = {-1: [], -3: []}
+
+    def mallopt(option: int, value: int) -> int:
+        asked[option].append(value)
+        return int(option == -1 or value <= most)
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
+    assert keep_freed_memory() is bool(most)
+    assert asked == {-3: expected, -1: [(1 << 31) - 1]}

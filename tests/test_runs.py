@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,6 +113,42 @@ def test_a_folder_of_another_command_or_program_is_not_written_to(tmp_path: Path
     with pytest.raises(ResumeError, match="choose another folder"):
         Run(tmp_path, _COMMAND, {"seed": 0})
     assert (tmp_path / "settings.json").read_bytes() == before
+
+
+_OTHER = """
+import sys
+from pathlib import Path
+from deltafast.runs import Run
+run = Run(Path(sys.argv[1]), "edit", {"seed": 1})
+print("begun", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_two_processes_do_not_work_on_one_folder_and_a_killed_one_leaves_it_free(tmp_path: Path) -> None:
+    other = subprocess.Popen(
+        [sys.executable, "-c", _OTHER, str(tmp_path / "out")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "begun\n"
+        with pytest.raises(ResumeError, match=r"another run is at work in .*out: wait until it ends"):
+            Run(tmp_path / "out", _COMMAND, {"seed": 0})
+    finally:
+        other.kill()
+        other.wait()
+    first, second = (Run(tmp_path / "out", _COMMAND, {"seed": 0}) for _ in range(2))  # one process may have two
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["settings.json"]
+    del first, second
+
+
+def test_a_folder_that_cannot_be_locked_is_worked_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with contextlib.suppress(DiskError):  # the settings cannot be written either
+        Run(tmp_path / "out", _COMMAND, {})
 
 
 def test_a_torn_ledger_costs_one_result(tmp_path: Path) -> None:

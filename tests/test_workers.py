@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,32 @@ def refuse(offset: int) -> None:
 def test_an_error_of_the_beginning_reaches_the_caller() -> None:
     with pytest.raises(InvalidInputError, match="cannot begin with 3"):
         list(Workers(2, add, refuse, (3,)).run([1, 2]))
+
+
+def test_workers_that_were_closed_say_so() -> None:
+    workers = Workers(1, add)
+    with pytest.raises(InvalidInputError, match="below 0"):
+        list(workers.run([-1]))
+    with pytest.raises(WorkerError, match="these workers are closed"):
+        list(workers.run([1]))
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals are masked on POSIX alone")
+def test_a_process_is_deaf_to_ctrl_c_from_its_birth(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers(1, add)
+    masks, submit = [], workers._executor.submit
+
+    def watched(*args: Any) -> Any:
+        future = submit(*args)  # starts the process, which inherits the mask
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        return future
+
+    monkeypatch.setattr(workers._executor, "submit", watched)
+    assert list(workers.run([1])) == [1]
+    workers.close()
+    assert all(signal.SIGINT in mask for mask in masks)
+    assert masks
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_a_killed_process_is_an_error() -> None:
