@@ -26,10 +26,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deltafast.delta import DeltaConfig, train_editor
+    from deltafast.delta import DeltaConfig, PreciseConfig, edit_together, train_editor
     from deltafast.delta.editor import Editor, list_editors
+    from deltafast.delta.linear import LinearEditor
     from deltafast.delta.loading import load_editor
-    from deltafast.editing import EditOptions, EditResult, EditSession, edit_batch, edit_stream
+    from deltafast.editing import (
+        EditOptions,
+        EditResult,
+        EditSession,
+        Reached,
+        UnreachedWarning,
+        edit_batch,
+        edit_stream,
+    )
     from deltafast.faces.alignment import AlignedFace, Alignment, FaceAligner
     from deltafast.faces.pasting import paste_back
     from deltafast.generators.base import Generator
@@ -63,12 +72,17 @@ _HOMES = {
     "Encoder": "deltafast.projection",
     "FaceAligner": "deltafast.faces.alignment",
     "Generator": "deltafast.generators.base",
+    "LinearEditor": "deltafast.delta.linear",
+    "PreciseConfig": "deltafast.delta",
     "ProjectionSettings": "deltafast.projection",
     "Projector": "deltafast.projection",
+    "Reached": "deltafast.editing",
     "RefineConfig": "deltafast.projection",
     "SequenceLatents": "deltafast.sequence_latents",
+    "UnreachedWarning": "deltafast.editing",
     "edit_batch": "deltafast.editing",
     "edit_stream": "deltafast.editing",
+    "edit_together": "deltafast.delta",
     "latents_from_seeds": "deltafast.generators.seeds",
     "list_editors": "deltafast.delta.editor",
     "load_editor": "deltafast.delta.loading",
@@ -97,13 +111,18 @@ __all__ = [
     "Encoder",
     "FaceAligner",
     "Generator",
+    "LinearEditor",
+    "PreciseConfig",
     "ProjectionSettings",
     "Projector",
+    "Reached",
     "RefineConfig",
     "SequenceLatents",
+    "UnreachedWarning",
     "__version__",
     "edit_batch",
     "edit_stream",
+    "edit_together",
     "latents_from_seeds",
     "list_editors",
     "load_editor",
