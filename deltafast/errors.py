@@ -25,7 +25,13 @@ __all__ = [
 
 
 class DeltafastError(Exception):
-    """Base of all errors raised on purpose by deltafast."""
+    """Base of all errors raised on purpose by deltafast.
+
+    As text they are printable: what a hostile file or name has put into one cannot speak to a terminal.
+    """
+
+    def __str__(self) -> str:
+        return "".join(c if c.isprintable() or c == "\n" else "?" for c in super().__str__())
 
 
 class InvalidInputError(DeltafastError, ValueError):

@@ -55,3 +55,10 @@ def test_errors_about_a_file_survive_a_worker_process(kind: type[CheckpointError
     error = kind("face.pkl", "truncated")
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), copy.path, copy.reason) == (kind, "face.pkl", "truncated")
+
+
+@pytest.mark.parametrize("kind", _ALL)
+def test_what_a_file_says_cannot_speak_to_a_terminal(kind: type[Exception]) -> None:
+    hostile = "keys \x1b[31m, \x07 and \u202e"
+    error = kind("face.pkl", hostile) if kind in (CheckpointError, ImageError) else kind(hostile)
+    assert str(error).endswith("keys ?[31m, ? and ?")
