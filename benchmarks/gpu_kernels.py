@@ -55,6 +55,20 @@ KERNELS = (
         "filtered_epilogue",
     ),
     Kernel(
+        "implicit conv: 3x3 and 1x1 on tensor cores, with epilogue and image",
+        "implicit_conv",
+        "",
+        "implicit_conv.cu",
+        "implicit_conv",
+    ),
+    Kernel(
+        "implicit conv stride 2: up-sampling, filtered too, and its data gradient",
+        "implicit_conv",
+        "",
+        "implicit_conv_stride.cu",
+        "implicit_conv up",
+    ),
+    Kernel(
         "modulated epilogue, forward", "modulated_epilogue", "forward", "modulated_epilogue.cu", "modulated_epilogue"
     ),
     Kernel("modulated epilogue, backward", "modulated_epilogue", "backward", "modulated_epilogue.cu"),
@@ -63,6 +77,13 @@ KERNELS = (
     Kernel("to rgb, forward (backward: cuBLAS)", "to_rgb", "", "to_rgb.cu", "to_rgb"),
     Kernel("upfirdn2d, forward", "upfirdn2d", "forward", "upfirdn2d.cu", "upfirdn2d"),
     Kernel("upfirdn2d, backward (the same kernel, transposed)", "upfirdn2d", "backward", "upfirdn2d.cu"),
+    Kernel(
+        "wgmma conv: the convolution on warpgroups of sm_90a, all forms, with epilogue and image",
+        "wgmma_conv",
+        "",
+        "sm90/wgmma_conv.cu",
+        "wgmma_conv",
+    ),
 )
 
 # Checked as the kernels are, but no kernel of ours runs in it alone: it is not for compute-sanitizer, which would

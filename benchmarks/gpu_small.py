@@ -22,6 +22,7 @@ from benchmarks.precision import float32_is_exact
 from deltafast.ops import (
     DeltaSizes,
     activated_depthwise,
+    conv_to_rgb,
     delta_edit,
     delta_flow,
     delta_loss,
@@ -87,6 +88,70 @@ def _convolution(up: int) -> Callable[..., Tensor]:
         return modulated_conv2d(x, weight, style, demod, bias=bias, up=up, f=f, impl=impl)
 
     return run
+
+
+def _implicit(path: str, up: int, fused: bool) -> Callable[..., Tensor]:
+    """On tensor cores where the dtype allows; fused, the kernels without a gradient: that of what is returned is 0."""
+
+    def run(impl: str, *tensors: Tensor) -> Tensor:
+        x, weight, style, demod, bias = (t.detach() for t in tensors) if fused else tensors
+        f = setup_filter([1, 3, 3, 1]).to(x.device) if up == 2 else None
+        how = _tensor_cores(path, impl, x)
+        # With gradients, none of it has a kink, at which rounding to the other side is an error of a gradient's size.
+        bends = {"clamp": 4.0} if fused else {"negative_slope": 1.0}
+        y = modulated_conv2d(x, weight, style, demod, bias=bias, up=up, f=f, **bends, impl=how)
+        return y + sum(0 * t.sum() for t in tensors).to(y.dtype) if fused else y
+
+    return run
+
+
+def _implicit_block_end(path: str) -> Callable[..., Tensor]:
+    def run(impl: str, *tensors: Tensor) -> Tensor:
+        x, weight, demod, bias, rgb_weight, style, skip = (t.detach() for t in tensors)
+        rgb = {"rgb_weight": rgb_weight, "rgb_style": style, "skip": skip, "f": setup_filter([1, 3, 3, 1]).to(x.device)}
+        how = _tensor_cores(path, impl, x)
+        y, image = conv_to_rgb(x, weight, demod, bias=bias, **rgb, next_style=style, clamp=4.0, impl=how)
+        assert y is not None
+        made = torch.cat([y.to(image.dtype), image], 1)  # [N, O + 3, H, W]
+        return made + sum(0 * t.sum() for t in tensors).to(made.dtype)
+
+    return run
+
+
+def _tensor_cores(path: str, impl: str, x: Tensor) -> str:
+    if impl != "native":
+        return impl
+    return path if x.dtype in (torch.float16, torch.bfloat16) else "auto"
+
+
+# Kernel -> its path, layers (up, side, inputs, outputs, height, width) that fill no tile, and outputs with an image.
+_IMPLICIT: dict[str, tuple[str, tuple[tuple[int, ...], ...], tuple[int, ...]]] = {
+    "implicit_conv": (
+        "mma",
+        ((1, 3, 40, 24, 9, 18), (1, 3, 24, 72, 17, 18), (1, 1, 40, 72, 9, 18), (2, 3, 24, 40, 7, 15)),
+        (24, 64),
+    ),
+    "wgmma_conv": (
+        "wgmma",
+        ((1, 3, 72, 40, 17, 18), (1, 3, 24, 136, 9, 18), (1, 1, 40, 72, 9, 18), (2, 3, 24, 72, 7, 16)),
+        (40, 72),
+    ),
+}
+
+
+def _implicit_cases(op: str, dtype: torch.dtype) -> Iterator[Case]:
+    path, layers, with_image = _IMPLICIT[op]
+    for up, side, c, o, h, w in layers:
+        x, kernel = torch.randn(2, c, h, w).to(dtype), (torch.randn(o, c, side, side) / (side * c**0.5)).to(dtype)
+        small = [torch.rand(2, c) + 0.5, torch.rand(2, o) + 0.5, torch.randn(o)]
+        for fused in (False, True):
+            what = f"{side}x{side} {o} outputs up={up}{' fused' if fused else ''}"
+            yield Case(op, what, _implicit(path, up, fused), [x, kernel, *small])
+    for o in with_image:
+        x, kernel = torch.randn(2, 8, 18, 18).to(dtype), (torch.randn(o, 8, 3, 3) / 9).to(dtype)
+        rgb = [torch.randn(3, o, 1, 1).to(dtype) / o**0.5, torch.rand(2, o) + 0.5, torch.randn(2, 3, 9, 9)]
+        end = [x, kernel, torch.rand(2, o) + 0.5, torch.randn(o), *rgb]
+        yield Case(op, f"{o} outputs with image", _implicit_block_end(path), end)
 
 
 def _to_rgb(impl: str, x: Tensor, weight: Tensor, style: Tensor, bias: Tensor, skip: Tensor) -> Tensor:
@@ -197,6 +262,9 @@ def cases(dtype: torch.dtype) -> Iterator[Case]:
         for up in (1, 2):
             inputs = [x, kernel, style, torch.rand(2, 16) + 0.5, torch.randn(16)]
             yield Case("modulated_conv2d", f"up={up}", _convolution(up), inputs)
+    yield from _implicit_cases("implicit_conv", dtype)
+    if not torch.cuda.is_available() or torch.cuda.get_device_capability() == (9, 0):  # elsewhere there is no wgmma
+        yield from _implicit_cases("wgmma_conv", dtype)
     yield Case("subband_image", "", _subbands, [torch.randn(2, 12, 5, 7).to(dtype), torch.randn(12)])
     for c, h, w in ((5, 7, 9), (72, 9, 18)):  # the second has several tiles, and groups of channels that are cut off
         for wavelet, width in ((False, c), (True, 4 * c)):

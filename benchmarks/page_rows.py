@@ -1,4 +1,4 @@
-"""What stands in the tables of README.md and docs/quality.md: rows of figures, chosen from the committed JSON."""
+"""What stands in the tables of README.md and docs/: rows of figures, chosen from the committed JSON."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from deltafast.faces.attributes import TARGET_MEASURES
 from deltafast.files import read_json
 
 _RESULTS = "benchmarks/results"
+_LEAST_RESOLUTION = 64  # of the layers of the convolutions' model that are shown
 _WHO = {LINEAR: "mean", "linear-two-heads": "two heads", "linear-ridge": "ridge"}
 _PARTS = {"smile": "mouth width", "eyes-closed": "eye openness", "brows-raised": "brow height"}
 _LIGHTS = {"light": "shading ratio", "light-elevation": "upper to lower ratio"}
@@ -89,6 +90,9 @@ def table_rows(root: Path) -> dict[str, tuple[str, Any]]:
         "results": ("results", results(root)),
         "degrees": ("degrees", turned),
         "turn-floor": ("turn_floor", turned),
+        "convolution-model": ("convolution_model", convolution_model(result("convolution_model"))),
+        "convolution-layers": ("convolution_layers", convolution_layers(result("convolution_model"))),
+        "convolution-blocks": ("convolution_blocks", convolution_blocks(result("conv_occupancy"))),
         "cpu": ("cpu", cpu(result("cpu_mobilestylegan"), result("cpu_stylegan2"), result("cpu_delta"))),
     }
 
@@ -289,3 +293,39 @@ def results(root: Path) -> list[dict[str, str]]:
             short = commit[:12] + ("+" if commit.endswith("+") else "")
             rows.append({"file": path.name, "date": run["date"], "commit": short, "command": run["command"]})
     return rows
+
+
+def convolution_model(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for each network, batch and GPU of the model on paper: all convolutions, in milliseconds."""
+    rows = []
+    for name, entry in report["networks"].items():
+        network, gpu = name.rsplit(", ", 1)
+        seconds = entry["seconds"]
+        rows.append({"network": network, "gpu": gpu, "cudnn": 1e3 * seconds["cudnn"]})
+        rows[-1] |= {"faster": 1e3 * seconds["the faster"], "ratio": seconds["speed-up"]}
+    return rows
+
+
+def convolution_layers(report: dict[str, Any]) -> dict[str, Any]:
+    """Return GPUs and the layers of config F at batch 16: cuDNN's microseconds, the fastest path's, and which it is."""
+    network, gpus = "StyleGAN2 config F, 1024, batch 16", list(report["gpus"])
+    of_gpu = {gpu: report["networks"][f"{network}, {gpu}"]["layers"] for gpu in gpus}
+    rows = []
+    for layers in zip(*of_gpu.values(), strict=True):
+        if layers[0]["resolution"] >= _LEAST_RESOLUTION:
+            times = [(1e6 * layer["seconds"]["cudnn"], 1e6 * min(layer["seconds"].values())) for layer in layers]
+            cells = [{"cudnn": a, "best": b, "path": of["faster"]} for (a, b), of in zip(times, layers, strict=True)]
+            rows.append({"name": layers[0]["name"], "channels": (layers[0]["inputs"], layers[0]["outputs"])})
+            rows[-1]["cells"] = cells
+    return {"gpus": gpus, "rows": rows}
+
+
+def convolution_blocks(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for each kernel in fp16: registers, shared memory and blocks an SM, by architecture."""
+    rows: dict[str, dict[str, Any]] = {}
+    for kernel in report["kernels"]:
+        if kernel["dtype"] == "float16":
+            row = rows.setdefault(kernel["name"], {"name": kernel["name"], "threads": kernel["threads"], "on": []})
+            row["shared"] = (kernel["shared_bytes_of_one_chunk"] / 1024, kernel["shared_bytes"] / 1024)
+            row["on"].append((kernel["architecture"], kernel["registers"], kernel["blocks"]))
+    return list(rows.values())

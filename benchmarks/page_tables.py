@@ -21,7 +21,7 @@ from deltafast.evaluation.markdown import report_page
 from deltafast.files import atomic_write, read_json
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/quality.md")
+PAGES = ("README.md", "docs/quality.md", "docs/convolutions.md")
 REPORT = "docs/evaluation/report.json"
 _BLOCK = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 

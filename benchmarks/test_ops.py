@@ -13,6 +13,7 @@ from deltafast.ops import (
     activated_depthwise,
     epilogue_to_rgb,
     filtered_epilogue,
+    modulated_conv2d,
     modulated_epilogue,
     setup_filter,
     subband_image,
@@ -203,6 +204,48 @@ def test_epilogue_to_rgb(
             _check("epilogue_to_rgb", *ways, inputs)
         moved = 2 * x.nbytes + 5 * skip.nbytes
         _time(timed, ceilings, run(impl), inputs, moved, f"epilogue_to_rgb {channels} x {size}", impl)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "impl"),
+    [("implicit_conv", "mma"), ("implicit_conv", "cudnn"), ("wgmma_conv", "wgmma"), ("wgmma_conv", "cudnn")],
+)
+@pytest.mark.parametrize("up", [1, 2])
+@pytest.mark.parametrize(
+    ("outputs", "size"),
+    [(32, 1024), (64, 512), (128, 256), (256, 128), (512, 64), (64, 256), (128, 128), (256, 64), (512, 32)],
+)
+def test_implicit_conv(
+    outputs: int,
+    size: int,
+    up: int,
+    kernel: str,
+    impl: str,
+    device: torch.device,
+    image: Callable[..., Tensor],
+    ceilings: CeilingsOf,
+    timed: Callable[..., None],
+) -> None:
+    """Layers of config F at 1024 x 1024 and of E at 256 x 256, with all that follows: our tensor cores and cuDNN's."""
+    if kernel == "wgmma_conv" and torch.cuda.is_available() and torch.cuda.get_device_capability() != (9, 0):
+        pytest.skip("wgmma is sm_90's")
+    x = image(up * outputs, size // up, torch.float16)  # [N, C, h, w]
+    n, inputs, h, _ = x.shape
+    weight = (torch.randn(outputs, inputs, 3, 3, device=device) / (3 * inputs**0.5)).to(x.dtype)  # [O, C, 3, 3]
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    demod, bias = torch.rand(n, outputs, device=device) + 0.5, torch.randn(outputs, device=device)  # [N, O], [O]
+    f = setup_filter([1, 3, 3, 1]).to(device) if up == 2 else None  # [4]
+
+    def run(how: str) -> Callable[..., Tensor]:
+        return lambda x, w, d, b: modulated_conv2d(x, w, None, d, bias=b, up=up, f=f, impl=how)
+
+    inputs_ = [x, weight, demod, bias]
+    with torch.inference_mode():
+        _check(kernel, run(impl), run("reference"), inputs_)
+        moved = x.nbytes + weight.nbytes + n * outputs * (up * h) ** 2 * x.element_size()
+        floor_s = ceilings(device, x.dtype).floor(2.0 * 9 * n * inputs * outputs * h**2, moved)
+        case = f"{kernel}{' up' if up == 2 else ''} {inputs} to {outputs} x {size}, float16, batch {n}"
+        timed(run(impl), inputs_, case=case, moved=moved, floor_s=floor_s, contender=impl, baseline=impl == "cudnn")
 
 
 @pytest.mark.parametrize("impl", _IMPLS)

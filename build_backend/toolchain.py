@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MINIMUM_TORCH = (2, 10)
 DEFAULT_ARCHITECTURES = ("75", "80", "90", "100", "120")  # 80's code runs on 86 and 89 too
 DEFAULT_PTX = "80"
+FIRST_WITH_SM_90A = (12, 0)
 _FAMILIES = {"turing": "7.5", "ampere": "8.0 8.6", "ada": "8.9", "hopper": "9.0", "blackwell": "10.0 12.0"}
 
 
@@ -104,8 +105,16 @@ def cuda_architectures(nvcc: Nvcc) -> list[str]:
     """Return CMake's names of the architectures to compile for, such as ["75-real", "80-virtual"].
 
     `TORCH_CUDA_ARCH_LIST` ("8.0;9.0+PTX", spaces and commas allowed, family names too) replaces the default; of the
-    default, what this nvcc does not know is left out. Raises SystemExit for a list that cannot be read.
+    default, what this nvcc does not know is left out. Beside 90 comes 90a, for the translation units of
+    kernels/cuda/sm90 alone. Raises SystemExit for a list that cannot be read.
     """
+    names = _named_architectures(nvcc)
+    if "90-real" in names and "90a-real" not in names and nvcc.version >= FIRST_WITH_SM_90A:
+        names.insert(names.index("90-real") + 1, "90a-real")
+    return names
+
+
+def _named_architectures(nvcc: Nvcc) -> list[str]:
     wanted = os.environ.get("TORCH_CUDA_ARCH_LIST", "").strip()
     if not wanted:
         known = _known_architectures(nvcc)

@@ -53,6 +53,16 @@ STABLE_TORCH_LIBRARY(deltafast, library) {
       "filtered_epilogue(Tensor x, Tensor f, SymInt pad_x0, SymInt pad_x1, SymInt pad_y0, SymInt "
       "pad_y1, float filter_gain, Tensor? demod, Tensor? noise, Tensor? noise_strength, Tensor? "
       "bias, Tensor? next_style, float negative_slope, float gain, float? clamp) -> Tensor");
+  library.def("implicit_conv(Tensor x, Tensor weight, int form, bool wgmma) -> Tensor");
+  library.def(
+      "implicit_conv_activated(Tensor x, Tensor weight, int form, bool wgmma, Tensor? f, float "
+      "filter_gain, Tensor? demod, Tensor? noise, Tensor? noise_strength, Tensor? bias, Tensor? "
+      "next_style, float negative_slope, float gain, float? clamp) -> Tensor");
+  library.def(
+      "implicit_conv_to_rgb(Tensor x, Tensor weight, bool wgmma, Tensor? demod, Tensor? noise, "
+      "Tensor? noise_strength, Tensor? bias, Tensor? next_style, float negative_slope, float gain, "
+      "float? clamp, Tensor rgb_weight, Tensor? rgb_bias, float? rgb_clamp, Tensor? skip, Tensor? "
+      "f, float filter_gain, bool keep) -> (Tensor, Tensor)");
   library.def("invariant_linear(Tensor x, Tensor weight, bool transposed) -> Tensor");
   library.def(
       "modulated_conv3x3(Tensor x, Tensor packed, SymInt outputs, bool up, bool activates, "

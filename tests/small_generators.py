@@ -23,8 +23,9 @@ def stylegan2_tensors(
     architecture="skip",
     width_of_const=4,
     taps=(1, 3, 3, 1),
+    widening=1,
 ):
-    """Canonical tensors of a StyleGAN2 whose channel counts differ from layer to layer.
+    """Canonical tensors of a StyleGAN2 whose channel counts differ from layer to layer, by multiples of `widening`.
 
     `architecture` as in the config; `width_of_const` 2 makes images half as wide as high.
     """
@@ -54,7 +55,7 @@ def stylegan2_tensors(
     while size <= resolution:
         for layer in ("conv0", "conv1") if size > 4 else ("conv1",):
             step += 1
-            outputs = width + step % 3
+            outputs = width + step % 3 * widening
             name = f"b{size}.{layer}"
             t[f"synthesis.{name}.weight"] = randn(outputs, channels, 3, 3)
             t[f"synthesis.{name}.bias"] = randn(outputs) * 0.2
@@ -62,7 +63,7 @@ def stylegan2_tensors(
             t[f"synthesis.{name}.noise_strength"] = randn(()) * 0.2
             affine(name, channels)
             if architecture == "resnet" and layer == "conv0":
-                last = width + (step + 1) % 3
+                last = width + (step + 1) % 3 * widening
                 t[f"synthesis.b{size}.skip.weight"] = randn(last, channels, 1, 1)
             channels = outputs
         if architecture == "skip" or size == resolution:

@@ -1,5 +1,7 @@
 """Turns the CUDA kernels into C++ for the emulation in grid.h: launches, their bounds and shared memory become calls.
 
+A file of the same name in emulation/cuda/ stands in the place of one: those of the wrappers for inline assembly.
+
 python translate.py CUDA_FOLDER OUT_FOLDER
 """
 
@@ -18,7 +20,9 @@ _SPACE = "::deltafast::emulation::"
 
 def translated(text: str, path: str) -> str:
     """Return C++ for the CUDA source `text` of the file `path`, line by line where it was."""
-    text = _LAUNCH.sub(rf"{_SPACE}launch({_SPACE}Configuration(\2), [&] {{ \1(\3); }});", text)
+    text = _LAUNCH.sub(
+        rf"{_SPACE}launch({_SPACE}Configuration(\2).of(reinterpret_cast<const void*>(\1)), [&] {{ \1(\3); }});", text
+    )
     text = _DYNAMIC.sub(rf"\1* \2 = static_cast<\1*>({_SPACE}dynamic_memory());", text)
     text = _SHARED.sub(rf"auto& \2 = {_SPACE}block_array<\1\3>(__FILE__, __LINE__);", text)
     text = _BOUND.sub(rf"\2 {_SPACE}check_bound(\1);", text)
@@ -31,10 +35,15 @@ def translated(text: str, path: str) -> str:
 def main() -> None:
     """Translate all files of a folder."""
     source, out = Path(sys.argv[1]), Path(sys.argv[2])
-    out.mkdir(parents=True, exist_ok=True)
-    for path in sorted(source.iterdir()):
-        name = f"{path.stem}.cpp" if path.suffix == ".cu" else path.name
-        (out / name).write_text(translated(path.read_text(encoding="utf-8"), path.as_posix()), encoding="utf-8")
+    for path in sorted(path for path in source.rglob("*.cu*") if path.is_file()):
+        place = path.relative_to(source)
+        (out / place).parent.mkdir(parents=True, exist_ok=True)
+        replacement = Path(__file__).parent / "cuda" / place
+        if replacement.is_file():
+            (out / place).write_text(replacement.read_text(encoding="utf-8"), encoding="utf-8")
+            continue
+        target = out / (place.with_suffix(".cpp") if path.suffix == ".cu" else place)
+        target.write_text(translated(path.read_text(encoding="utf-8"), path.as_posix()), encoding="utf-8")
 
 
 if __name__ == "__main__":

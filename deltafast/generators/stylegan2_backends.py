@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deltafast.generators.modulation import ModulatedConv3x3, Modulation, ResidualSkip, ToRGB
-from deltafast.ops import Impl, epilogue_to_rgb, modulated_conv2d, to_rgb, upfirdn2d
+from deltafast.ops import Impl, conv_to_rgb, modulated_conv2d, to_rgb, upfirdn2d
 from deltafast.ops.by_sample import by_small_sample
 from deltafast.ops.devices import takes_cuda_kernels
 
@@ -220,8 +220,9 @@ class FusedBlockEnds(Backend):
             x = self._convolve(name0, block.conv0, x, None, next_style=self._next[name0])
         slope, gain, clamp = conv1.activation
         following = self._next.get(name1)  # [N, O], None behind the last block
-        y, image = epilogue_to_rgb(
-            F.conv2d(x, conv1.weight.to(self.dtype), padding=1),  # [N, O, H', W']
+        y, image = conv_to_rgb(
+            x,
+            conv1.weight.to(self.dtype),
             self.modulations[name1].demod,
             *conv1.constants.noise(self.noise_mode, x.shape[0]),
             conv1.constants.bias,

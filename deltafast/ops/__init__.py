@@ -7,6 +7,7 @@ of other native ops, its docstring says so.
 
 from deltafast.ops._library import Impl
 from deltafast.ops.activated_depthwise import activated_depthwise, activated_depthwise_reference
+from deltafast.ops.conv_to_rgb import conv_to_rgb, conv_to_rgb_reference
 from deltafast.ops.delta_edit import delta_edit, delta_edit_reference
 from deltafast.ops.delta_flow import (
     FLOW_STEPS,
@@ -21,6 +22,7 @@ from deltafast.ops.delta_loss import delta_loss, delta_loss_reference
 from deltafast.ops.delta_weights import DeltaSizes, split_weights, weight_count, weight_shapes
 from deltafast.ops.epilogue_to_rgb import epilogue_to_rgb, epilogue_to_rgb_reference
 from deltafast.ops.filtered_epilogue import filtered_epilogue, filtered_epilogue_reference
+from deltafast.ops.implicit_conv import implicit_conv, implicit_conv_reference
 from deltafast.ops.invariant_linear import invariant_linear, invariant_linear_reference
 from deltafast.ops.modulated_conv2d import modulated_conv2d, modulated_conv2d_reference, pack_conv3x3
 from deltafast.ops.modulated_epilogue import modulated_epilogue, modulated_epilogue_reference
@@ -37,6 +39,8 @@ from deltafast.ops.wavelet_image import wavelet_image, wavelet_image_reference
 __all__ = [
     "activated_depthwise",
     "activated_depthwise_reference",
+    "conv_to_rgb",
+    "conv_to_rgb_reference",
     "delta_edit",
     "delta_edit_reference",
     "delta_flow",
@@ -56,6 +60,8 @@ __all__ = [
     "ImageLayer",
     "Impl",
     "SeparableLayer",
+    "implicit_conv",
+    "implicit_conv_reference",
     "invariant_linear",
     "invariant_linear_reference",
     "inverse_haar",

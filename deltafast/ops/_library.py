@@ -43,6 +43,7 @@ def _missing_library_text(folder: Path, error: ImportError) -> str:
 
 _C = load_library()
 HAS_CUDA_KERNELS: bool = _C.build_info()["cuda_toolkit"] is not None
+HAS_SM90_KERNELS: bool = "90a-real" in _C.build_info()["cuda_architectures"].split()
 
 # Which kernels a device's tensors go to, and the dtypes that these take.
 _KERNELS = {"cpu": "cpu", "cuda": "cuda"}

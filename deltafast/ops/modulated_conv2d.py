@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from deltafast.errors import InvalidInputError
 from deltafast.ops._arguments import check_image, check_optional
 from deltafast.ops._epilogue import Epilogue
-from deltafast.ops._library import Impl, runs_natively
+from deltafast.ops._library import runs_natively
 from deltafast.ops._register import register
 from deltafast.ops.by_sample import by_small_sample
+from deltafast.ops.conv_path import ConvImpl, chosen_path, other_impl
 from deltafast.ops.devices import takes_cuda_kernels
 from deltafast.ops.filtered_epilogue import filtered_epilogue
+from deltafast.ops.implicit_conv import convolve, convolve_activated, form_of
 from deltafast.ops.modulated_epilogue import modulated_epilogue
 from deltafast.ops.upfirdn2d import upfirdn2d, upfirdn2d_reference
 
@@ -24,6 +26,8 @@ __all__ = ["modulated_conv2d", "modulated_conv2d_reference", "pack_conv3x3"]
 _OP = "modulated_conv2d"
 _INPUT_STEP, _OUTPUT_STEP = 16, 32  # kConvInputStep, kConvOutputStep in csrc/kernels/modulated_conv3x3.h
 _MAX_TAPS = 16
+_FILTER_GAIN = 4.0  # of up-sampling by 2 along both axes
+_KERNEL_TAPS = 4  # kUpTaps in csrc/kernels/cuda/up_filter.cuh
 
 
 def modulated_conv2d(
@@ -42,7 +46,7 @@ def modulated_conv2d(
     negative_slope: float = 0.2,
     gain: float = math.sqrt(2.0),
     clamp: float | None = None,
-    impl: Impl = "auto",
+    impl: ConvImpl = "auto",
 ) -> torch.Tensor:
     """Convolve by weights modulated per sample, up-sample, and apply noise, bias, activation and the next style.
 
@@ -61,7 +65,11 @@ def modulated_conv2d(
         convolution then runs in this package's own kernel, Winograd's with about half the multiplications, in one pass
         with its style and epilogue. Without it torch's convolution runs: oneDNN's or cuDNN's.
       impl: "auto", "native" or "reference"; "native" stands for the kernels of `modulated_epilogue`,
-        `filtered_epilogue` or `upfirdn2d` around that convolution.
+        `filtered_epilogue` or `upfirdn2d` around that convolution. On CUDA, "cudnn", "mma" and "wgmma" say which
+        convolution runs: cuDNN's, or one of this package's own on tensor cores (float16 and bfloat16, channels by
+        eights; "mma" from compute capability 8.0 on, "wgmma" on 9.0 alone), in one pass with all that follows it where
+        nothing needs a gradient ("wgmma" filters an up-sampled result apart). With "auto" and "native", `chosen_path`
+        says.
 
     Result: `[N, O, H', W']`, H' = up * H and W' alike, of x's dtype, channels-last.
 
@@ -80,23 +88,31 @@ def modulated_conv2d(
     _check(x, weight, style, up, f, packed)
     epilogue = Epilogue(demod, noise, noise_strength, bias, next_style, negative_slope, gain, clamp)
     epilogue.check(_OP, x, (x.shape[2] * up, x.shape[3] * up), channels=weight.shape[0])
-    native = runs_natively(_OP, x, impl)
+    path, others = chosen_path(_OP, x, weight, impl, up=up), other_impl(impl)
+    native = runs_natively(_OP, x, others)
     x = x.contiguous(memory_format=torch.channels_last)
     if not native:
         return _reference(x, weight, style, epilogue, up, f)
-    if packed is not None and _packed_serves(x, weight, style, *epilogue.tensors):
+    if path != "cudnn":
+        form = form_of(weight, up)
+        x = _styled(x, style)
+        fuses = up == 1 or (path == "mma" and _four_taps(f))
+        if fuses and not _wants_gradient(x, weight, *epilogue.tensors):
+            return convolve_activated(x, weight, form, path, epilogue, f, _FILTER_GAIN)
+        y = convolve(x, weight, form, path)
+    elif packed is not None and _packed_serves(x, weight, style, *epilogue.tensors):
         y = _convolve_packed(x, packed, weight.shape[0], up, style, epilogue)
         if up == 1:
             return y
     else:
         y = _convolve(x, weight, style, up)
     if up == 1:
-        return modulated_epilogue(y, **epilogue.named, impl=impl)
+        return modulated_epilogue(y, **epilogue.named, impl=others)
     assert f is not None
     padding = _filter_padding(f)
     if f.dim() == 1 and f.numel() <= _MAX_TAPS:
-        return filtered_epilogue(y, f, **epilogue.named, padding=padding, filter_gain=4.0, impl=impl)
-    return modulated_epilogue(upfirdn2d(y, f, padding=padding, gain=4.0, impl=impl), **epilogue.named, impl=impl)
+        return filtered_epilogue(y, f, **epilogue.named, padding=padding, filter_gain=_FILTER_GAIN, impl=others)
+    return modulated_epilogue(upfirdn2d(y, f, padding=padding, gain=4.0, impl=others), **epilogue.named, impl=others)
 
 
 def modulated_conv2d_reference(
@@ -156,17 +172,20 @@ def pack_conv3x3(weight: torch.Tensor, *, up: int = 1) -> torch.Tensor:
 
 
 def _convolve(x: torch.Tensor, weight: torch.Tensor, style: torch.Tensor | None, up: int) -> torch.Tensor:
-    if style is not None:
-        x = x * style.to(x.dtype)[:, :, None, None]  # [N, C, H, W]
+    x = _styled(x, style)
 
-    def convolve(part: torch.Tensor) -> torch.Tensor:
+    def plain(part: torch.Tensor) -> torch.Tensor:
         if up == 2:
             y = F.conv_transpose2d(part, weight.transpose(0, 1), stride=2)  # [N, O, 2 H + 1, 2 W + 1]
         else:
             y = F.conv2d(part, weight, padding=weight.shape[2] // 2)  # [N, O, H, W]
         return y.contiguous(memory_format=torch.channels_last)
 
-    return by_small_sample(convolve, x, weight.numel() * x.shape[2] * x.shape[3])
+    return by_small_sample(plain, x, weight.numel() * x.shape[2] * x.shape[3])
+
+
+def _styled(x: torch.Tensor, style: torch.Tensor | None) -> torch.Tensor:
+    return x if style is None else x * style.to(x.dtype)[:, :, None, None]  # [N, C, H, W]
 
 
 def _convolve_packed(
@@ -190,9 +209,15 @@ def _packed_serves(x: torch.Tensor, *others: torch.Tensor | None) -> bool:
     """Whether the CPU kernel serves: float32, nothing that needs a gradient."""
     if takes_cuda_kernels(x) or x.device.type != "cpu" or x.dtype != torch.float32:
         return False
-    if not torch.is_grad_enabled():
-        return True
-    return not any(t is not None and t.requires_grad for t in (x, *others))
+    return not _wants_gradient(x, *others)
+
+
+def _wants_gradient(*tensors: torch.Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def _four_taps(f: torch.Tensor | None) -> bool:
+    return f is not None and f.dim() == 1 and f.numel() == _KERNEL_TAPS
 
 
 def _filter_padding(f: torch.Tensor) -> tuple[int, int, int, int]:

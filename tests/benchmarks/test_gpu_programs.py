@@ -316,7 +316,8 @@ def test_small_cases_agree_and_a_wrong_kernel_is_noticed(monkeypatch: pytest.Mon
 
 
 def test_every_kernel_has_small_cases_and_every_cuda_file_a_kernel(repository_root: Path) -> None:
-    files = {path.name for path in (repository_root / "csrc/kernels/cuda").glob("*.cu")}
+    folder = repository_root / "csrc/kernels/cuda"
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*.cu")}
     assert files == {kernel.source for kernel in KERNELS}
     with_cases = {case.op for case in gpu_small.cases(torch.float32)} | {"philox"}
     assert set(ops()) <= with_cases

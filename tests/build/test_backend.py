@@ -85,10 +85,10 @@ def test_named_torch_folder_wins_or_is_refused(
     ("text", "expected"),
     [
         ("8.0", ["80-real"]),
-        ("8.0;9.0+PTX", ["80-real", "90-real", "90-virtual"]),
+        ("8.0;9.0+PTX", ["80-real", "90-real", "90a-real", "90-virtual"]),
         ("7.5 8.6,12.0", ["75-real", "86-real", "120-real"]),
         ("9.0a", ["90a-real"]),
-        ("Hopper Ada", ["90-real", "89-real"]),
+        ("Hopper Ada", ["90-real", "90a-real", "89-real"]),
     ],
 )
 def test_architecture_list_is_read_as_torch_reads_it(
@@ -96,6 +96,11 @@ def test_architecture_list_is_read_as_torch_reads_it(
 ) -> None:
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", text)
     assert toolchain.cuda_architectures(toolchain.Nvcc(Path("nvcc"), (13, 0))) == expected
+
+
+def test_sm_90a_is_left_to_nvccs_that_know_it(toolchain: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "9.0")
+    assert toolchain.cuda_architectures(toolchain.Nvcc(Path("nvcc"), (11, 8))) == ["90-real"]
 
 
 def test_unreadable_architecture_list_is_refused(toolchain: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

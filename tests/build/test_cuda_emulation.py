@@ -197,7 +197,8 @@ def kernels(tmp_path_factory: pytest.TempPathFactory, repository_root: Path) -> 
     csrc = repository_root / "csrc"
     _run([sys.executable, csrc / "emulation" / "translate.py", folder / "cuda", folder / "cpp"], timeout=60)
     headers = ["-I", csrc / "emulation", "-I", csrc, "-isystem", Path(torch.__file__).parent / "include"]
-    sources = [folder / "cpp" / "small.cpp", csrc / "emulation" / "grid.cpp"]
+    emulation = [path for path in sorted((csrc / "emulation").glob("*.cpp")) if path.stem != "device"]
+    sources = [folder / "cpp" / "small.cpp", *emulation]
     _run(["c++", "-std=c++20", "-O1", "-shared", "-fPIC", *headers, *sources, "-o", folder / "small.so"], timeout=120)
     return ctypes.CDLL(str(folder / "small.so"))
 
