@@ -19,7 +19,7 @@ from deltafast.progress import track
 
 __all__ = ["METER_VERSION", "Face", "FaceMeter", "stack_faces"]
 
-METER_VERSION = 1  # part of cache keys: raised whenever the same image would be measured differently
+METER_VERSION = 2  # part of cache keys: raised whenever the same image would be measured differently
 
 # (longest side in pixels, times the detector doubles the image): cheap first, then for small faces
 _DETECTION_STAGES = ((256, 0), (256, 1), (512, 1))
