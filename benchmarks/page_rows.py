@@ -45,7 +45,28 @@ def verdict(entry: dict[str, Any]) -> str:
     return f"{mean} [{low}, {high}], {word} ({entry['who']})"
 
 
-FILTERS: dict[str, Callable[..., str]] = {"figure": figure, "span": span, "share": share, "verdict": verdict}
+def claim(entry: dict[str, Any] | None) -> str:
+    """Write what may be claimed of a ratio to the best LINEAR: the upper end of its interval, and whose it is."""
+    return "-" if entry is None else f"at most {share(entry['ratio']['high'], 0)} ({entry['who']})"
+
+
+def claim_span(entry: dict[str, Any] | None) -> str:
+    """Write the ratio itself with its interval, in percent, in bold where it is not below 1 as a whole."""
+    if entry is None:
+        return "-"
+    mean, low, high = (figure(100 * entry["ratio"][key], 0) for key in ("mean", "low", "high"))
+    words = f"{mean} % [{low}, {high}] ({entry['who']})"
+    return words if entry["ratio"]["high"] < 1 else f"**{words}**"
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "figure": figure,
+    "span": span,
+    "share": share,
+    "verdict": verdict,
+    "claim": claim,
+    "claim_span": claim_span,
+}
 
 
 def change(attribute: str, total: dict[str, float], unedited: float) -> str:
@@ -69,15 +90,10 @@ def table_rows(root: Path) -> dict[str, tuple[str, Any]]:
         return read_json(root / _RESULTS / f"{name}.json")
 
     report = read_json(root / "docs/evaluation/report.json")
-    sets = report["sets"]
-    sampled, photos = (against_linear(sets[name]) for name in ("sampled", "latents"))
     delta = result("delta_ablation_yaw")["settings"]
     turned = turned_faces(result("turned_faces"))
     return {
-        "editors": ("editors", sampled),
-        "sampled": ("against_linear", sampled),
-        "photos-edited": ("against_linear", photos),
-        "realism": ("realism", sampled),
+        **editor_tables(report["sets"]),
         "history": ("history", history(result("edit_quality"), result("evaluation_paper_loss"), report)),
         "ablation": (
             "ablation",
@@ -97,8 +113,66 @@ def table_rows(root: Path) -> dict[str, tuple[str, Any]]:
     }
 
 
+def editor_tables(sets: dict[str, Any]) -> dict[str, tuple[str, Any]]:
+    """Return the tables of how good the editors are, from the sets of faces of a report."""
+    sampled, photos = (at_changes(sets[name]) for name in ("sampled", "latents"))
+    if sampled:
+        return {
+            "editors": ("editors_at_changes", sampled),
+            "sampled": ("claims", sampled),
+            "photos-edited": ("claims", photos),
+            "realism": ("realism_at_changes", sampled),
+        }
+    sampled, photos = (
+        against_linear(sets[name]) for name in ("sampled", "latents")
+    )  # from before changes were matched
+    return {
+        "editors": ("editors", sampled),
+        "sampled": ("against_linear", sampled),
+        "photos-edited": ("against_linear", photos),
+        "realism": ("realism", sampled),
+    }
+
+
+def at_changes(tables: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for each attribute and matched change of one set of faces: ours beside the best LINEAR of each cost.
+
+    Empty for a report from before changes were matched.
+    """
+    rows = []
+    for attribute in sorted(tables["attributes"], key=list(TARGET_MEASURES).index):
+        for at in tables["attributes"][attribute].get("changes", ()):
+            costs = {
+                "identity": {name: (v["beyond"]["mean"], v) for name, v in at["identity"].items()},
+                "leak": {name: (v[LEAK]["per_unit"]["mean"], v[LEAK]) for name, v in at["leak"].items()},
+                "realism": {name: (v["distance"], v) for name, v in at["realism"]["alike"].items()},
+            }
+            rows.append(
+                {
+                    "attribute": attribute,
+                    "by": f"{at['change']:g}{'°' if at['turn_itself'] else ''}",
+                    "brought": at["brought"][OURS],
+                    "faces": at["faces_each_way"],
+                    "distance": at["identity"][OURS]["distance"],
+                    "alike": at["realism"]["alike"],
+                    **{cost: _claim(of) for cost, of in costs.items()},
+                }
+            )
+    return rows
+
+
+def _claim(costs: dict[str, tuple[float | None, dict[str, Any]]]) -> dict[str, Any] | None:
+    """Return the ratio of ours to the best LINEAR's and whose that is; None where there is none to compare with."""
+    best = best_linear({name: cost for name, (cost, _) in costs.items() if cost is not None and name in _WHO})
+    ratio = costs[best][1]["ratio"] if best else None
+    return None if ratio is None or ratio["high"] is None else {"who": _WHO[best or LINEAR], "ratio": ratio}
+
+
 def against_linear(tables: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a row for each attribute of one set of faces: our figures, and those beside the best LINEAR's."""
+    """Return a row for each attribute of one set of faces: our figures, and those beside the best LINEAR's.
+
+    Of a report from before changes were matched; it goes with that.
+    """
     rows = []
     for attribute in sorted(tables["attributes"], key=list(TARGET_MEASURES).index):
         entry = tables["attributes"][attribute]

@@ -13,6 +13,7 @@ import argparse
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -57,6 +58,11 @@ def fill(text: str, made: dict[str, str]) -> str:
 
 def tables() -> dict[str, str]:
     """Return all tables by name, made from the committed JSON."""
+    return drawn(page_rows.table_rows(ROOT))
+
+
+def drawn(rows: dict[str, tuple[str, Any]]) -> dict[str, str]:
+    """Return the text of each table by name, given its macro of templates/tables.md.j2 and its rows."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         trim_blocks=True,
@@ -65,7 +71,7 @@ def tables() -> dict[str, str]:
     )
     environment.filters |= page_rows.FILTERS
     macros = environment.get_template("tables.md.j2").module
-    return {name: str(getattr(macros, macro)(rows)) for name, (macro, rows) in page_rows.table_rows(ROOT).items()}
+    return {name: str(getattr(macros, macro)(given)) for name, (macro, given) in rows.items()}
 
 
 if __name__ == "__main__":

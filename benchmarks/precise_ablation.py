@@ -18,15 +18,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from torch import Tensor
 
-from deltafast.delta import DeltaConfig, Editor, LatentEditor, LinearEditor, PreciseConfig, train_editor
+from deltafast.delta import DeltaConfig, Editor, LinearEditor, PreciseConfig, train_editor
 from deltafast.errors import DeltafastError, InvalidInputError, ResumeError
-from deltafast.evaluation.edit_curves import EditCurves, extend_weaker, read_edits
+from deltafast.evaluation.change_search import IDENTITY_DISTANCE, search_changes
+from deltafast.evaluation.changes import CHANGE_AT_ONE
+from deltafast.evaluation.directions import mean_change
+from deltafast.evaluation.edit_curves import read_edits
 from deltafast.evaluation.machine import describe_run
-from deltafast.evaluation.matched import IDENTITY_DISTANCE, LEAK, match_editors
+from deltafast.evaluation.matched import LEAK, match_methods
 from deltafast.evaluation.readings import FaceReader
-from deltafast.evaluation.statistics import bootstrap_mean, compare_paired, monotone_share
+from deltafast.evaluation.statistics import bootstrap_mean, bootstrap_ratio, compare_paired, monotone_share
 from deltafast.faces.attributes import TARGET_MEASURES
 from deltafast.faces.meter import FaceMeter
 from deltafast.files import read_json, write_json
@@ -116,9 +119,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         result = found
     reader = FaceReader(generator, FaceMeter(), options.work / "readings")
 
-    def read(editor: LatentEditor, alphas: tuple[float, ...] = (-1.0, -0.5, 0.0, 0.5, 1.0)) -> EditCurves:
-        return read_edits(reader, editor, options.attribute, faces, alphas)
-
     paper = DeltaConfig(extent=options.extent)
     rows = {"paper": paper}
     for name in options.vary:
@@ -129,21 +129,21 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         began = time.perf_counter()
         editor = train_editor(latents, options.attribute, config, generator=generator, plot=False)
         seconds = time.perf_counter() - began
-        result["rows"][name] = _compare(read, editor) | {"training_s": round(seconds, 1)}
+        result["rows"][name] = _compare(reader, faces, editor) | {"training_s": round(seconds, 1)}
         options.out.parent.mkdir(parents=True, exist_ok=True)
         write_json(options.out, result)
     return result
 
 
-def _compare(read: Any, editor: Editor) -> dict[str, Any]:
-    """Costs of an editor and of LINEAR where both have changed each face by the same amount."""
-    editors = {"ours": editor, "linear": LinearEditor.of(editor)}
-    curves = {name: read(one) for name, one in editors.items()}
-    while more := extend_weaker(curves, "ours"):
-        for name, alphas in more.items():
-            curves[name] = curves[name].joined(read(editors[name], alphas))
-    matched = match_editors(curves, "ours")
-    ours = curves["ours"]
+def _compare(reader: FaceReader, faces: Tensor, editor: Editor) -> dict[str, Any]:
+    """Costs of an editor and of LINEAR where both have changed the same faces by the attribute's `CHANGE_AT_ONE`."""
+    attribute = editor.attribute
+    found = {}
+    for name, one in {"ours": editor, "linear": LinearEditor.of(editor)}.items():
+        at_one = mean_change(reader, one, faces) / 2
+        found[name] = search_changes(reader, one, attribute, faces, (CHANGE_AT_ONE[attribute],), at_one)
+    (matched,) = match_methods(found, "ours")
+    ours = read_edits(reader, editor, attribute, faces)
     row: dict[str, Any] = {
         "change": bootstrap_mean(ours.target_change()[:, -1]).as_json(),
         "monotone": monotone_share(ours.target()),
@@ -154,7 +154,7 @@ def _compare(read: Any, editor: Editor) -> dict[str, Any]:
             costs = [matched.costs[name][cost] for name in ("ours", "linear")]
             difference, verdict = compare_paired(*costs)
             row[cost] = {
-                "share_of_linear": float(np.nanmean(costs[0]) / np.nanmean(costs[1])),
+                "share_of_linear": bootstrap_ratio(*costs).mean,
                 "ours_minus_linear": difference.as_json(),
                 "ours_is": verdict,
             }

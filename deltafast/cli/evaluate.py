@@ -35,7 +35,7 @@ def evaluate(
     ] = False,
     psi: Annotated[float, typer.Option(help="Truncation of sampled faces.")] = 0.7,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Eight faces, three editors, few samples: every table within minutes.")
+        bool, typer.Option("--quick", help="Five faces, three editors, few samples: every table within minutes.")
     ] = False,
     generator: Annotated[str, typer.Option(help="Generator: a name or a checkpoint file.")] = "mobilestylegan-ffhq",
     sequences: Annotated[
@@ -54,7 +54,8 @@ def evaluate(
         Path | None, typer.Option(help="Inception-v3 weights (.pth) for FID; those in torch's cache are found.")
     ] = None,
     features: Annotated[
-        str | None, typer.Option(help="mobilenetv2: the network of the Fréchet distance of version 0.1, to compare.")
+        str | None,
+        typer.Option(help="mobilenetv2: a second column of Fréchet distances, by the network of version 0.1."),
     ] = None,
     tuning: Annotated[
         bool, typer.Option("--tuning", help="Refuse seeds below 1000, which are for reports only.")
@@ -95,14 +96,14 @@ def evaluate(
         **{**vars(settings), "psi": psi, **({} if ridge_samples is None else {"ridge_samples": ridge_samples})}
     )
     count = processes or (1 if G.device.type == "cuda" else os.cpu_count() or 1)
-    weights = inception if features is None else features
-    network = load_feature_network(weights)
+    weights = (inception,) if features is None else (inception, features)
+    networks = [load_feature_network(one) for one in weights]
     readings = work or out / "readings"
     with FaceReader(
         G,
         meter,
         readings,
-        network=network,
+        networks=networks,
         compiled=compile_synthesis,
         processes=count,
         source=generator,
@@ -112,7 +113,6 @@ def evaluate(
             generator=G,
             reader=reader,
             meter=meter,
-            network=network,
             faces=_faces(G, sampled, psi, photos or [], latents or [], shown=not hide_photos),
             editors=editors,
             linear_of=linear_of or [],
@@ -144,7 +144,7 @@ def _number_list(seeds: str | None, quick: bool, others: bool, parse: Any) -> tu
     if seeds is None:
         if others:
             return ()
-        seeds = "0-7" if quick else "0-199"
+        seeds = "0-4" if quick else "0-199"
     found: tuple[int, ...] = parse(seeds, "seeds", 2**32 - 1)
     return found
 

@@ -1,7 +1,7 @@
 """Directions in W found or brought: ridge regression of a measure on sampled latents, and directions of other people.
 
 A direction says where to go, not how far: `calibrate` gives it the length at which alpha = 1 moves the target measure
-as far as a given editor does, on faces that no report uses.
+by a given change, on faces that no report uses.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["RidgeFit", "calibrate", "mean_change", "place_direction", "ridge_dir
 Array = NDArray[np.float64]
 
 _LAMBDAS = np.logspace(-4, 4, 33)  # times the mean variance of a component
-_ROUNDS = 2
+_ROUNDS = 4
 _LARGEST_STEP = 8.0  # factor by which one round may change a direction's length
 
 
@@ -107,10 +107,11 @@ def mean_change(reader: FaceReader, editor: LatentEditor, faces: Tensor, descrip
 def calibrate(
     reader: FaceReader, editor: LinearEditor, wanted: float, faces: Tensor, description: str = ""
 ) -> tuple[LinearEditor, float]:
-    """Scale a linear editor until its mean change on `faces` is `wanted`; returns it and the factor (may be negative).
+    """Scale a linear editor until its change from alpha = -1 to 1, the mean over `faces`, is `wanted`.
 
-    Two rounds, in each of which the length changes by at most a factor of 8. A direction that moves nothing comes
-    back as it was, and so does every one where `wanted` is 0 or NaN: there is no length to bring it to.
+    Returns it and the factor, which may be negative. Until it is within 5 %, but four rounds at most, in each of which
+    the length changes by at most a factor of 8. A direction that moves nothing comes back as it was, and so does every
+    one where `wanted` is 0 or NaN: there is no length to bring it to.
     """
     if not np.isfinite(wanted) or wanted == 0:
         return editor, 1.0

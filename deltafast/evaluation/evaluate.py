@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from deltafast.evaluation.alike import FacePool
 from deltafast.evaluation.consistency import (
     image_consistency,
     latent_consistency,
@@ -21,10 +22,11 @@ from deltafast.evaluation.methods import LINEAR, MethodBuilder
 from deltafast.evaluation.networks import network_roles
 from deltafast.evaluation.published import PUBLISHED
 from deltafast.evaluation.report_figures import draw_figures
-from deltafast.evaluation.settings import CALIBRATION_SEED, RIDGE_SEED, EvaluationInputs
+from deltafast.evaluation.set_readings import AttributeRun, read_set
+from deltafast.evaluation.settings import CALIBRATION_SEED, POOL_SEED, RIDGE_SEED, EvaluationInputs
 from deltafast.evaluation.statistics import bootstrap_mean
 from deltafast.evaluation.synthetic_reference import render_reference
-from deltafast.evaluation.tables import AttributeRun, read_set, set_tables
+from deltafast.evaluation.tables import set_tables
 from deltafast.evaluation.verdicts import verdicts
 from deltafast.files import atomic_write, read_json, write_json
 from deltafast.generators.seeds import latents_from_seeds
@@ -39,24 +41,29 @@ def evaluate(out: Path, inputs: EvaluationInputs) -> dict[str, Any]:
     report, JSON values.
     """
     begun = time.perf_counter()
+    settings = inputs.settings
     runs = _runs(inputs)
-    shown = inputs.settings.sheet_faces
+    pool = _pool(inputs)
     read = [
-        read_set(inputs.reader, faces, runs, shown=shown if faces.shown else 0, thumbnails=CELL)
+        read_set(
+            inputs.reader, faces, runs, settings, shown=settings.sheet_faces if faces.shown else 0, thumbnails=CELL
+        )
         for faces in inputs.faces
     ]
+    first, *others = inputs.reader.networks
     report: dict[str, Any] = {
         "run": describe_run(),
         "generator": {"name": inputs.generator.name, "fingerprint": inputs.generator.fingerprint},
-        "network": {"name": inputs.network.name, "is_fid": inputs.network.is_fid},
-        "networks": network_roles(inputs.network.name),
-        "settings": asdict(inputs.settings),
+        "network": {"name": first.name, "is_fid": first.is_fid},
+        "other_networks": {network.key: network.name for network in others},
+        "networks": network_roles(first.name),
+        "settings": {**asdict(settings), "changes": {name: list(at) for name, at in settings.changes.items()}},
         "attributes": {run.attribute: _describe(run) for run in runs},
         "sets": {},
         "published": PUBLISHED,
     }
     for one in read:
-        tables = set_tables(inputs.reader, one, runs)
+        tables = set_tables(inputs.reader, one, runs, pool)
         report["sets"][one.faces.name] = tables
         tables["projection"] = projection_figures(one.faces, inputs.reader, inputs.meter)
     report["consistency"] = _consistency(inputs, runs)
@@ -79,7 +86,14 @@ def _runs(inputs: EvaluationInputs) -> list[AttributeRun]:
     seeds = range(CALIBRATION_SEED, CALIBRATION_SEED + settings.calibration_faces)
     calibration = latents_from_seeds(generator, seeds, settings.psi)
     builder = MethodBuilder(
-        generator, inputs.reader, calibration, samples[:, 0], readings, inputs.sequences, inputs.directions
+        generator,
+        inputs.reader,
+        calibration,
+        samples[:, 0],
+        readings,
+        inputs.sequences,
+        inputs.directions,
+        settings.change_at_one,
     )
     runs = []
     for name in inputs.attributes:
@@ -91,6 +105,15 @@ def _runs(inputs: EvaluationInputs) -> list[AttributeRun]:
         )
         runs.append(AttributeRun(name, tuple(methods), reference, own[0][1] if own else None))
     return runs
+
+
+def _pool(inputs: EvaluationInputs) -> FacePool:
+    """Read the sampled faces among which those are chosen that have a pose, an expression or a light anyway."""
+    seeds = range(POOL_SEED, POOL_SEED + inputs.settings.pool_faces)
+    latents = latents_from_seeds(inputs.generator, seeds, inputs.settings.psi)
+    reader = inputs.reader
+    measures = reader.read(latents, "faces to compare with", features=True).measures
+    return FacePool(measures, {network.key: reader.features(latents, network) for network in reader.networks})
 
 
 def _describe(run: AttributeRun) -> dict[str, Any]:

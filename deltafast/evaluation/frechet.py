@@ -57,10 +57,7 @@ def frechet_distance(first: Array, second: Array) -> float:
             f"a Fréchet distance needs two sets [N, F] of at least two rows, got {list(one.shape)} and "
             f"{list(two.shape)}"
         )
-    between = one.mean(axis=0) - two.mean(axis=0)  # [F]
-    a, b = _factor(one), _factor(two)
-    shared = float(np.linalg.svd(a @ b.T, compute_uv=False).sum())
-    return max(0.0, float(between @ between + (a**2).sum() + (b**2).sum() - 2 * shared))
+    return _distance(one, two, np.ones(len(one)), np.ones(len(two)))
 
 
 def frechet_estimate(
@@ -83,7 +80,8 @@ def frechet_estimate(
     draws = np.empty(resamples)  # [R]
     for k in range(resamples):
         rows = rng.integers(0, n, n)
-        draws[k] = frechet_distance(one[rows], two[rows])
+        times = np.bincount(rows, minlength=n).astype(np.float64)  # how often each face is drawn
+        draws[k] = _distance(one, two, times, times)
     low, high = spread_around(distance, draws, confidence)
     extrapolated = _extrapolate(one, two, distance, rng)
     return FrechetEstimate(distance, max(0.0, low), high, extrapolated, n, draws)
@@ -95,10 +93,20 @@ def spread_around(estimate: float, draws: Array, confidence: float = 0.95) -> tu
     return estimate + float(low), estimate + float(high)
 
 
-def _factor(rows: Array) -> Array:
-    """Return R `[min(N, F), F]` such that RᵀR is the covariance of `rows` `[N, F]`."""
-    centred = (rows - rows.mean(axis=0)) / np.sqrt(len(rows) - 1)  # [N, F]
-    return centred if len(rows) <= rows.shape[1] else np.asarray(np.linalg.qr(centred, mode="r"))
+def _distance(one: Array, two: Array, times_one: Array, times_two: Array) -> float:
+    """Return the distance where each row of `one` and `two` counts so many times; what counts 0 times costs nothing."""
+    (mean_one, a), (mean_two, b) = _mean_and_factor(one, times_one), _mean_and_factor(two, times_two)
+    between = mean_one - mean_two  # [F]
+    shared = float(np.linalg.svd(a @ b.T, compute_uv=False).sum())
+    return max(0.0, float(between @ between + (a**2).sum() + (b**2).sum() - 2 * shared))
+
+
+def _mean_and_factor(rows: Array, times: Array) -> tuple[Array, Array]:
+    """Return the mean `[F]` of `rows` `[N, F]` and R, at most as many rows as F, so that RᵀR is their covariance."""
+    rows, times = rows[times > 0], times[times > 0]
+    mean = times @ rows / times.sum()  # [F]
+    centred = (rows - mean) * np.sqrt(times / (times.sum() - 1))[:, None]  # [N', F]
+    return mean, centred if len(rows) <= rows.shape[1] else np.asarray(np.linalg.qr(centred, mode="r"))
 
 
 def _extrapolate(one: Array, two: Array, whole: float, rng: np.random.Generator, repeats: int = 5) -> float:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deltafast.evaluation.matched import IDENTITY_COSINE, IDENTITY_DISTANCE, Matched
+from deltafast.evaluation.change_search import IDENTITY_COSINE, IDENTITY_DISTANCE
+from deltafast.evaluation.matched import Matched, known_mean
 from deltafast.evaluation.statistics import bootstrap_mean, bootstrap_ratio, compare_paired
 from deltafast.evaluation.turn_floor import turn_floor
 from deltafast.faces.comparison import identity_cosine, identity_distance
@@ -36,41 +37,40 @@ def between_faces(descriptors: Array) -> dict[str, float]:
 
 
 def identity_table(matched: Matched, ours: str) -> dict[str, Any]:
-    """Return each method's identity figures as JSON values, and how ours compares with it.
+    """Return each method's identity figures at a matched change as JSON values, and how ours compares with it.
 
-    "along": mean over the sequence up to the matched change; "at_end": at the matched change. `difference` is that of
-    ours - the method's distance at the end, face by face, with the verdict on ours; `ratio` ours / the method's, whose
-    upper end is what may be claimed. Of turns also `turn_itself`, the distance that a turn by the matched change costs
-    by itself (`turn_floor`), and `beyond_the_turn`, what an editor loses beyond it.
+    `distance` and `cosine` of the descriptors; `beyond`, the distance less what a turn by the change costs by itself
+    (`turn_floor`; nothing where the attribute is no turn). `ours_minus_this`: the difference of the distances, face by
+    face, with the verdict on ours; `ratio`: of what is lost beyond the turn, ours / the method's, the upper end of
+    whose interval is what may be claimed.
     """
+    floor = turn_floor(matched.attribute, matched.change)
     table: dict[str, Any] = {}
     for method in matched.methods:
-        costs, along = matched.costs[method], matched.along[method]
+        costs = matched.costs[method]
+        distance = costs[IDENTITY_DISTANCE]
         table[method] = {
-            "cosine_along": bootstrap_mean(along[IDENTITY_COSINE]).as_json(),
-            "distance_along": bootstrap_mean(along[IDENTITY_DISTANCE]).as_json(),
-            "cosine_at_end": bootstrap_mean(costs[IDENTITY_COSINE]).as_json(),
-            "distance_at_end": bootstrap_mean(costs[IDENTITY_DISTANCE]).as_json(),
+            "cosine": bootstrap_mean(costs[IDENTITY_COSINE]).as_json(),
+            "distance": bootstrap_mean(distance).as_json(),
+            "beyond": bootstrap_mean(distance - floor).as_json(),
         }
-        floor = turn_floor(matched.attribute, matched.level)
-        if floor is not None:
-            table[method]["turn_itself"] = bootstrap_mean(floor).as_json()
-            table[method]["beyond_the_turn"] = bootstrap_mean(costs[IDENTITY_DISTANCE] - floor).as_json()
         if method != ours:
-            difference, verdict = compare_paired(matched.costs[ours][IDENTITY_DISTANCE], costs[IDENTITY_DISTANCE])
-            ratio = bootstrap_ratio(matched.costs[ours][IDENTITY_DISTANCE], costs[IDENTITY_DISTANCE])
+            own = matched.costs[ours][IDENTITY_DISTANCE]
+            difference, verdict = compare_paired(own, distance)
+            ratio = bootstrap_ratio(own - floor, distance - floor)
             table[method] |= {"ours_minus_this": difference.as_json(), "ours_is": verdict, "ratio": ratio.as_json()}
     return table
 
 
 def group_identity(matched: list[Matched], method: str) -> dict[str, Any] | None:
-    """Return cosine and distance along the sequence of a group of attributes (Light, Pose, Expression).
+    """Return cosine and distance of a group of attributes (Light, Pose, Expression), over all their changes.
 
-    Each face's mean over the group's attributes; None where the method is missing from one of them.
+    Each face's mean over those that it is compared at; None where the method is missing from one of them.
     """
     if not matched or any(method not in one.methods for one in matched):
         return None
-    return {
-        name: bootstrap_mean(np.mean([one.along[method][cost] for one in matched], axis=0)).as_json()
-        for name, cost in (("cosine_along", IDENTITY_COSINE), ("distance_along", IDENTITY_DISTANCE))
-    }
+    rows = {cost: np.stack([one.costs[method][cost] for one in matched], axis=1) for cost in _COSTS}  # [N, M] each
+    return {name: bootstrap_mean(known_mean(rows[cost])).as_json() for cost, name in _COSTS.items()}
+
+
+_COSTS = {IDENTITY_COSINE: "cosine", IDENTITY_DISTANCE: "distance"}

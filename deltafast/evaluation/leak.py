@@ -15,7 +15,8 @@ def leak_table(matched: Matched, ours: str) -> dict[str, Any]:
     """Return for each method and each measure not asked for its absolute change per unit of the target's, as JSON.
 
     "leak" is the sum over measures, in standard deviations (over unedited faces) per standard deviation of the target.
-    Each with its interval, and the paired difference of ours - the method with the verdict on ours.
+    Each with its interval, and the paired difference of ours - the method with the verdict on ours; of "leak" also
+    `ratio`, ours / the method's, the upper end of whose interval is what may be claimed.
     """
     names = [name for name in MEASURES if name != TARGET_MEASURES[matched.attribute][0]] + [LEAK]
     table: dict[str, Any] = {}

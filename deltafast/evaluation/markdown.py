@@ -9,7 +9,7 @@ from typing import Any
 from deltafast.evaluation import markdown_words
 from deltafast.faces.attributes import MEASURES, TARGET_MEASURES
 
-__all__ = ["count_verdicts", "report_page", "with_new_words"]
+__all__ = ["count_verdicts", "report_page"]
 
 _CONSISTENCY = {
     "at_zero": "D(w, 0)",
@@ -26,12 +26,12 @@ _ORDER = (  # in which a page shows what JSON keeps by the alphabet; whatever is
     *("paths", "scatter", "spectrum", "components"),
     *("I2S", "ReStyle-pSp", "the paper"),
 )
+_NEW_WORDS = {"asked": "requested"}  # goes with face_set_before.md.j2
 _PLACES = {name: place for place, name in enumerate(_ORDER)}
-_NEW_WORDS = {"asked": "requested"}  # of a report's keys: the word of version 0.1 -> today's
 
 
 def report_page(report: dict[str, Any]) -> str:
-    """Return the whole page for the JSON values of a report, of this version or one with its old words."""
+    """Return the whole page for the JSON values of a report."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     pages = Environment(
@@ -39,7 +39,7 @@ def report_page(report: dict[str, Any]) -> str:
     )
     for name in markdown_words.__all__:
         pages.filters[name] = getattr(markdown_words, name)
-    report = _in_order(with_new_words(report))
+    report = _in_order(_with_new_words(report))
     own = {file for name in report["sets"] for file in report["figures"] if file.startswith(f"{name}-")}
     spaces = report.get("delta_space", {})
     page = pages.get_template("report.md.j2").render(
@@ -49,18 +49,17 @@ def report_page(report: dict[str, Any]) -> str:
         consistency_titles=_CONSISTENCY,
         group_methods=_group_methods,
         label=_label,
-        with_ratios=lambda tables: all("reached" in entry["matched"] for entry in tables["attributes"].values()),
         delta_effects={name: entry for name, entry in spaces.items() if entry.get("effects")},
         other_figures={file: caption for file, caption in report["figures"].items() if file not in own},
     )
     return page.rstrip() + "\n"
 
 
-def with_new_words(report: Any) -> Any:
+def _with_new_words(report: Any) -> Any:
     """Return JSON values with the keys of version 0.1 of deltafast under today's names."""
     if isinstance(report, dict):
-        return {_NEW_WORDS.get(key, key): with_new_words(value) for key, value in report.items()}
-    return [with_new_words(value) for value in report] if isinstance(report, list) else report
+        return {_NEW_WORDS.get(key, key): _with_new_words(value) for key, value in report.items()}
+    return [_with_new_words(value) for value in report] if isinstance(report, list) else report
 
 
 def _in_order(values: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-__all__ = ["interval", "mean_of_order", "number", "origin", "percent", "relative"]
+__all__ = ["change", "interval", "mean_of_order", "number", "origin", "percent", "relative", "spread"]
 
 
 def number(value: float | None) -> str:
@@ -24,6 +24,17 @@ def interval(value: dict[str, Any] | None, scale: float = 1.0) -> str:
         return "-"
     mean, low, high = (None if value[key] is None else scale * value[key] for key in ("mean", "low", "high"))
     return number(mean) if low is None else f"{number(mean)} [{number(low)}, {number(high)}]"
+
+
+def change(table: dict[str, Any]) -> str:
+    """Write the change that a table of figures is at; of turns in degrees, with what they cost by themselves."""
+    size = f"{table['change']:g}"
+    return size if table["turn_itself"] is None else f"{size}° (the turn itself {number(table['turn_itself'])})"
+
+
+def spread(figures: dict[str, Any] | None) -> str:
+    """Write a Fréchet distance and its interval, "-" where there is none."""
+    return "-" if not figures else interval({"mean": figures["distance"], **figures})
 
 
 def relative(figures: dict[str, Any]) -> str:

@@ -1,9 +1,8 @@
-"""Costs of several editors of one attribute where all have changed each face by the same amount.
+"""Costs of several methods where all have changed the same faces by the same amount.
 
-A method that does nothing keeps every identity, so costs are compared at matched change. For each face and each
-direction the amount is the smallest of the editors' reaches; each editor's costs there are found by linear
-interpolation along its alphas. A face's cost is the mean over its directions; faces are the bootstrap's unit. An editor
-that reaches less than three quarters as far as the reference is left out, and named.
+Each face is compared each way in which every method brings it to the change; a face's cost is the mean over its ways,
+and faces are the bootstrap's unit. A method that brings less than three quarters as many as the reference is left out,
+and named; how many each method brings stands beside its costs.
 """
 
 from __future__ import annotations
@@ -15,45 +14,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltafast.errors import InvalidInputError
-from deltafast.evaluation.edit_curves import EditCurves, reach
-from deltafast.evaluation.statistics import at_change
+from deltafast.evaluation.change_search import ChangedFaces
 from deltafast.faces.attributes import MEASURES, TARGET_MEASURES
 
-__all__ = ["ALONG", "IDENTITY_COSINE", "IDENTITY_DISTANCE", "LEAK", "Matched", "along_the_way", "match_editors"]
+__all__ = ["LEAK", "Matched", "match_methods", "known_mean"]
 
 Array = NDArray[np.float64]
 
-IDENTITY_DISTANCE = "identity_distance"
-IDENTITY_COSINE = "identity_cosine"
 LEAK = "leak"
-ALONG = (0.25, 0.5, 0.75, 1.0)  # of the matched change: where identity is read along an edit sequence
-_MIN_SHARE = 0.25  # of the measure's standard deviation over faces: the least change at which costs are compared
-_MIN_REACH = 0.75  # of the reference's mean reach
+_MIN_SHARE = 0.75  # of the faces that the reference brings
 
 
 @dataclass(frozen=True)
 class Matched:
-    """Costs at matched change.
+    """Costs at one change.
 
-    `methods`: those compared; `left_out`: those that do not reach far enough; `levels` `[N, 2]`: the change matched at,
-    for alpha < 0 and > 0, NaN where a face could not be, and `level` `[N]` their mean; `faces_each_way`: how many faces
-    were matched at alpha < 0 and > 0; `costs[method][cost]` `[N]`: descriptor distance and cosine to the unedited face,
-    the absolute change of every other measure, and `LEAK`, their sum in standard deviations over unedited faces;
-    `along[method][name]` `[N]`: distance and cosine on average over `ALONG`; `spread`: each measure's standard
-    deviation over unedited faces; `reached`: of every method, left out or not, the share of faces and directions that
-    it brings as far as the reference brings faces on average at |alpha| <= 1.
+    `methods`: those compared; `left_out`: those that bring too few faces; `pairs` `[N, 2]`: which faces are compared,
+    by way; `costs[method][cost]` `[N]`: descriptor distance and cosine to the unedited face, the absolute change of
+    every other measure, and `LEAK`, their sum in standard deviations over unedited faces; NaN where a face is not
+    compared; `brought[method]`: of every method, left out or not, the share of faces and ways that it brings there;
+    `spread`: each measure's standard deviation over unedited faces.
     """
 
     attribute: str
+    change: float
     methods: tuple[str, ...]
     left_out: tuple[str, ...]
-    levels: Array
-    level: Array
-    faces_each_way: tuple[int, int]
+    pairs: NDArray[np.bool_]
     costs: dict[str, dict[str, Array]]
-    along: dict[str, dict[str, Array]]
+    brought: dict[str, float]
     spread: dict[str, float]
-    reached: dict[str, float]
+
+    @property
+    def faces_each_way(self) -> tuple[int, int]:
+        """How many faces are compared at alpha < 0 and at alpha > 0."""
+        low, high = self.pairs.sum(axis=0)
+        return int(low), int(high)
 
     def leak_per_unit(self, method: str, cost: str) -> Array:
         """Return each face's change `[N]` of a measure not asked for, per unit of the target's change.
@@ -61,88 +57,47 @@ class Matched:
         For `LEAK` both are counted in standard deviations over unedited faces.
         """
         unit = self.spread[TARGET_MEASURES[self.attribute][0]] if cost == LEAK else 1.0
-        return np.asarray(self.costs[method][cost] * unit / self.level)
+        return np.asarray(self.costs[method][cost] * unit / self.change)
 
 
-def match_editors(curves: Mapping[str, EditCurves], reference: str) -> Matched:
-    """Match all editors, the curves' names, with the reference; see above.
+def match_methods(found: Mapping[str, ChangedFaces], reference: str) -> list[Matched]:
+    """Compare methods, by name, with the reference, once for each of the changes that they were brought to.
 
-    Raises `InvalidInputError` where attributes or faces differ.
+    Raises `InvalidInputError` where attributes, changes or faces differ.
     """
-    base = curves[reference]
-    if any(c.attribute != base.attribute or len(c.target()) != len(base.target()) for c in curves.values()):
-        raise InvalidInputError("editors are compared on the same attribute and the same faces")
-    target_name = TARGET_MEASURES[base.attribute][0]
-    spread = {name: _spread(base.measure(name)[:, base.zero]) for name in MEASURES}
-    least = _MIN_SHARE * spread[target_name]
-    reaches = {name: np.stack([reach(c, d) for d in (-1, 1)], axis=1) for name, c in curves.items()}  # [N, 2]
-    wanted = _MIN_REACH * _mean(reaches[reference])
-    kept = [name for name in curves if name == reference or _mean(reaches[name]) >= wanted]
-    levels = np.min([reaches[name] for name in kept], axis=0)  # [N, 2]; NaN stays NaN
-    with np.errstate(invalid="ignore"):
-        levels = np.where(levels >= least, levels, np.nan)
-    costs: dict[str, dict[str, Array]] = {}
-    along: dict[str, dict[str, Array]] = {}
-    for name in kept:
-        table = _costs(curves[name], spread)
-        costs[name] = {cost: _at(curves[name], values, levels) for cost, values in table.items()}
-        along[name] = {
-            cost: np.mean([_at(curves[name], table[cost], share * levels) for share in ALONG], axis=0)
-            for cost in (IDENTITY_DISTANCE, IDENTITY_COSINE)
-        }
-    low, high = (int(np.isfinite(column).sum()) for column in levels.T)
-    left_out = tuple(name for name in curves if name not in kept)
-    far = np.array([_mean(reach(base, direction, 1.0)) for direction in (-1, 1)])  # [2]
-    there = {name: reaches[name][np.isfinite(reaches[name])] for name in curves}
-    with np.errstate(invalid="ignore"):
-        reached = {name: float((reaches[name] >= far).sum() / max(1, len(there[name]))) for name in curves}
-    return Matched(
-        base.attribute, tuple(kept), left_out, levels, _face_means(levels), (low, high), costs, along, spread, reached
-    )
+    base = found[reference]
+    same = (base.attribute, base.changes, len(base.alpha))
+    if any((one.attribute, one.changes, len(one.alpha)) != same for one in found.values()):
+        raise InvalidInputError("methods are compared on the same attribute, the same changes and the same faces")
+    spread = {name: _spread(values) for name, values in base.unedited.measures.items()}
+    possible = 2 * max(1, int(np.isfinite(base.unedited.descriptors[:, 0]).sum()))
+    result = []
+    for place, change in enumerate(base.changes):
+        brought = {name: one.brought[:, :, place] for name, one in found.items()}  # [N, 2]
+        wanted = _MIN_SHARE * brought[reference].sum()
+        kept = [name for name in found if name == reference or brought[name].sum() >= wanted > 0]
+        pairs = np.logical_and.reduce([brought[name] for name in kept])  # [N, 2]
+        costs = {name: _costs(found[name], place, pairs, spread) for name in kept}
+        left_out = tuple(name for name in found if name not in kept)
+        shares = {name: float(there.sum() / possible) for name, there in brought.items()}
+        result.append(Matched(base.attribute, change, tuple(kept), left_out, pairs, costs, shares, spread))
+    return result
 
 
-def along_the_way(curves: EditCurves, matched: Matched, shares: Array, cost: str) -> tuple[Array, Array]:
-    """Return the mean change `[S]` and each face's cost `[S, N]` at some shares `[S]` of the matched change."""
-    values = _costs(curves, matched.spread)[cost]
-    level = float(np.nanmean(matched.level)) if np.isfinite(matched.level).any() else float("nan")
-    return shares * level, np.array([_at(curves, values, share * matched.levels) for share in shares])
+def _costs(one: ChangedFaces, place: int, pairs: NDArray[np.bool_], spread: dict[str, float]) -> dict[str, Array]:
+    """Return each cost `[N]` at the change of this place, of the pairs `[N, 2]` that are compared."""
+    table = {name: known_mean(np.where(pairs, values[:, :, place], np.nan)) for name, values in one.costs.items()}
+    target = TARGET_MEASURES[one.attribute][0]
+    table[LEAK] = np.sum([table[name] / spread[name] for name in MEASURES if name != target], axis=0)
+    return table
 
 
-def _costs(curves: EditCurves, spread: dict[str, float]) -> dict[str, Array]:
-    """Return each cost `[N, K]`."""
-    target_name = TARGET_MEASURES[curves.attribute][0]
-    table = {IDENTITY_DISTANCE: curves.distance(), IDENTITY_COSINE: curves.cosine()}
-    leak = np.zeros_like(table[IDENTITY_DISTANCE])
-    for name in MEASURES:
-        if name != target_name:
-            values = curves.measure(name)
-            table[name] = np.abs(values - values[:, [curves.zero]])
-            leak = leak + table[name] / spread[name]
-    return {**table, LEAK: leak}
-
-
-def _at(curves: EditCurves, cost: Array, levels: Array) -> Array:
-    """Return each face's cost `[N]` where its change reaches `levels` `[N, 2]`, the mean over directions."""
-    found = np.full(levels.shape, np.nan)
-    change = curves.target_change()  # [N, K]
-    for column, direction in enumerate((-1, 1)):
-        order = curves.outwards(direction)
-        for row in np.flatnonzero(np.isfinite(levels[:, column])):
-            found[row, column] = at_change(direction * change[row, order], cost[row, order], levels[row, column])
-    return _face_means(found)
-
-
-def _face_means(values: Array) -> Array:
-    """Mean over directions `[N, 2]` -> `[N]`, of those that are there."""
+def known_mean(values: Array) -> Array:
+    """Return the mean of each row `[N, K]` -> `[N]` over what is there, NaN where nothing is."""
     there = np.isfinite(values)
     count = there.sum(axis=1)  # [N]
     total = np.where(there, values, 0.0).sum(axis=1)  # [N]
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def _mean(values: Array) -> float:
-    kept = values[np.isfinite(values)]
-    return float(kept.mean()) if len(kept) else 0.0
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
 
 
 def _spread(values: Array) -> float:

@@ -19,7 +19,6 @@ Array = NDArray[np.float64]
 
 def precision(curves: EditCurves) -> dict[str, Any]:
     """Return an editor's figures over the grid `ALPHAS`, as JSON values: slope, monotony, R², change, identity at 1."""
-    curves = curves.at(ALPHAS)
     name = TARGET_MEASURES[curves.attribute][0]
     target, distance, cosine = curves.target(), curves.distance(), curves.cosine()  # [N, 5]
     slope, r2 = slope_and_r2(np.array(ALPHAS), target)
@@ -50,18 +49,15 @@ def requested_and_got(
     """Compare the change that was requested of an editor with the one that is seen, as JSON values.
 
     alpha means the attribute's value `value_range[0] + scale * alpha * (value_range[1] - value_range[0])`, in the unit
-    of the rendered frames; `requested` is the change of the measure that the rendered heads show there. One row for
-    each alpha of the grid `ALPHAS` whose value was rendered, with the mean change got and the mean absolute error over
-    faces; `error` is that error over all rows, each face's mean first, and `nominal_error` the same against the plain
-    number of degrees, where the attribute and its measure are both angles (None otherwise).
+    of the rendered frames; `requested` is the change of the measure that this means (`SyntheticChange.requested`) and
+    `on_heads` what is read of the rendered heads there. One row for each alpha of the grid `ALPHAS` whose value was
+    rendered, with the mean change got and the mean absolute error over faces; `error` is that error over all rows, each
+    face's mean first.
     """
-    curves = curves.at(ALPHAS)
     change = curves.target_change()  # [N, 5]
-    name = TARGET_MEASURES[curves.attribute][0]
-    nominal = reference.unit == "degree" and MEASURES[name] == "degree"
     neutral, end = value_range
     rows: list[dict[str, Any]] = []
-    errors, plain = [], []
+    errors = []
     for k, alpha in enumerate(ALPHAS):
         value = neutral + scale * alpha * (end - neutral)
         requested = reference.requested(value)
@@ -69,22 +65,22 @@ def requested_and_got(
             continue
         error = np.abs(change[:, k] - requested)  # [N]
         errors.append(error)
-        plain.append(np.abs(change[:, k] - (value - neutral)))
+        on_heads = reference.read(value)
         rows.append(
             {
                 "alpha": alpha,
                 "value": value,
                 "requested": requested,
+                "on_heads": on_heads if np.isfinite(on_heads) else None,
                 "got": bootstrap_mean(change[:, k]).as_json(),
                 "error": bootstrap_mean(error).as_json(),
             }
         )
     return {
         "value_unit": reference.unit,
-        "unit": MEASURES[name],
+        "unit": MEASURES[TARGET_MEASURES[curves.attribute][0]],
         "rows": rows,
         "error": bootstrap_mean(np.mean(errors, axis=0)).as_json() if errors else None,
-        "nominal_error": bootstrap_mean(np.mean(plain, axis=0)).as_json() if errors and nominal else None,
     }
 
 

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deltafast.evaluation.edit_curves import ALPHAS, EditCurves
+from deltafast.evaluation.changes import READING_DEVIATION
+from deltafast.evaluation.edit_curves import EditCurves
 from deltafast.evaluation.statistics import bootstrap_mean
 from deltafast.faces.attributes import TARGET_MEASURES
 
-__all__ = ["MAX_SHARE", "RANGE_ENDS", "READING_DEVIATION", "faces_at_end", "range_end_table"]
+__all__ = ["MAX_SHARE", "RANGE_ENDS", "faces_at_end", "range_end_table"]
 
 RANGE_ENDS = {"mouth-open": -1}  # attribute -> the sign of alpha in which its range ends
-READING_DEVIATION = {"mouth_opening": 0.00145}  # of one reading, measured on faces that no report shows
 MAX_SHARE = 0.2
 
 
@@ -59,7 +59,7 @@ def range_end_table(curves: Mapping[str, EditCurves], ours: str, labels: Sequenc
 
 
 def _monotone(curves: EditCurves, kept: NDArray[np.bool_]) -> dict[str, Any]:
-    target = curves.at(ALPHAS).target()[kept]  # [N, 5]
+    target = curves.target()[kept]  # [N, 5]
     with np.errstate(invalid="ignore"):
         rising = np.where(np.isfinite(target).all(axis=1), (np.diff(target, axis=1) > 0).all(axis=1), np.nan)
     return bootstrap_mean(rising).as_json()

@@ -1,8 +1,9 @@
 """What latents look like, read off their images and kept on disk, so that a killed run loses nothing.
 
 Every latent has small files named by its own content, the generator's and the precision: the face's landmarks,
-descriptor and measures, and where asked for a network's features and a thumbnail. Editors, baselines and repeated runs
-share what they have in common, and a changed editor cannot meet stale readings. Images themselves are not kept.
+descriptor and measures, and where asked for networks' features and a thumbnail. An edited latent's content is that of
+the face, the editor's weights and alpha, so editors, baselines and repeated runs share what they have in common, only
+what has changed is made again, and a changed editor cannot meet stale readings. Images themselves are not kept.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ _MAX_KEPT = 1 << 20  # bytes of the numbers of one latent; they take a few thous
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 _Job = tuple[NDArray[np.float32], dict[str, Path]]  # a latent, and the files that are to be made of it
+_Row = tuple[Array, Array, Array]  # measures, landmarks, descriptor of one image
+
 
 _FACE = f"face{METER_VERSION}-{hashlib.sha256(','.join(MEASURES).encode()).hexdigest()[:6]}.npz"
 
@@ -75,10 +78,11 @@ class Readings:
 class FaceReader:
     """Synthesises latents with `generator` and measures the faces, through the folder `work`.
 
-    `network` gives the features of `features`. `compiled=True` runs `generator.compiled()`, faster but for its first
+    `networks` give the features of `features`. `compiled=True` runs `generator.compiled()`, faster but for its first
     image. With `processes` above 1 as many processes share the work; each loads the generator anew from `source`, the
-    name or path that `load_generator` had. Images are synthesised one at a time, so that a latent's image does not
-    depend on its neighbours. Use it as a context manager, or call `close`, where it has processes.
+    name or path that `load_generator` had, and the networks from `network_weights`. Images are synthesised one at a
+    time, so that a latent's image does not depend on its neighbours. Use it as a context manager, or call `close`,
+    where it has processes.
     """
 
     def __init__(
@@ -87,21 +91,22 @@ class FaceReader:
         meter: FaceMeter,
         work: str | os.PathLike[str],
         *,
-        network: FeatureNetwork | None = None,
+        networks: Sequence[FeatureNetwork] = (),
         compiled: bool = False,
         processes: int = 1,
         source: str = "",
-        network_weights: str | os.PathLike[str] | None = None,
+        network_weights: Sequence[str | os.PathLike[str] | None] = (),
     ) -> None:
         if processes > 1 and not source:
             raise InvalidInputError("several processes need the generator's name or path, `source`")
         self._generator = generator
-        self._maker = _Maker(generator, meter, network, compiled)
-        self._network = network
+        self._maker = _Maker(generator, meter, networks, compiled)
+        self._networks = tuple(networks)
         self._work = Path(work)
         self._pool: Workers[_Job, None] | None = None
         self._processes = processes
-        self._begin = (source, str(generator.dtype).removeprefix("torch."), network is not None, network_weights)
+        self._begin = (source, str(generator.dtype).removeprefix("torch."), tuple(network_weights))
+        self._rows: dict[Path, _Row] = {}  # of face files that were read or made
         self._compiled = compiled
         self.synthesised = 0  # how many images were not in `work` already
 
@@ -116,6 +121,11 @@ class FaceReader:
         """The folder in which readings are kept."""
         return self._work
 
+    @property
+    def networks(self) -> tuple[FeatureNetwork, ...]:
+        """The networks whose features it gives; realism is judged by the first one's."""
+        return self._networks
+
     def close(self) -> None:
         """End the processes, if there are any."""
         if self._pool is not None:
@@ -125,26 +135,29 @@ class FaceReader:
     def read(self, latents: Tensor, description: str = "", *, features: bool = False, thumbnails: int = 0) -> Readings:
         """Return what the faces of `latents` `[N, num_ws, w_dim]` show; with a `description`, progress is shown.
 
-        While an image is there, `features=True` leaves the network's features too, for a later call of `features`, and
+        While an image is there, `features=True` leaves all networks' features too, for a later call of `features`, and
         `thumbnails` (pixels) a thumbnail of that size.
         """
         kinds = [_FACE]
-        kinds += [self._feature_kind()] if features else []
+        kinds += [_feature_kind(network) for network in self._networks] if features else []
         kinds += [f"{thumbnails}.png"] if thumbnails else []
-        paths = self._make(latents, kinds, description)
-        rows = []
-        for path in paths:
-            rows.append(_kept_face(path.with_suffix(f".{_FACE}")))
-        table = np.array([row[0] for row in rows]).reshape(-1, len(MEASURES))  # [N, measures]
+        rows = [self._row(path.with_suffix(f".{_FACE}")) for path in self._make(latents, kinds, description)]
+        assert all(row is not None for row in rows)
+        table = np.array([row[0] for row in rows if row]).reshape(-1, len(MEASURES))  # [N, measures]
         return Readings(
             {name: _in_true_degrees(name, table[:, column]) for column, name in enumerate(MEASURES)},
-            np.array([row[1] for row in rows]).reshape(-1, 68, 2),
-            np.array([row[2] for row in rows]).reshape(-1, 128),
+            np.array([row[1] for row in rows if row]).reshape(-1, 68, 2),
+            np.array([row[2] for row in rows if row]).reshape(-1, 128),
         )
 
-    def features(self, latents: Tensor, description: str = "") -> Array:
-        """Return the network's features of N latents' images, float64 `[N, F]`. Raises where there is no network."""
-        kind = self._feature_kind()
+    def features(self, latents: Tensor, network: FeatureNetwork | None = None, description: str = "") -> Array:
+        """Return a network's features of N latents' images, float64 `[N, F]`, by default the first network's.
+
+        Raises `InvalidInputError` where the reader was given no network, or not this one.
+        """
+        if not self._networks or network not in (None, *self._networks):
+            raise InvalidInputError(f"this reader was given no network {network.name if network else 'for features'}")
+        kind = _feature_kind(network or self._networks[0])
         paths = self._make(latents, [kind], description)
         return np.array([_kept_features(path.with_suffix(f".{kind}")) for path in paths], dtype=np.float64)
 
@@ -154,10 +167,29 @@ class FaceReader:
         paths = self._make(latents, [kind], description)
         return np.array([read_image(path.with_suffix(f".{kind}")) for path in paths]).reshape(-1, size, size, 3)
 
-    def _feature_kind(self) -> str:
-        if self._network is None:
-            raise InvalidInputError("this reader was given no network for features")
-        return f"{self._network.key}.npy"
+    def _row(self, file: Path) -> _Row | None:
+        """Return what a face's file holds; None where it is not there, or not whole."""
+        if file not in self._rows and file.is_file():
+            try:
+                self._rows[file] = _kept_face(file)
+            except InvalidInputError:
+                return None
+        return self._rows.get(file)
+
+    def _has(self, file: Path) -> bool:
+        """Whether a kept file is there and whole; a damaged one is made anew."""
+        if file.suffix == ".npz":
+            return self._row(file) is not None
+        if not file.is_file():
+            return False
+        try:
+            if file.suffix == ".npy":
+                _kept_features(file)
+            else:
+                read_image(file)
+        except (InvalidInputError, ImageError):
+            return False
+        return True
 
     def _make(self, latents: Tensor, kinds: Sequence[str], description: str) -> list[Path]:
         """Make whatever is missing of each latent's files, and return their paths without suffix."""
@@ -165,7 +197,7 @@ class FaceReader:
         paths = [self._path(ws) for ws in rows]
         todo: dict[Path, tuple[Tensor, dict[str, Path]]] = {}
         for ws, path in zip(rows, paths, strict=True):
-            missing = {kind: file for kind in kinds if not _usable(file := path.with_suffix(f".{kind}"))}
+            missing = {kind: file for kind in kinds if not self._has(file := path.with_suffix(f".{kind}"))}
             if missing:
                 todo[path] = ws, missing
         made = self._run(list(todo.values()))
@@ -200,14 +232,20 @@ def _in_true_degrees(name: str, values: Array) -> Array:
     return values * true_degrees("dlib", name) if MEASURES[name] == "degree" else values
 
 
+def _feature_kind(network: FeatureNetwork) -> str:
+    return f"{network.key}.npy"
+
+
 class _Maker:
     """Synthesis and measurement in one process."""
 
-    def __init__(self, generator: Generator, meter: FaceMeter, network: FeatureNetwork | None, compiled: bool) -> None:
+    def __init__(
+        self, generator: Generator, meter: FaceMeter, networks: Sequence[FeatureNetwork], compiled: bool
+    ) -> None:
         self._device = generator.device
         self._synthesis: Callable[..., Tensor] = generator.compiled() if compiled else generator.synthesis
         self._meter = meter
-        self._network = network
+        self._extract = {_feature_kind(network): network.extract for network in networks}
 
     def image(self, ws: Tensor) -> Pixels:
         """Synthesise one latent."""
@@ -222,10 +260,9 @@ class _Maker:
         for kind, path in files.items():
             if kind == _FACE:
                 self._write_face(image, path)
-            elif kind.endswith(".npy"):
-                assert self._network is not None
+            elif kind in self._extract:
                 with atomic_write(path) as temporary, open(temporary, "wb") as stream:
-                    np.save(stream, self._network.extract(image))
+                    np.save(stream, self._extract[kind](image))
             else:
                 size = int(kind.removesuffix(".png"))
                 small = Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS)
@@ -246,9 +283,7 @@ class _Maker:
 _MAKER: _Maker | None = None  # one per worker process
 
 
-def _begin_worker(
-    source: str, dtype: str, with_network: bool, weights: str | os.PathLike[str] | None, compiled: bool
-) -> None:
+def _begin_worker(source: str, dtype: str, weights: Sequence[str | os.PathLike[str] | None], compiled: bool) -> None:
     """Load generator and networks."""
     from deltafast.evaluation.feature_networks import load_feature_network
     from deltafast.generators.load import load_generator
@@ -257,29 +292,13 @@ def _begin_worker(
     keep_freed_memory()
     torch.set_num_threads(1)
     global _MAKER
-    network = load_feature_network(weights) if with_network else None
-    _MAKER = _Maker(load_generator(source, dtype=getattr(torch, dtype)), FaceMeter(), network, compiled)
+    networks = [load_feature_network(one) for one in weights]
+    _MAKER = _Maker(load_generator(source, dtype=getattr(torch, dtype)), FaceMeter(), networks, compiled)
 
 
 def _work(job: _Job) -> None:
     assert _MAKER is not None
     _MAKER.make(torch.from_numpy(job[0]), job[1])
-
-
-def _usable(path: Path) -> bool:
-    """Whether a kept file is there and whole; a damaged one is made anew."""
-    if not path.is_file():
-        return False
-    try:
-        if path.suffix == ".npz":
-            _kept_face(path)
-        elif path.suffix == ".npy":
-            _kept_features(path)
-        else:
-            read_image(path)
-    except (InvalidInputError, ImageError):
-        return False
-    return True
 
 
 def _kept_face(path: Path) -> tuple[Array, Array, Array]:

@@ -17,8 +17,8 @@ from deltafast.evaluation.figures.latent_plots import path_figures, plot_paths, 
 from deltafast.evaluation.figures.sheets import CELL, component_sheet, edit_sheet
 from deltafast.evaluation.identity import between_faces
 from deltafast.evaluation.methods import LINEAR
+from deltafast.evaluation.set_readings import AttributeRun, SetReadings
 from deltafast.evaluation.settings import SCATTER_SEED, EvaluationInputs
-from deltafast.evaluation.tables import AttributeRun, SetReadings
 from deltafast.generators.seeds import latents_from_seeds
 
 __all__ = ["draw_figures"]
@@ -37,8 +37,8 @@ def draw_figures(
         different = between_faces(one.unedited.descriptors).get("mean")
         beside = "" if different is None else f" Different faces of this run: {different:.3f} on average."
         figures[f"{name}-identity.png"] = (
-            f"Identity against attribute change, {one.faces.title}: the descriptor's distance on the way to each "
-            f"face's matched change, mean over faces with its 95 % interval. Lower is better.{beside}"
+            f"Identity against attribute change, {one.faces.title}: the descriptor's distance where all methods have "
+            f"changed the same faces by the same amount, with its 95 % interval. Lower is better.{beside}"
         )
         plot_alpha(out / f"{name}-alpha.png", shown)
         figures[f"{name}-alpha.png"] = (

@@ -53,11 +53,11 @@ def bootstrap_ratio(
     """Return the mean of `ours` over the mean of `theirs`, costs `[N]` of the same faces, and its interval.
 
     Faces are drawn, each with both of its costs, and left out where either is NaN; with fewer than two the interval is
-    NaN, and so is everything where the costs of theirs are all 0. Deterministic in `seed`.
+    NaN, and so is everything where theirs cost nothing on average. Deterministic in `seed`.
     """
     there = np.isfinite(ours) & np.isfinite(theirs)
     one, two = (np.asarray(values, dtype=np.float64)[there] for values in (ours, theirs))
-    if not two.any():
+    if not (len(two) and two.mean() > 0):
         return Interval(float("nan"), float("nan"), float("nan"), len(two))
     return _bootstrap((one, two), _ratio_of_means, confidence, resamples, seed)
 

@@ -1,4 +1,7 @@
-"""What the synthetic sequence says: how the rendered heads' own measures change along an attribute."""
+"""What the synthetic sequence says: how far the rendered heads go along an attribute, and what is read of them.
+
+A turn is known: the heads are rendered at it. Elsewhere what is requested is what the heads' own measure shows.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltafast.delta.editor import ends_of
-from deltafast.faces.attributes import TARGET_MEASURES, attribute_table
+from deltafast.faces.attributes import MEASURES, TARGET_MEASURES, attribute_table
 from deltafast.faces.meter import FaceMeter
+from deltafast.faces.true_degrees import true_degrees
 from deltafast.files import read_image
 from deltafast.synthetic import ATTRIBUTES, render_sequences
 from deltafast.synthetic.attributes import attribute_named
@@ -26,7 +30,8 @@ class SyntheticChange:
     """The target measure of rendered heads along their attribute.
 
     `values` `[n]`: the frames' attribute values; `unit`: theirs; `change` `[heads, n]`: the measure's change from the
-    neutral frame, signed as the edit's, NaN where no face was found; `frames` `[heads][n]`: the pictures' files.
+    neutral frame as it is read off the heads, signed as the edit's, angles in degrees that are true of rendered heads,
+    NaN where no face was found; `frames` `[heads][n]`: the pictures' files.
     """
 
     attribute: str
@@ -35,10 +40,25 @@ class SyntheticChange:
     change: Array
     frames: tuple[tuple[Path, ...], ...]
 
+    @property
+    def known(self) -> bool:
+        """Whether the attribute's value is itself the change of its measure: an angle that is measured as an angle."""
+        return self.unit == "degree" == MEASURES[TARGET_MEASURES[self.attribute][0]]
+
     def requested(self, value: float) -> float:
         """Return the measure's change that the attribute's `value` means; NaN beyond the rendered frames.
 
-        The mean over the heads, linear between frames.
+        The angle by which the heads are turned where it is `known`, else what is `read` of them.
+        """
+        if not self.known:
+            return self.read(value)
+        inside = min(self.values) <= value <= max(self.values)
+        return value - self.values[ends_of(self.values)[0]] if inside else float("nan")
+
+    def read(self, value: float) -> float:
+        """Return the measure's change that the heads show at a `value`, their mean, linear between frames.
+
+        NaN beyond the frames, and where fewer than two of them show a face.
         """
         there = np.isfinite(self.change).any(axis=0)  # [n]
         if there.sum() < 2:
@@ -67,6 +87,8 @@ def render_reference(
         tuple(manifest.path(frame) for frame in manifest.sequence(attribute, head)) for head in manifest.identities
     )
     name, sign = TARGET_MEASURES[attribute]
+    if MEASURES[name] == "degree":
+        sign *= true_degrees("dlib", name, rendered=True)
     neutral = ends_of(values)[0]
     rows = []
     for row in frames:

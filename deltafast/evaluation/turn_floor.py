@@ -7,7 +7,6 @@ dlib's descriptors of faces whose own pixels were turned by known angles on a fi
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 __all__ = ["TURN_FLOOR", "turn_floor"]
 
@@ -18,12 +17,12 @@ TURN_FLOOR = {
 }
 
 
-def turn_floor(attribute: str, degrees: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Return the distance `[N]` that turns by `degrees` `[N]` cost by themselves; None for what is no turn.
+def turn_floor(attribute: str, degrees: float) -> float:
+    """Return the distance that a turn by `degrees` costs by itself; 0 for what is no turn.
 
     Linear between the measured turns, and constant beyond the largest, where it is too low rather than too high.
     """
     if attribute not in TURN_FLOOR:
-        return None
+        return 0.0
     known = {0.0: 0.0, **TURN_FLOOR[attribute]}
-    return np.asarray(np.interp(np.abs(degrees), list(known), list(known.values())))
+    return float(np.interp(abs(degrees), list(known), list(known.values())))

@@ -35,6 +35,36 @@ def test_another_figure_gives_another_table(repository_root: Path) -> None:
     assert after["change"].startswith("77.0°")
 
 
+def matched_tables(high: float) -> dict[str, object]:
+    """One set of faces at one matched change: of two LINEARs ridge does better, and ours is at most `high` of it."""
+
+    def row(mean: float) -> dict[str, object]:
+        span = {"mean": mean, "low": mean, "high": mean, "n": 9}
+        ratio = {"mean": 0.8, "low": 0.7, "high": high, "n": 9}
+        return {"beyond": span, "distance": mean, "low": mean, "high": mean, "per_unit": span, "ratio": ratio}
+
+    methods = {"ours": row(0.2), "linear": row(0.3), "linear-ridge": row(0.25)}
+    change = {
+        "change": 20.0,
+        "turn_itself": 0.281,
+        "brought": {"ours": 0.957},
+        "faces_each_way": [180, 190],
+        "identity": {name: {**entry, "distance": entry["beyond"]} for name, entry in methods.items()},
+        "leak": {name: {"leak": entry} for name, entry in methods.items()},
+        "realism": {"alike": {**methods, "linear": {**methods["linear"], "ours_is": "better"}}},
+    }
+    return {"attributes": {"yaw": {"changes": [change]}}}
+
+
+def test_claims_are_the_upper_ends_of_ratios_to_the_best_linear() -> None:
+    sets = {"sampled": matched_tables(0.934), "latents": matched_tables(1.02)}
+    shown = page_tables.drawn(page_rows.editor_tables(sets))
+    assert "| yaw | 20° | 96 % | 0.200 [0.200, 0.200] | at most 93 % (ridge) |" in shown["editors"]
+    assert "| yaw | 20° | 180 / 190 | 80 % [70, 93] (ridge) |" in shown["sampled"]
+    assert "**80 % [70, 102] (ridge)**" in shown["photos-edited"]
+    assert "| 0.200 [0.200, 0.200] | 0.300 [0.300, 0.300] (better) | - | 0.250" in shown["realism"]
+
+
 def test_a_mark_of_an_unknown_table_is_refused() -> None:
     text = "before\n<!-- table: one -->\nold\n<!-- /table -->\nafter\n"
     assert page_tables.fill(text, {"one": "new\n"}) == text.replace("old", "new")

@@ -27,4 +27,4 @@ def coarse_network() -> FeatureNetwork:
 @pytest.fixture
 def drawn_reader(tiny_generator: Generator, tmp_path: Path, coarse_network: FeatureNetwork) -> FaceReader:
     """A reader that needs no face detector."""
-    return FaceReader(tiny_generator, DrawnMeter(), tmp_path / "readings", network=coarse_network)  # type: ignore[arg-type]
+    return FaceReader(tiny_generator, DrawnMeter(), tmp_path / "readings", networks=[coarse_network])  # type: ignore[arg-type]

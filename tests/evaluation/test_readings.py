@@ -11,6 +11,7 @@ import torch
 from small_faces import DrawnMeter
 
 from deltafast.errors import InvalidInputError
+from deltafast.evaluation.feature_networks import FeatureNetwork
 from deltafast.evaluation.readings import FaceReader, to_pixels
 from deltafast.faces.meter import Face, FaceMeter
 from deltafast.generators.base import Generator
@@ -38,7 +39,9 @@ def test_everything_is_read_once(drawn_reader: FaceReader, tiny_generator: Gener
     assert drawn_reader.synthesised == 6
 
 
-def test_damaged_files_are_made_anew(drawn_reader: FaceReader, tiny_generator: Generator) -> None:
+def test_damaged_files_are_made_anew(
+    drawn_reader: FaceReader, tiny_generator: Generator, coarse_network: FeatureNetwork
+) -> None:
     latents = latents_from_seeds(tiny_generator, range(1))
     first = drawn_reader.read(latents, features=True)
     drawn_reader.thumbnails(latents, 16)
@@ -46,16 +49,16 @@ def test_damaged_files_are_made_anew(drawn_reader: FaceReader, tiny_generator: G
     assert len(files) == 3
     for path in files:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    drawn_reader.synthesised = 0
-    second = drawn_reader.read(latents)
-    drawn_reader.features(latents)
-    drawn_reader.thumbnails(latents, 16)
-    assert drawn_reader.synthesised == 3
+    again = FaceReader(tiny_generator, DrawnMeter(), drawn_reader.work, networks=[coarse_network])  # type: ignore[arg-type]
+    second = again.read(latents)
+    again.features(latents)
+    again.thumbnails(latents, 16)
+    assert again.synthesised == 3
     np.testing.assert_array_equal(first.descriptors, second.descriptors)
 
 
 def test_crafted_files_are_made_anew_and_nothing_in_them_runs(
-    drawn_reader: FaceReader, tiny_generator: Generator
+    drawn_reader: FaceReader, tiny_generator: Generator, coarse_network: FeatureNetwork
 ) -> None:
     latents = latents_from_seeds(tiny_generator, range(1))
     first = drawn_reader.read(latents, features=True)
@@ -70,12 +73,12 @@ def test_crafted_files_are_made_anew_and_nothing_in_them_runs(
         with zipfile.ZipFile(face, "w", zipfile.ZIP_DEFLATED) as archive:
             for name in ("measures", "landmarks", "descriptor"):
                 archive.writestr(f"{name}.npy", member)
-        drawn_reader.synthesised = 0
-        again = drawn_reader.read(latents)
-        assert drawn_reader.synthesised == 1
+        reader = FaceReader(tiny_generator, DrawnMeter(), drawn_reader.work, networks=[coarse_network])  # type: ignore[arg-type]
+        again = reader.read(latents)
+        assert reader.synthesised == 1
         np.testing.assert_array_equal(first.descriptors, again.descriptors)
-    assert np.isfinite(drawn_reader.features(latents)).all()
-    assert drawn_reader.synthesised == 2
+    assert np.isfinite(reader.features(latents)).all()
+    assert reader.synthesised == 2
 
 
 class Interrupted(DrawnMeter):
@@ -102,10 +105,14 @@ def test_an_interrupted_reading_goes_on_where_it_was(tiny_generator: Generator, 
     np.testing.assert_array_equal(readings.descriptors, whole.descriptors)
 
 
-def test_features_need_a_network_and_processes_a_source(tiny_generator: Generator, tmp_path: Path) -> None:
+def test_features_need_a_network_and_processes_a_source(
+    tiny_generator: Generator, tmp_path: Path, coarse_network: FeatureNetwork
+) -> None:
     reader = FaceReader(tiny_generator, DrawnMeter(), tmp_path)  # type: ignore[arg-type]
-    with pytest.raises(InvalidInputError, match="no network"):
+    with pytest.raises(InvalidInputError, match="no network for features"):
         reader.features(latents_from_seeds(tiny_generator, range(1)))
+    with pytest.raises(InvalidInputError, match="no network sixteen pixels"):
+        reader.features(latents_from_seeds(tiny_generator, range(1)), coarse_network)
     with pytest.raises(InvalidInputError, match="name or path"):
         FaceReader(tiny_generator, DrawnMeter(), tmp_path, processes=2)  # type: ignore[arg-type]
 

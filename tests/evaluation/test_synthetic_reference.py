@@ -18,9 +18,10 @@ def test_heads_of_known_yaw_are_read_to_turn_that_far(meter: FaceMeter, tmp_path
     assert reference.unit == "degree"
     assert reference.change.shape == (2, 3)
     np.testing.assert_array_equal(reference.change[:, 1], 0)
-    assert reference.requested(35) == pytest.approx(35, abs=5)
-    assert reference.requested(-35) == pytest.approx(-35, abs=5)
-    assert reference.requested(17.5) == pytest.approx(reference.requested(35) / 2)  # between frames: linear
+    assert [reference.requested(value) for value in (-35.0, 10.5, 35.0)] == [-35, 10.5, 35]  # known, not read
+    assert reference.read(35) == pytest.approx(35, abs=5)
+    assert reference.read(-35) == pytest.approx(-35, abs=5)
+    assert reference.read(17.5) == pytest.approx(reference.read(35) / 2)  # between frames: linear
     assert all(path.is_file() for row in reference.frames for path in row)
 
 
