@@ -9,7 +9,7 @@ int implicit_conv_down(const ImplicitConvParams& p, const CudaTarget& target);
 
 int implicit_conv(const ImplicitConvParams& p, const CudaTarget& target) {
   using Narrow = ConvTile<ConvForm::kPlain, false, 4, 2, 3>;
-  using Wide = ConvTile<ConvForm::kPlain, true, 8, 3, 2>;
+  using Wide = ConvTile<ConvForm::kPlain, true, 8, 3, 1>;  // with two, 128 registers spill
   using Pointwise = ConvTile<ConvForm::kPointwise, true, 4, 3, 3>;
   if (p.inputs % kPackChannels != 0 || p.epilogue.channels % kPackChannels != 0 ||
       !is_aligned(p.x, kPackBytes) || !is_aligned(p.weight, kPackBytes) ||
