@@ -59,7 +59,7 @@ def _npz():
         (b"\xef\xbb\xbf\n  <HTML><body>Quota exceeded", ("web page",)),
         (b"<?xml version='1.0'?><html xmlns=''>", ("web page",)),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 5\n", ("Git LFS", "git lfs pull")),
-        (gzip.compress(_INNER), ("gzip", "unpack", "gunzip")),
+        (gzip.compress(_INNER, mtime=0), ("gzip", "unpack", "gunzip")),
         (lzma.compress(_INNER), ("xz file", "unpack", "unxz")),
         (bz2.compress(_INNER), ("bzip2", "unpack")),
         (_zip(), ("zip archive", "unpack", "network.pkl")),
