@@ -276,9 +276,12 @@ def test_without_a_gpu_nothing_is_run_or_written(tmp_path: Path, capsys: pytest.
 @pytest.mark.usefixtures("loss_networks")
 def test_the_whole_program_rehearses_on_a_cpu(tmp_path: Path, repository_root: Path) -> None:
     options = ["--rehearse", "--kernels", "philox", "--data", tmp_path, "--results", tmp_path / "out"]
+    # a pytest of its own inside, which must not take itself for a worker of this one
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.gpu", *map(str, options)],
         cwd=repository_root,
+        env=environment,
         capture_output=True,
         text=True,
         timeout=1500,

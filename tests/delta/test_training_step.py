@@ -84,7 +84,7 @@ def test_an_editor_trained_on_a_gpu_edits_like_one_trained_here(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_a_device_that_is_not_there_is_named(sequences: SequenceLatents, config: DeltaConfig) -> None:
     for device in ("cuda", "quantum"):
-        with pytest.raises(InvalidInputError, match=f"cannot train on device '{device}'"):
+        with pytest.raises(InvalidInputError, match=f"device '{device}' is none that can be used here"):
             train_editor(sequences, "yaw", config, device=device)
 
 
