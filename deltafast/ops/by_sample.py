@@ -17,8 +17,8 @@ def by_small_sample(compute: Callable[[Tensor], Tensor], x: Tensor, products: in
 
     `products`: multiplications a sample. oneDNN chooses its kernel, and with it the order of its sums, by the number of
     images, and by how they are aligned; below about this size, as far as that was measured (widths of 8 to 514
-    channels at 4x4 to 256x256 pixels, forward and backward). Larger convolutions would lose time to the copies. At this
-    size reading the weight is all there is. torch.compile makes its own choices, and gets the whole.
+    channels at 4x4 to 256x256 pixels, forward and backward). Larger convolutions are given to it whole. torch.compile
+    makes its own choices, and gets the whole.
     """
     small = x.device.type == "cpu" and x.dtype == torch.float32 and products <= _SMALL_PRODUCTS
     if not small or x.shape[0] == 0 or torch.compiler.is_compiling():

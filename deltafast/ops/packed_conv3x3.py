@@ -26,8 +26,8 @@ class PackedConv3x3:
 
     `of(weight)` takes a 64-bit checksum of the whole weight and compares it with that of the one that was packed last:
     weights change in ways that torch does not count (through `.data`, as averages of weights are written; behind a
-    compiled graph). It reads the weight once, a fraction of what packing costs. Under torch.compile this is part of
-    the graph. Copies and pickles of it begin empty.
+    compiled graph). It reads the weight once. Under torch.compile this is part of the graph. Copies and pickles of it
+    begin empty.
     """
 
     def __init__(self, *, up: int = 1) -> None:
