@@ -19,7 +19,7 @@ from deltafast.face_networks.measures import FACE_MEASURES, FaceMeasures
 from deltafast.faces.true_degrees import true_degrees
 from deltafast.pixels import as_rgb
 
-__all__ = ["UNITS", "AmountReader", "Unit", "in_degrees", "reduced", "unit_of"]
+__all__ = ["UNITS", "UNREAD", "AmountReader", "Unit", "in_degrees", "reduced", "unit_of"]
 
 _SIZE = 256  # pixels at which images are looked at
 _PRESENCE = 0.5  # of a face, below which nothing is read
@@ -51,7 +51,11 @@ UNITS = {
     "brows-raised": Unit("brow_height", "brows above the eyes, share of the distance between the eyes", 0.01),
     "light": Unit("shading", "ratio of light, right cheek to left", 0.05, ratio=True),
     "light-elevation": Unit("vertical_shading", "ratio of light, upper to lower face", 0.05, ratio=True),
+    "gaze": Unit("gaze", "irises off the eyes' middles, share of the eyes' width", 0.02),
 }
+
+UNREAD = frozenset({"age", "gender"})
+"""Attributes that are rendered, but that no network here reads off a picture: their edits take alpha alone."""
 
 
 def unit_of(attribute: str) -> Unit:

@@ -31,6 +31,9 @@ _SLOTS = {
     "mouth-open": range(3, 8),
     "brows-raised": range(3, 9),
     "light-elevation": range(6, 12),
+    "gaze": range(3, 9),
+    "age": range(0, 12),
+    "gender": range(0, 12),
 }
 
 

@@ -81,7 +81,8 @@ class FaceFeedback:
                 'the sequences change nothing that can be measured on faces; loss="precise" cannot be used with them'
             )
         self._own = own
-        self._others = [k for k in range(len(FACE_MEASURES)) if k != own]
+        # eyes may go on looking at the camera when the head turns: where they look is kept by no edit
+        self._others = [k for k, name in enumerate(FACE_MEASURES) if k != own and name != "gaze"]
 
     def loss(self, ws: Tensor, face: int, amount: float) -> Tensor:
         """Return the loss, a scalar, of `ws` `[1, num_ws, w_dim]`: face number `face`, edited by α = `amount`."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from deltafast.arguments import check_count, check_device
-from deltafast.delta.amounts import UNITS, in_degrees
+from deltafast.delta.amounts import UNITS, UNREAD, in_degrees
 from deltafast.delta.config import DeltaConfig, current_words, recommended_slots
 from deltafast.delta.editor import Editor, EditorInfo, ends_of, load_editor
 from deltafast.delta.editor_file import round_weights, tensors_digest
@@ -70,6 +70,8 @@ def train_editor(
     chosen, config = _resolve(latents, attribute, config)
     if config.precise is not None and config.precise.degrees and not in_degrees(attribute):
         raise InvalidInputError(f"precise.degrees is for attributes that are read in degrees, not for {attribute!r}")
+    if config.precise is not None and attribute in UNREAD:
+        raise InvalidInputError(f'no network here reads {attribute} off a picture, so loss="precise" cannot ask for it')
     place = check_device(device)
     check_count("save_every", save_every, 1)
     settings: dict[str, Any] = {"config": config.as_json(), "latents": chosen.digest(attribute)}

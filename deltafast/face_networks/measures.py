@@ -1,4 +1,4 @@
-"""Pose, mouth, eyes, brows and light of faces in numbers, differentiably, off the face mesh: for losses.
+"""Pose, mouth, eyes, brows, light and gaze of faces in numbers, differentiably, off the face mesh: for losses.
 
 What `deltafast.faces.attributes` measures off dlib's landmarks, by another network, because what a loss has seen cannot
 judge.
@@ -26,6 +26,7 @@ FACE_MEASURES = (
     "brow_height",
     "shading",
     "vertical_shading",
+    "gaze",
 )
 
 # Points of the face mesh; left and right are the viewer's.
@@ -38,6 +39,7 @@ _EYES = (  # lid to lid, corner to corner
     (((386, 374), (385, 380), (387, 373)), (362, 263)),
 )
 _EYE_CORNERS = (33, 133, 362, 263)
+_IRISES = ((468, (33, 133)), (473, (362, 263)))  # middle of the iris, the eye's corners
 _LEFT_CHEEK = (50, 101, 118, 117, 123, 187, 205, 36)
 _RIGHT_CHEEK = (280, 330, 347, 346, 352, 411, 425, 266)
 _UPPER_SKIN = (50, 101, 118, 36, 280, 330, 347, 266)  # below the eyes
@@ -56,18 +58,20 @@ class FaceMeasures(nn.Module):
         self.landmarks = landmarks
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the measures `[N, 9]`, in the order of `FACE_MEASURES`, of `images` `[N, 3, R, R]` in [-1, 1].
+        """Return the measures `[N, 10]`, in the order of `FACE_MEASURES`, of `images` `[N, 3, R, R]` in [-1, 1].
 
         `yaw`, `pitch`, `roll`: degrees. `mouth_width`, `mouth_opening` (between the inner lips): shares of the face's
         width. `eye_openness`: height over width. `brow_height`: of the brows above the eyes' corners, a share of the
         distance between the outer ones. All lengths are measured in depth too, so turning the head does not count.
         `shading`: ln(right / left) of the cheeks' linear luminance, the viewer's right; `vertical_shading`:
-        ln(upper / lower) of the skin's. Raises `InvalidInputError` for other shapes and R below 16.
+        ln(upper / lower) of the skin's. `gaze`: by how much the irises stand to the viewer's right of the eyes'
+        middles, a share of the eyes' width; 0 looks straight out of the head. Raises `InvalidInputError` for other
+        shapes and R below 16.
         """
         return self.of(images, self.landmarks.read(images))
 
     def of(self, images: Tensor, reading: LandmarkReading) -> Tensor:
-        """Return the measures `[N, 9]` of images whose landmarks have been read."""
+        """Return the measures `[N, 10]` of images whose landmarks have been read."""
         points = torch.cat([reading.points, reading.depth[..., None]], 2)  # [N, 478, 3]
         across = _unit(sum(_span(points, pair) for pair in _ACROSS))  # [N, 3]
         down = points[:, _CHIN] - points[:, _FOREHEAD]
@@ -79,6 +83,10 @@ class FaceMeasures(nn.Module):
         ]
         brows = points[:, LANDMARK_PARTS["brows"]].mean(1)  # [N, 3]
         above = ((points[:, _EYE_CORNERS].mean(1) - brows) * down).sum(1)  # [N]
+        gaze = [
+            ((points[:, iris] - points[:, list(corners)].mean(1)) * across).sum(1) / _length(points, corners)
+            for iris, corners in _IRISES
+        ]
         luminance = _luminance(images)  # [N, 1, 64, 64]
 
         def log_ratio(first: Sequence[int], second: Sequence[int]) -> Tensor:
@@ -96,6 +104,7 @@ class FaceMeasures(nn.Module):
                 above / _length(points, _OUTER_EYE_CORNERS),
                 log_ratio(_RIGHT_CHEEK, _LEFT_CHEEK),
                 log_ratio(_UPPER_SKIN, _LOWER_SKIN),
+                torch.stack(gaze).mean(0),
             ],
             1,
         )

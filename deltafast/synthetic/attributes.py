@@ -45,6 +45,9 @@ _ALL = (
     Attribute("mouth-open", "fraction", 0.0, 1.0, 0.0, 1.0),
     Attribute("brows-raised", "fraction", -1.0, 1.0, -1.0, 1.0),
     Attribute("light-elevation", "degree", -45.0, 45.0, -60.0, 50.0),
+    Attribute("gaze", "degree", -25.0, 25.0, -30.0, 30.0),
+    Attribute("age", "fraction", -1.0, 1.0, -1.0, 1.0),
+    Attribute("gender", "fraction", -1.0, 1.0, -1.0, 1.0),
 )
 
 ATTRIBUTES: tuple[str, ...] = tuple(attribute.name for attribute in _ALL)

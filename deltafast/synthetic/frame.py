@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltafast.errors import InvalidInputError
+from deltafast.synthetic.ageing import as_person
 from deltafast.synthetic.asset import PARTS
 from deltafast.synthetic.attributes import ATTRIBUTES, attribute_named, expression_units
 from deltafast.synthetic.camera import Camera, ffhq_camera
@@ -45,6 +46,7 @@ def frame_geometry(
 ) -> Frame:
     """Return the mesh, camera and projected landmarks of `render_frame` with the same arguments."""
     yaw, pitch = values.get("yaw", 0.0), values.get("pitch", 0.0)
+    identity = as_person(identity, values)
     neutral = model.shape(identity)
     units = expression_units(values)
     blink = values.get("eyes-closed", 0.0) * _closing(model, identity, neutral)
@@ -52,7 +54,8 @@ def frame_geometry(
     resting = model.refinement(neutral)
     still = model.landmarks(resting)
     target = (still["left-eye"].mean(0) + still["right-eye"].mean(0)) / 2
-    fine = model.refinement(model.pose(model.shape(identity, units), yaw=yaw, pitch=pitch))
+    vertices = model.look(model.shape(identity, units), values.get("gaze", 0.0))
+    fine = model.refinement(model.pose(vertices, yaw=yaw, pitch=pitch))
     points = model.landmarks(fine)
     framing = points if align == "ffhq" else still
     mouth = framing["mouth-corners"].mean(0)
@@ -81,12 +84,13 @@ def render_frame(
 ) -> NDArray[np.uint8]:
     """Render one head as uint8 `[size, size, 3]`, sRGB.
 
-    `values` gives attributes by name (see `ATTRIBUTES`): yaw, pitch, light and light-elevation in degrees, smile,
-    eyes-closed and mouth-open in 0..1, brows-raised in -1 (lowered) to 1; those left out are neutral, 0. light > 0
-    comes from the viewer's right; light-elevation is by how much the key light stands higher (> 0) or lower than the
-    identity's own. `supersampling` is the number of samples per pixel and axis. `align` is "ffhq" (the crop follows
-    the turned eyes and mouth as FFHQ's alignment would) or "neutral" (the crop of the neutral
-    pose). Raises `InvalidInputError` for unknown attributes or values out of range.
+    `values` gives attributes by name (see `ATTRIBUTES`): yaw, pitch, gaze, light and light-elevation in degrees,
+    smile, eyes-closed and mouth-open in 0..1, brows-raised in -1 (lowered) to 1; those left out are neutral, 0.
+    gaze > 0 looks to the viewer's right, light > 0 comes from there; light-elevation is by how much the key light
+    stands higher (> 0) or lower than the identity's own. age and gender are shares of the way from the identity's own
+    to a young (-1) or an old (1) adult, and to a woman (-1) or a man (1). `supersampling` is the number of samples
+    per pixel and axis. `align` is "ffhq" (the crop follows the turned eyes and mouth as FFHQ's alignment would) or
+    "neutral" (the crop of the neutral pose). Raises `InvalidInputError` for unknown attributes or values out of range.
     """
     values = checked_values(values or {})
     if not 16 <= size <= 4096 or not 1 <= supersampling <= 8:
@@ -104,7 +108,7 @@ def render_frame(
         warmth=identity.warmth,
     )
     image = _background(identity, side)  # [side * side, 3]
-    _draw(image, model, identity, frame, light, values)
+    _draw(image, model, as_person(identity, values), frame, light, values)
     small = image.reshape(size, supersampling, size, supersampling, 3).mean((1, 3), dtype=np.float32)
     exposed = 1 - np.exp(-small * np.float32(_EXPOSURE))
     return (from_linear(exposed) * 255 + 0.5).astype(np.uint8)

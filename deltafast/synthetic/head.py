@@ -109,6 +109,24 @@ class HeadModel:
         pivot = vertices[self.asset.neck_pivot].mean(0)
         return turn(vertices, self.asset.neck_weight, pivot, yaw=yaw, pitch=pitch, roll=roll)
 
+    def look(self, vertices: Float, gaze: float) -> Float:
+        """Return coarse vertices `[V, 3]` whose eyeballs are turned by `gaze` degrees, > 0 to the viewer's right."""
+        looking: Float = vertices.copy()
+        for ball in self._eyeballs:
+            low, high = vertices[ball].min(0), vertices[ball].max(0)
+            centre = (low + high) / 2
+            centre[2] = low[2] + (high[0] - low[0]) / 2  # the cornea stands out of the ball
+            looking[ball] = turn(vertices[ball], np.ones(len(ball)), centre, yaw=gaze)
+        return looking
+
+    @cached_property
+    def _eyeballs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The coarse vertices of the left and of the right eyeball."""
+        left, right = (
+            np.unique(self.asset.faces[self.asset.face_part == PARTS.index(name)]) for name in ("left-eye", "right-eye")
+        )
+        return left, right
+
     def landmarks(self, fine: Float) -> dict[str, Float]:
         """Return the named points `[n, 3]` of refined vertices `[V', 3]`."""
         return {name: fine[index] for name, index in self._landmark_index.items()}

@@ -247,3 +247,12 @@ def test_real_edits_come_nearer_to_what_is_asked(mobilestylegan: Generator, repo
         for name, editor in editors.items()
     }
     assert loss["precise"] < 0.9 * loss["paper"]
+
+
+def test_what_nothing_reads_is_not_asked_for(
+    tiny_generator: Generator, small_sequences: SequenceLatents, precise: DeltaConfig
+) -> None:
+    latents = {("age", name): small_sequences.latents["yaw", name] for name in small_sequences.identities}
+    aged = replace(small_sequences, attributes={"age": small_sequences.attributes["yaw"]}, latents=latents)
+    with pytest.raises(InvalidInputError, match="no network here reads age"):
+        train_editor(aged, "age", precise, generator=tiny_generator)

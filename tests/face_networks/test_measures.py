@@ -25,7 +25,7 @@ def changes(measures: FaceMeasures) -> dict[str, dict[str, float]]:
     """How each attribute, set to a value, changes each measure of one rendered head."""
     model, identity = HeadModel(), sequence_identities(2)[0]
     asked = {"neutral": 0.0, "yaw": 20.0, "pitch": 15.0, "smile": 1.0, "eyes-closed": 1.0, "mouth-open": 1.0}
-    asked |= {"brows-raised": 1.0, "light": 60.0, "light-elevation": 30.0}
+    asked |= {"brows-raised": 1.0, "light": 60.0, "light-elevation": 30.0, "gaze": 20.0}
     images = [
         render_frame(identity, {} if name == "neutral" else {name: value}, model=model) for name, value in asked.items()
     ]
@@ -53,6 +53,7 @@ def test_turning_a_head_by_known_angles_is_read_in_degrees(changes: dict[str, di
         ("brows-raised", "brow_height", 1),
         ("light", "shading", 1),
         ("light-elevation", "vertical_shading", 1),
+        ("gaze", "gaze", 1),
     ],
 )
 def test_each_attribute_moves_its_measure_most(
@@ -70,7 +71,7 @@ def test_turning_the_head_hardly_counts_as_anything_else(changes: dict[str, dict
 
 def test_gradient_is_the_slope(measures: FaceMeasures, faces: Tensor) -> None:
     images = faces.clone().requires_grad_()
-    chosen = torch.tensor([1.0, 1.0, 1.0, 100.0, 100.0, 100.0, 100.0, 10.0, 10.0])
+    chosen = torch.tensor([1.0, 1.0, 1.0, 100.0, 100.0, 100.0, 100.0, 10.0, 10.0, 10.0])
     value = (measures(images) * chosen).sum()
     (gradient,) = torch.autograd.grad(value, images)
     step = 2e-3 * gradient / gradient.norm()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from deltafast.errors import InvalidInputError
 from deltafast.files import read_image
 from deltafast.synthetic import HeadModel, Identity, female, male, random_identity, render_frame
+from deltafast.synthetic.ageing import as_person
 from deltafast.synthetic.asset import PARTS
 from deltafast.synthetic.attributes import ATTRIBUTES, attribute_named
 from deltafast.synthetic.camera import Camera, ffhq_camera
@@ -224,7 +225,7 @@ def test_a_rolled_face_is_levelled_by_the_crop() -> None:
 @pytest.mark.parametrize(
     ("values", "options", "words"),
     [
-        ({"age": 1.0}, {}, "no attribute 'age'; there are yaw, pitch"),
+        ({"beard": 1.0}, {}, "no attribute 'beard'; there are yaw, pitch"),
         ({"yaw": 90.0}, {}, "yaw = 90.0 is outside"),
         ({"smile": float("nan")}, {}, "smile = nan is outside"),
         ({}, {"size": 8}, "size 8 must be"),
@@ -237,3 +238,38 @@ def test_bad_arguments_are_refused_in_words(
 ) -> None:
     with pytest.raises(InvalidInputError, match=words):
         render_frame(female(), values, model=model, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("identity", _HEADS[:3], ids=lambda head: head.name)
+def test_gaze_turns_the_eyes_to_the_viewers_right_and_moves_nothing_else(model: HeadModel, identity: Identity) -> None:
+    shapes = {gaze: model.look(model.shape(identity), gaze) for gaze in (-20.0, 0.0, 20.0)}
+    moved = np.flatnonzero((shapes[20.0] != shapes[0.0]).any(1))
+    eyes = np.unique(model.asset.faces[np.isin(model.asset.face_part, (1, 2))])
+    assert set(moved) <= set(eyes)
+    np.testing.assert_allclose(shapes[0.0], model.shape(identity), atol=1e-12)
+    for part in (1, 2):
+        ball = np.unique(model.asset.faces[model.asset.face_part == part])
+        cornea = ball[shapes[0.0][ball, 2].argmax()]
+        places = [shapes[gaze][cornea, 0] for gaze in (-20.0, 0.0, 20.0)]
+        assert (np.diff(places) > 0.03).all()  # decimetres
+        low, high = shapes[0.0][ball].min(0), shapes[0.0][ball].max(0)
+        assert np.abs(shapes[20.0][ball].min(0) - low).max() < 0.2 * (high - low).max()  # a ball turned in its place
+
+
+@pytest.mark.parametrize("identity", _HEADS, ids=lambda head: head.name)
+def test_age_and_gender_lead_to_the_same_ends_whoever_it_is(model: HeadModel, identity: Identity) -> None:
+    ends = {
+        (name, end): as_person(identity, {name: end}) for name in ("age", "gender") for end in (-1.0, -0.5, 0.5, 1.0)
+    }
+    assert (ends["age", -1.0].age, ends["age", 1.0].age) == (0.5, 1.0)
+    assert (ends["gender", -1.0].gender, ends["gender", 1.0].gender) == (0.0, 1.0)
+    assert as_person(identity, {"age": 0.0, "yaw": 20.0}) is identity
+    older, younger = ends["age", 1.0].appearance, ends["age", -1.0].appearance
+    assert older.mottle > younger.mottle
+    assert sum(older.brow) > sum(younger.brow)  # greyer
+    for person in ends.values():
+        assert person.local == identity.local
+        look = person.appearance
+        assert min(look.mottle, look.shadows, look.lip_amount, look.lashes, look.stubble, look.redness) >= 0
+        assert max(look.mottle, look.shadows, look.lip_amount, look.lashes, look.stubble) <= 1
+        assert np.isfinite(model.shape(person)).all()
