@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo test check format bench gpu gpu-data gpu-check gpu-bench ledger assets clean
+.PHONY: help install demo test scale check format bench gpu gpu-data gpu-check gpu-bench ledger assets clean
 
 PYTHON   ?= python3# the interpreter that .venv is made from, and that runs gpu
 VENV     ?= .venv
@@ -56,6 +56,10 @@ demo: $(BIN)/.installed ## a contact sheet of edited faces in out/, in minutes, 
 test: $(BIN)/.installed ## every test that this machine can run
 	OMP_NUM_THREADS=$$(( $(MAX_JOBS) > $(TEST_JOBS) ? $(MAX_JOBS) / $(TEST_JOBS) : 1 )) \
 	  $(BIN)/python -m pytest --numprocesses $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
+
+scale: $(BIN)/.installed ## the tests of many machines with Ray itself, which `test` leaves out (115 MB, some minutes)
+	$(BIN)/python -m pip install --quiet -c constraints.txt "ray[data]"
+	$(BIN)/python -m pytest tests/scale $(PYTEST_ARGS)
 
 check: $(BIN)/.installed ## ruff, mypy --strict, clang-format
 	$(BIN)/ruff check .

@@ -34,6 +34,7 @@ __all__ = [
     "image_size",
     "is_animation",
     "list_images",
+    "lock_file",
     "read_image",
     "read_json",
     "remove_leftovers",
@@ -69,7 +70,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         # of a name of its own: the target's may be too long for more, or not be text
         handle, name = tempfile.mkstemp(prefix=_LEFTOVER[0], suffix=_LEFTOVER[1], dir=target.parent)
         temporary = Path(name)
-        if not _lock(handle):
+        if not lock_file(handle):
             os.close(handle)
             handle = None
         yield temporary
@@ -132,7 +133,7 @@ def hold_folder(folder: str | os.PathLike[str]) -> object:
         os.close(handle)
         return known
     held = _Held(handle)
-    if _lock(handle) is False:
+    if lock_file(handle) is False:
         return None
     _held[key] = held
     return held
@@ -158,15 +159,18 @@ def _remove_left(path: Path, older_than: float) -> bool:
     if age < older_than:
         return False
     with open(path, "rb+") as stream:
-        locked = _lock(stream.fileno())
+        locked = lock_file(stream.fileno())
         if locked is False or (locked is None and age < _DAY):
             return False
         path.unlink()
     return True
 
 
-def _lock(handle: int) -> bool | None:
-    """Lock an open file without waiting: whether that was possible, None where this system or disk has no locks."""
+def lock_file(handle: int) -> bool | None:
+    """Lock an open file without waiting: whether that was possible, None where this system or disk has no locks.
+
+    The lock ends with the process, or when the file is closed.
+    """
     try:
         import fcntl
     except ImportError:

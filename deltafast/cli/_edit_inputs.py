@@ -33,10 +33,6 @@ class PhotoUnit:
 
         return file_identity(self.path)
 
-    def names(self, count: int) -> list[str]:
-        """Return the names of its faces, of which there are `count`."""
-        return [self.name] if count == 1 else [f"{self.name}-{number}" for number in range(count)]
-
 
 @dataclass(frozen=True)
 class LatentsUnit:
@@ -72,7 +68,7 @@ def file_units(source: Path, out: Path) -> Iterator[PhotoUnit | LatentsUnit]:
 
     Raises `InvalidInputError` where there is nothing of either kind.
     """
-    from deltafast.cli._latent_files import LATENT_SUFFIXES
+    from deltafast.editing.latent_files import LATENT_SUFFIXES
     from deltafast.files import IMAGE_SUFFIXES
     from deltafast.inputs import find_inputs
 
@@ -84,7 +80,7 @@ def file_units(source: Path, out: Path) -> Iterator[PhotoUnit | LatentsUnit]:
 
 
 def _latents(path: Path, name: str) -> LatentsUnit:
-    from deltafast.cli._latent_files import read_latent_file
+    from deltafast.editing.latent_files import read_latent_file
     from deltafast.runs import file_identity
 
     def names(count: int) -> list[str]:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from torch import Tensor
+from deltafast.cli._ray_options import RayAddress, RayPerShard, RayRetry, RayThreads, RayTimeout, RayWorkers
 
+if TYPE_CHECKING:
     from deltafast.cli._edit_inputs import LatentsUnit, PhotoUnit
-    from deltafast.delta.editor import LatentEditor
     from deltafast.editing import EditSession
-    from deltafast.generators.base import Generator
+    from deltafast.editing.result_files import ResultFiles
     from deltafast.runs import Run
 
 __all__ = ["edit"]
@@ -94,6 +91,12 @@ def edit(
     ] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")] = None,
     compile_synthesis: Annotated[bool, typer.Option("--compile/--no-compile", help="Use torch.compile.")] = False,
+    ray: RayAddress = None,
+    workers: RayWorkers = None,
+    threads: RayThreads = 1,
+    per_shard: RayPerShard = 0,
+    timeout: RayTimeout = 600.0,
+    retry: RayRetry = False,
 ) -> None:
     """Edit a folder of latents or photos, or sampled faces; interrupted, the same command goes on.
 
@@ -101,19 +104,27 @@ def edit(
     faces); those of subfolders lie in subfolders. What is finished is kept, unless its input, the editors, the
     generator or other settings are others now: then it is made anew. Files that cannot be read or show no face are
     reported at the end; the rest is done.
+
+    With --ray the work is spread over processes and machines, INPUT may also be a list (.txt), webdataset shards
+    (shards/{0000..0099}.tar) or a parquet file of paths or latents, and OUT/index.parquet has a row for each sample.
     """
     from deltafast.cli._edit_inputs import PhotoUnit, file_units, seed_units
     from deltafast.cli._photo_files import align_choice, face_choice, one_of, reported
+    from deltafast.cli._ray_options import absolute, edit_on_ray, ray_options
     from deltafast.delta.slots import parse_slots
     from deltafast.editing import EditOptions, EditSession
+    from deltafast.editing.named_editors import amount_label, given_editor, named_editors
+    from deltafast.editing.result_files import ResultFiles
     from deltafast.errors import InvalidInputError
     from deltafast.faces.pasting import PASTE_MASKS
     from deltafast.generators.load import load_generator
+    from deltafast.generators.seeds import latents_from_seeds
     from deltafast.generators.synthesis import NOISE_MODES
     from deltafast.inputs import Failures
     from deltafast.progress import track
     from deltafast.projection import load_encoder
     from deltafast.runs import Run
+    from deltafast.scale.jobs import EditJob
 
     if len(places) != (1 if seeds is not None else 2):
         raise InvalidInputError("expected OUT with --seeds, else INPUT and OUT")
@@ -122,7 +133,7 @@ def edit(
         raise InvalidInputError(
             f"give one of --alpha, --by and --to, not {' and '.join(f'--{word}' for word in given)}"
         )
-    own = [_own_amount(text) for text in editor]
+    own = [given_editor(text) for text in editor]
     words = sorted({*given, *(one.word for one in own if one.word)})
     if len(words) > 1:
         raise InvalidInputError(f"alpha, by and to cannot be mixed in one run; {' and '.join(words)} are given")
@@ -130,7 +141,7 @@ def edit(
     amounts = given.get(word, [1.0])
     if given and all(one.amount is not None for one in own):
         raise InvalidInputError(f"--{word} is for editors without an amount of their own, and each of these has one")
-    if not all(math.isfinite(a) for a in amounts) or len({_label(a) for a in amounts}) != len(amounts):
+    if not all(math.isfinite(a) for a in amounts) or len({amount_label(a) for a in amounts}) != len(amounts):
         raise InvalidInputError(f"values of --{word} must be finite and all different, got {amounts}")
     if not math.isfinite(psi):
         raise InvalidInputError(f"--psi must be a finite number, got {psi}")
@@ -156,38 +167,51 @@ def edit(
         order=one_of("--order", order, ("together", "sequence")),  # type: ignore[arg-type]
     )
     out = places[-1]
-    units: list[PhotoUnit | LatentsUnit] = [] if seeds is not None else list(file_units(places[0], out))
+    spread = ray_options(ray, workers, threads, per_shard, timeout, retry, device)
+    files = seeds is None and spread is None
+    units: list[PhotoUnit | LatentsUnit] = list(file_units(places[0], out)) if files else []
     for unit in units:
         if paste_back and not isinstance(unit, PhotoUnit):
             raise InvalidInputError(f"--paste-back needs photos; {unit.label} holds latents")
-    G = load_generator(generator, device=device)
-    editors, described, alphas, sweep = _editors(own, amounts, G, same_w_space)
+    G = load_generator(generator, device=None if spread is not None else device)
+    named = named_editors(own, amounts, G, same_w_space=same_w_space)
+    alphas = named.amounts
     if compile_synthesis:
         options = replace(options, synthesise=G.compiled())
     options = replace(options, by=alphas if word == "by" else None, to=alphas if word == "to" else None)
-    session = EditSession(G, editors, alphas if word == "alpha" else None, options)
-    if seeds is not None:
-        units = [*seed_units(seeds, psi, class_index, G, max(1, batch_size // max(1, len(sweep))))]
+    session = EditSession(G, named.editors, alphas if word == "alpha" else None, options)
+    if seeds is not None and spread is None:
+        units = [*seed_units(seeds, psi, class_index, G, max(1, batch_size // max(1, len(named.sweep))))]
     settings = {
         **options.as_json(),
         "generator": G.fingerprint,
-        "editors": described,
+        "editors": named.described,
         "alphas": alphas if word == "alpha" else None,
         "latents": latents,
         "psi": psi if seeds is not None else None,
         "class": class_index,
         "encoder": None if chosen is None else chosen.digest(),
     }
-    labels = [f"_{'' if word == 'alpha' else word}{_label(amount)}" for amount in sweep] or [""]
-    results = _Results(Run(out, "edit", settings), labels, latents)
+    if spread is not None:
+        if seeds is not None:
+            latents_from_seeds(G, (), psi, class_index=class_index)  # a class that does not fit ends the run here
+        file = None if encoder is None else str(encoder.absolute())
+        plain = replace(options, synthesise=True, by=None, to=None, encoder=file)
+        typed = tuple(absolute(one) for one in editor)
+        job = EditJob(typed, tuple(amounts), word, absolute(generator), device, plain, psi, class_index, latents)
+        job = replace(job, compile=compile_synthesis)
+        edit_on_ray(job, None if seeds is not None else places[0], seeds, out, {"command": "edit", **settings}, spread)
+        return
+    run = Run(out, "edit", settings)
+    results = ResultFiles(named.labels(word), latents)
     failures = Failures()
     edited = 0
     for unit in track(units, "editing"):
         with failures.of(unit.label), _told(unit.label):
             if isinstance(unit, PhotoUnit):
-                edited += _edit_photo(session, results, unit)
+                edited += _edit_photo(session, results, run, unit)
             else:
-                edited += _edit_latents(session, results, unit, batch_size)
+                edited += _edit_latents(session, results, run, unit, batch_size)
     print(f"{edited} faces edited, {len(units)} inputs seen; images are in {out}")
     reported(failures, len(units), "inputs could not be edited")
 
@@ -212,129 +236,25 @@ def _told(label: str) -> Iterator[None]:
                 warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
 
 
-def _edit_photo(session: EditSession, results: _Results, unit: PhotoUnit) -> int:
+def _edit_photo(session: EditSession, results: ResultFiles, run: Run, unit: PhotoUnit) -> int:
     """Edit the faces of a photo, unless that is done, and return how many there are."""
-    from deltafast.pixels import to_arrays
-
     source = unit.source()
-    if results.run.is_finished(unit.name, source):
+    if run.is_finished(unit.name, source):
         return 0
     edit = session.edit(unit.path)
-    files: list[Path] = []
-    if edit.photos is not None:
-        profile = None if edit.profiles is None else edit.profiles[0]
-        files += results.write(unit.name, edit.photos[0], edit.latents.flatten(0, 1), profile)
-    else:
-        assert edit.images is not None  # [F, K, C, H, W]
-        for name, images, codes in zip(unit.names(len(edit)), edit.images, edit.latents, strict=True):
-            files += results.write(name, to_arrays(images), codes)
-    results.run.finish(unit.name, source, files)
+    run.finish(unit.name, source, results.write_photo(run.folder, unit.name, edit))
     return len(edit)
 
 
-def _edit_latents(session: EditSession, results: _Results, unit: LatentsUnit, batch_size: int) -> int:
+def _edit_latents(session: EditSession, results: ResultFiles, run: Run, unit: LatentsUnit, batch_size: int) -> int:
     """Edit those latents of a file or of some seeds that are not done, and return how many that were."""
-    from deltafast.pixels import to_arrays
-
     source, ws = unit.source(), session.latents(unit.read())  # [N, num_ws, w_dim]
     names = unit.names(len(ws))
-    todo = [row for row, name in enumerate(names) if not results.run.is_finished(name, source)]
+    todo = [row for row, name in enumerate(names) if not run.is_finished(name, source)]
     for start in range(0, len(todo), batch_size):
         rows = todo[start : start + batch_size]
+        chosen = [names[row] for row in rows]
         edit = session.edit(ws[rows], first=rows[0])
-        assert edit.images is not None  # [M, K, C, H, W]
-        for row, images, codes in zip(rows, edit.images, edit.latents, strict=True):
-            results.run.finish(names[row], source, results.write(names[row], to_arrays(images), codes))
+        for name, files in zip(chosen, results.write_rows(run.folder, chosen, edit), strict=True):
+            run.finish(name, source, files)
     return len(todo)
-
-
-@dataclass(frozen=True)
-class _Results:
-    """Where edited images go, and where asked for the latents beside them; their names end with `labels`."""
-
-    run: Run
-    labels: list[str]
-    latents: bool
-
-    def write(
-        self,
-        name: str,
-        images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
-        codes: Tensor,
-        profile: bytes | None = None,
-    ) -> list[Path]:
-        """Write K images `[K, H, W, C]` and latents, and return the files."""
-        from safetensors.torch import save_file
-
-        from deltafast.files import atomic_write, write_png
-
-        files = []
-        for label, image in zip(self.labels, images, strict=True):
-            files.append(self.run.folder / f"{name}{label}.png")
-            write_png(files[-1], image, profile=profile)
-        if self.latents:
-            files.append(self.run.folder / f"{name}.safetensors")
-            with atomic_write(files[-1]) as temporary:
-                save_file({"ws": codes.contiguous()}, temporary)
-        return files
-
-
-@dataclass(frozen=True)
-class _Own:
-    """An editor as given: its name or file, where it has one its own amount, and whether that says by or to."""
-
-    name: str
-    amount: float | None
-    word: str
-
-
-def _label(amount: float) -> str:
-    """An amount as the names of files have it."""
-    return f"{amount:+.10g}"
-
-
-def _own_amount(text: str) -> _Own:
-    from deltafast.errors import InvalidInputError
-    from deltafast.inputs import is_there
-
-    name, equals, amount = text.rpartition("=")
-    if not equals or is_there(text):
-        return _Own(text, None, "")
-    word = amount[:2] if amount[:2] in ("by", "to") else ""
-    try:
-        value = float(amount.removeprefix(word))
-    except ValueError as error:
-        raise InvalidInputError(
-            f"an editor's own amount is a number, as in yaw=0.5, yaw=by15 or yaw=to0; got {text!r}"
-        ) from error
-    if not math.isfinite(value):
-        raise InvalidInputError(f"an editor's own amount must be finite; got {text!r}")
-    return _Own(name, value, word)
-
-
-def _editors(
-    given: list[_Own], amounts: list[float], G: Generator, same_w_space: bool
-) -> tuple[list[LatentEditor], list[Any], list[Any], list[float]]:
-    """Return editors for this generator, what they are as JSON, their amounts, and those that the images' names say.
-
-    The last are the sweep, or the amount of a single editor that has its own; none of several that all have.
-    """
-    from deltafast.delta.direction import DirectionEditor
-    from deltafast.delta.editor_file import tensors_digest
-    from deltafast.delta.loading import load_editor
-
-    editors: list[LatentEditor] = []
-    described: list[Any] = []
-    for one in given:
-        loaded = load_editor(one.name)
-        if isinstance(loaded, DirectionEditor):
-            editors.append(loaded.for_generator(G))
-            described.append(loaded.as_json())
-        else:
-            fitted = loaded.for_generator(G, same_w_space=same_w_space)
-            editors.append(fitted)
-            described.append({**fitted.info.as_json(), "sha256": tensors_digest(loaded.state_dict())})
-    own = [one.amount for one in given if one.amount is not None]
-    if len(own) == len(given):  # one image for each face
-        return editors, described, [[[amount]] for amount in own], own if len(own) == 1 else []
-    return editors, described, [[amounts] if one.amount is None else one.amount for one in given], amounts

@@ -155,7 +155,7 @@ def _faces(
     """Return the sets of faces: sampled, then photos, then projected ones; of the latter two `shown` decides."""
     from dataclasses import replace
 
-    from deltafast.cli._latent_files import LATENT_SUFFIXES, read_latent_file
+    from deltafast.editing.latent_files import LATENT_SUFFIXES, read_latent_file
     from deltafast.errors import InvalidInputError
     from deltafast.evaluation.face_sets import face_set_of_latents, face_set_of_photos, face_set_of_seeds
 
@@ -184,7 +184,7 @@ def _sequences(given: Path | None) -> SequenceLatents:
 
 
 def _directions(given: list[str]) -> list[UserDirection]:
-    from deltafast.cli._latent_files import read_tensor_file
+    from deltafast.editing.latent_files import read_tensor_file
     from deltafast.errors import InvalidInputError
     from deltafast.evaluation.methods import UserDirection
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from deltafast.cli._ray_options import RayAddress, RayPerShard, RayRetry, RayThreads, RayTimeout, RayWorkers
+
 
 def project(
     source: Annotated[Path, typer.Argument(help="Folder from `deltafast render`, folder of photos, or one photo")],
@@ -31,13 +33,23 @@ def project(
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")] = None,
     compile_synthesis: Annotated[bool, typer.Option("--compile/--no-compile", help="Use torch.compile")] = False,
+    ray: RayAddress = None,
+    workers: RayWorkers = None,
+    threads: RayThreads = 1,
+    per_shard: RayPerShard = 0,
+    timeout: RayTimeout = 600.0,
+    retry: RayRetry = False,
 ) -> None:
     """Project photos or synthetic sequences into the generator's W+ space; interrupted, the same command goes on.
 
     What is finished is kept, unless its photo, the generator or other settings are others now: then it is made anew.
     Photos that cannot be used are reported at the end; the rest is done.
+
+    With --ray the photos, which may also come as a list (.txt), webdataset shards (shards/{0000..0099}.tar) or a
+    parquet file of paths, are spread over processes and machines; OUT/index.parquet has a row for each.
     """
     from deltafast.cli._photo_files import align_choice
+    from deltafast.cli._ray_options import project_on_ray, ray_options
     from deltafast.errors import DeltafastError, InvalidInputError
     from deltafast.generators.load import load_generator
     from deltafast.projection import ProjectionSettings, RefineConfig, load_encoder, project_images, project_sequences
@@ -52,8 +64,14 @@ def project(
         raise InvalidInputError(f"--align is for photos; the frames of {source} lie as they should")
     if not is_sequences and names is not None:
         raise InvalidInputError(f"--refine-only is for folders of sequences; {source} has no {MANIFEST_NAME}")
-    loaded = load_generator(generator, device=device)
+    spread = ray_options(ray, workers, threads, per_shard, timeout, retry, device)
+    if spread is not None and is_sequences:
+        raise InvalidInputError("--ray is for photos; sequences of rendered heads are projected on one machine")
+    loaded = load_generator(generator, device=None if spread is not None else device)
     chosen = None if encoder is None else load_encoder(encoder)
+    if spread is not None:
+        project_on_ray(loaded, chosen, source, out, generator, encoder, settings, aligning, device, spread)
+        return
     if is_sequences:
         latents = project_sequences(loaded, source, out, settings, encoder=chosen)
         typer.echo(f"{len(latents.identities)} identities -> {out / 'latents.safetensors'}")

@@ -21,7 +21,7 @@ from deltafast.projection.refine import RefineResult
 from deltafast.projection.report import write_projection_sheet
 from deltafast.runs import Run, file_identity
 
-__all__ = ["ProjectedImages", "project_images"]
+__all__ = ["ProjectedImages", "project_images", "project_photo", "run_settings"]
 
 
 @dataclass(frozen=True)
@@ -68,23 +68,39 @@ def project_images(
     inputs = find_inputs(Path(images), out, IMAGE_SUFFIXES, "images")
     projector = Projector(generator, encoder, settings, PHOTO_SIZE)
     reader = PhotoReader(align, size=projector.size)
-    made_with = {"generator": generator.fingerprint, "encoder": projector.encoder.digest()}
-    run = Run(out, "project", {**settings_as_json(settings), **made_with, "align": align})
+    run = Run(out, "project", run_settings(projector, align))
     failures = Failures()
     reports: dict[str, dict[str, Any]] = {}
     for photo in track(inputs, "projecting images"):
         with failures.of(str(photo.path)):
             source = file_identity(photo.path)
             if not run.is_finished(photo.name, source):
-                (face,) = reader.read(photo.path).faces
-                written = _project_image(projector, projector.target(face.image), out, photo.name)
-                if not face.alignment.is_whole:
-                    written.append(out / f"{photo.name}-alignment.json")
-                    write_json(written[-1], {"photo": photo.path.name, **face.alignment.as_json()})
-                run.finish(photo.name, source, written)
+                run.finish(photo.name, source, project_photo(projector, reader, photo.path, out, photo.name))
             reports[photo.name] = read_json(out / f"{photo.name}.json")
     write_json(out / "report.json", reports)
     return ProjectedImages(failures.told, reports)
+
+
+def run_settings(projector: Projector, align: bool | Literal["auto"]) -> dict[str, Any]:
+    """Return as JSON values what projections are made with, by which a later call knows that it goes on."""
+    made_with = {"generator": projector.generator.fingerprint, "encoder": projector.encoder.digest()}
+    return {**settings_as_json(projector.settings), **made_with, "align": align}
+
+
+def project_photo(
+    projector: Projector, reader: PhotoReader, photo: Path, out: Path, name: str, shown: str | None = None
+) -> list[Path]:
+    """Project the face of one photo and return the files that were made of it, those that `project_images` describes.
+
+    `shown`: how `<name>-alignment.json` calls the photo, its file's name unless given. Raises `ImageError` for what
+    cannot be read or shows no face.
+    """
+    (face,) = reader.read(photo, shown or photo.name).faces
+    written = _project_image(projector, projector.target(face.image), out, name)
+    if not face.alignment.is_whole:
+        written.append(out / f"{name}-alignment.json")
+        write_json(written[-1], {"photo": shown or photo.name, **face.alignment.as_json()})
+    return written
 
 
 def _project_image(projector: Projector, target: Tensor, out: Path, name: str) -> list[Path]:

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 import deltafast
 from deltafast.cli import app
-from deltafast.cli._latent_files import read_latent_file
 from deltafast.delta import DeltaConfig, train_editor
 from deltafast.delta.amounts import UNITS, AmountReader
 from deltafast.editing import steering
+from deltafast.editing.latent_files import read_latent_file
 from deltafast.errors import InvalidInputError
 from deltafast.files import read_image
 from deltafast.generators.base import Generator

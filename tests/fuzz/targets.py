@@ -6,6 +6,7 @@ import collections
 import io
 import json
 import pickle
+import tarfile
 import types
 import zipfile
 from collections.abc import Callable
@@ -19,8 +20,8 @@ from safetensors.torch import save
 from small_generators import ada_generator, dump, mobilestylegan_tensors, rosinality_state, stylegan2_tensors
 from small_tensorflow import tensorflow_pickle
 
-from deltafast.cli._latent_files import read_latent_file
 from deltafast.delta import DeltaConfig, Editor, EditorInfo, load_editor
+from deltafast.editing.latent_files import read_latent_file
 from deltafast.errors import CheckpointError, DeltafastError, EditorError, EncoderError, InvalidInputError, ResumeError
 from deltafast.files import read_json
 from deltafast.generators.build import build_generator
@@ -28,6 +29,7 @@ from deltafast.generators.load import load_generator, save_generator
 from deltafast.projection.encoder import load_encoder
 from deltafast.runs import load_state, save_state
 from deltafast.sequence_latents import GeneratorId, SequenceLatents, load_latents
+from deltafast.untrusted.tar_file import tar_members
 
 __all__ = ["TARGETS", "Target"]
 
@@ -125,6 +127,19 @@ def _texts(_: Path) -> list[bytes]:
     return [json.dumps(value, indent=indent).encode() for value in values for indent in (None, 1)]
 
 
+def _archives(_: Path) -> list[bytes]:
+    found = []
+    for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
+            for name in ("a.png", "b/" + 110 * "c" if form != tarfile.USTAR_FORMAT else "c.pt"):
+                info = tarfile.TarInfo(name)
+                info.size = 5
+                archive.addfile(info, io.BytesIO(b"12345"))
+        found.append(buffer.getvalue())
+    return found
+
+
 def _own_generators(folder: Path) -> list[bytes]:
     found = []
     for tensors, config in (
@@ -190,6 +205,7 @@ TARGETS = (
     Target("editors", load_editor, EditorError, ".safetensors", 8, _editors),
     Target("encoders", load_encoder, EncoderError, ".safetensors", 1, _encoders),
     Target("states of runs", lambda path: load_state(path, _SETTINGS), ResumeError, ".state", 8, _states),
+    Target("tar archives", lambda path: list(tar_members(path)), InvalidInputError, ".tar", 10, _archives),
     Target("JSON", read_json, InvalidInputError, ".json", 20, _texts),
     Target("generators .safetensors", _read_generator, CheckpointError, ".safetensors", 2, _own_generators),
     Target("generators .pkl", _read_generator, CheckpointError, ".pkl", 2, _pickles),

@@ -19,8 +19,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from deltafast.cli._latent_files import read_latent_file
 from deltafast.delta import DeltaConfig, Editor, EditorInfo, load_editor
+from deltafast.editing.latent_files import read_latent_file
 from deltafast.errors import DeltafastError, EditorError, EncoderError, InvalidInputError, ResumeError
 from deltafast.files import read_json
 from deltafast.projection.encoder import load_encoder

@@ -1,0 +1,202 @@
+"""A job over any number of samples: what is not done yet is given to the workers of a Ray cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from deltafast.errors import DeltafastError, InvalidInputError, ResumeError, WorkerError
+from deltafast.files import hold_folder, remove_leftovers
+from deltafast.progress import track
+from deltafast.scale.cluster import ray_session
+from deltafast.scale.index import fold_journals, write_index
+from deltafast.scale.jobs import Job
+from deltafast.scale.journal import await_workers
+from deltafast.scale.samples import Sample, table_of_samples
+from deltafast.scale.sinks import has_bytes, seal_shards
+from deltafast.scale.worker import FaceWorker
+
+__all__ = ["RayOptions", "run_job"]
+
+_PATIENCE = 60.0  # seconds for workers to end whose driver has
+_ENDING = 5.0  # ... of this run
+_BATCH = 64  # samples handed to a worker at once, at most
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """How a job is spread out.
+
+    - `address`: "local", or that of a cluster, as `ray.init` takes it.
+    - `workers`: processes that work, each with its own generator; None is one for each GPU, or on CPUs as many as have
+      `threads` cores each.
+    - `threads`: cores of a worker. `gpus`: of a worker; 0 works on the CPU.
+    - `per_shard`: 0 writes files, else tar shards of so many samples.
+    - `timeout`: seconds for one sample, after which it counts as hanging. `tries`: of a sample that ends its worker.
+    - `retry`: try again what an earlier run gave an error.
+
+    Raises `InvalidInputError` for what they cannot be.
+    """
+
+    address: str = "local"
+    workers: int | None = None
+    threads: int = 1
+    gpus: float = 0.0
+    per_shard: int = 0
+    timeout: float = 600.0
+    tries: int = 3
+    retry: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("workers", 1), ("threads", 1), ("per_shard", 0), ("tries", 1)):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < least):
+                raise InvalidInputError(f"{name} must be a whole number of at least {least}, got {value!r}")
+        if not self.timeout > 0:
+            raise InvalidInputError(f"timeout must be a number of seconds above 0, got {self.timeout!r}")
+
+
+def run_job(
+    job: Job,
+    samples: Sequence[Sample],
+    out: str | os.PathLike[str],
+    settings: dict[str, Any],
+    options: RayOptions | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Do a job to samples, and return the index's row of each by its id; `out/index.parquet` holds the same.
+
+    Ray Data spreads the samples over workers, and starts anew those that die. `settings` (JSON values) say what is
+    done; a folder goes on only with the same ones. What has a row and its bytes is kept, unless its input is another
+    one now; so the same call goes on after any interruption, also with other workers. A sample with an error
+    keeps it until `options.retry` asks for another try.
+
+    Raises `ResumeError` where `out` was begun with other settings or another run is at work in it, `WorkerError` where
+    workers cannot be had, and what concerns all samples, as a full disk (`DiskError`).
+    """
+    from deltafast.runs import begin_or_resume  # torch comes with it, which not every worker needs
+
+    options = options or RayOptions()
+    out = Path(out).absolute()
+    begin_or_resume(out / "settings.json", {**settings, **({"shards": True} if options.per_shard else {})})
+    with _alone(out):
+        if not await_workers(out, _PATIENCE):
+            raise ResumeError(f"workers of an earlier run still write into {out}: let them end, then run this again")
+        remove_leftovers(out)
+        rows, tries = fold_journals(out)
+        rows = {name: row for name, row in rows.items() if has_bytes(out, row["files"])}
+        if options.retry:
+            rows = {name: row for name, row in rows.items() if row["error"] is None}
+        todo = [replace(one, tries=tries[one.id]) for one in samples if not _is_done(one, rows)]
+        for sample in todo:
+            rows.pop(sample.id, None)
+        write_index(out, rows)
+        seal_shards(out, rows.values())
+        try:
+            if todo:
+                with ray_session(options.address, _cpus(options)) as ray:
+                    for _ in track(_work(ray, job, todo, out, options), "samples", len(todo)):
+                        pass
+        finally:
+            await_workers(out, _ENDING)
+            rows, _ = fold_journals(out)
+            seal_shards(out, rows.values())
+    return {sample.id: rows[sample.id] for sample in samples}
+
+
+def _is_done(sample: Sample, rows: dict[str, dict[str, Any]]) -> bool:
+    """Whether a row is of this very sample; its bytes are looked at where its file's size or time is another one."""
+    row = rows.get(sample.id)
+    if row is None or row["input"] != sample.label:
+        return False
+    if (row["input_size"], row["input_time"]) == sample.stamp():
+        return True
+    try:
+        return bool(row["input_sha256"] == sample.digest())
+    except (OSError, DeltafastError):
+        return row["input_sha256"] is None
+
+
+def _cpus(options: RayOptions) -> int | None:
+    """How many cores a local Ray is told that it has; None as many as there are."""
+    if options.workers is None or options.gpus:
+        return None
+    return max(options.workers * options.threads, 1)
+
+
+def _work(ray: Any, job: Job, todo: Sequence[Sample], out: Path, options: RayOptions) -> Iterator[str]:
+    """Give samples to workers, and yield their ids as they are done."""
+    workers = options.workers or _fitting(ray, options)
+    size = max(1, min(_BATCH, len(todo) // (4 * workers)))
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.raise_original_map_exception = True  # ours are told apart by their types
+    context.execution_no_progress_timeout_s = -1  # a sample may take long; our own limit is `timeout`
+    for name in ("ray.data", "ray"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    table = table_of_samples(todo)
+    data = ray.data.from_arrow([table.slice(start, size) for start in range(0, len(todo), size)])
+    rows = data.map_batches(
+        FaceWorker,
+        fn_constructor_args=(job, out),
+        fn_constructor_kwargs={
+            "per_shard": options.per_shard,
+            "threads": options.threads,
+            "timeout": options.timeout,
+            "tries": options.tries,
+            "run": uuid.uuid4().hex,  # so that notes of an earlier one are not counted twice
+        },
+        batch_size=size,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        num_cpus=options.threads,
+        num_gpus=options.gpus or None,
+    )
+    reason: DeltafastError | None = None
+    try:
+        for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
+            yield from batch["id"].to_pylist()
+    except ray.exceptions.RayError as error:
+        reason = _reason(error)
+    if reason is not None:
+        del rows, data
+        gc.collect()  # the workers end with the last reference to them, which Ray's error held
+        raise reason
+
+
+def _fitting(ray: Any, options: RayOptions) -> int:
+    resources = ray.cluster_resources()
+    have, need = (resources.get("GPU", 0), options.gpus) if options.gpus else (resources.get("CPU", 0), options.threads)
+    if have < need:
+        kind = "GPUs" if options.gpus else "cores"
+        raise WorkerError(f"the cluster has {have:g} {kind}; a worker needs {need:g}")
+    return int(have // need)
+
+
+def _reason(error: BaseException) -> DeltafastError:
+    """The error of ours inside one of Ray's, or one that says in a line what Ray says."""
+    inner = error
+    while (cause := getattr(inner, "cause", None)) is not None:
+        inner = cause
+    if isinstance(inner, DeltafastError):
+        return inner
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return WorkerError(f"Ray ended the run: {lines[-1] if lines else type(error).__name__}")
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Let nobody else begin in this folder, as far as its disk knows locks; the lock ends with the process."""
+    held = hold_folder(out)
+    if held is None:
+        raise ResumeError(f"another run is at work in {out}; let it end, or choose another folder")
+    try:
+        yield
+    finally:
+        del held

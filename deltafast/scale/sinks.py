@@ -1,0 +1,177 @@
+"""Where results go: files in a folder, or members of tar shards, which webdataset reads."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import tarfile
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from deltafast.errors import DiskError
+from deltafast.files import lock_file, sha256_file
+
+__all__ = ["SHARDS", "FolderSink", "ShardSink", "has_bytes", "member_name", "seal_shards"]
+
+SHARDS = "shards"
+_BLOCK = 512
+_END = bytes(2 * _BLOCK)
+
+
+class FolderSink:
+    """Results stay the files that they are made as, each written atomically."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[Path]:
+        """Yield the folder below which results are written."""
+        yield self._out
+
+    def keep(self, samples: Sequence[tuple[str, list[Path]]]) -> list[list[dict[str, Any]]]:
+        """Return the index's entries for the files of some samples, given by id, which are on disk."""
+        return [
+            [_entry(path.relative_to(self._out).as_posix(), path.stat().st_size, sha256_file(path)) for path in files]
+            for _, files in samples
+        ]
+
+    def close(self) -> None:
+        """Do nothing: every file is whole."""
+
+
+class ShardSink:
+    """Results become members of `OUT/shards/*.tar`, of which every worker writes its own.
+
+    A shard takes `per_shard` samples. Its file is locked while a worker holds it; what a worker that was killed left
+    behind the last sample with a row is cut off by `seal_shards`.
+    """
+
+    def __init__(self, out: Path, per_shard: int) -> None:
+        self._folder = out / SHARDS
+        self._per_shard = per_shard
+        self._count = 0
+        self._stream: IO[bytes] | None = None
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[Path]:
+        """Yield a folder of this machine below which results are written, to be taken over by `keep`."""
+        folder = Path(tempfile.mkdtemp(prefix="deltafast-"))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def keep(self, samples: Sequence[tuple[str, list[Path]]]) -> list[list[dict[str, Any]]]:
+        """Append the files of some samples, given by id; return the index's entries when they are on disk."""
+        try:
+            return self._append(samples)
+        except OSError as error:
+            self.close()  # what stands in it without a row is cut off later
+            if isinstance(error, DiskError):
+                raise
+            raise DiskError(f"cannot write into {self._folder}: {error.strerror or error}") from error
+
+    def _append(self, samples: Sequence[tuple[str, list[Path]]]) -> list[list[dict[str, Any]]]:
+        if self._stream is None or self._count >= self._per_shard:
+            self.close()
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._stream = open(self._folder / f"{uuid.uuid4().hex[:16]}.tar", "xb")  # noqa: SIM115
+            lock_file(self._stream.fileno())
+            self._count = 0
+        stream, shard = self._stream, f"{SHARDS}/{Path(self._stream.name).name}"
+        rows: list[list[dict[str, Any]]] = []
+        for name, files in samples:
+            rows.append([])
+            for path in files:
+                data = path.read_bytes()
+                info = tarfile.TarInfo(member_name(name, path))
+                info.size = len(data)
+                stream.write(info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
+                start = stream.tell()
+                stream.write(data + bytes(-len(data) % _BLOCK))
+                rows[-1].append(_entry(info.name, len(data), sha256_file(path), shard, start))
+        stream.flush()
+        os.fsync(stream.fileno())
+        self._count += len(samples)
+        return rows
+
+    def close(self) -> None:
+        """End the shard that is being written; the next sample begins another one."""
+        if self._stream is not None:
+            stream, self._stream = self._stream, None
+            with contextlib.suppress(OSError):
+                stream.close()
+
+
+def member_name(name: str, file: Path) -> str:
+    """Return what a sample's file is called in a shard: the sample's key, a dot, and what the file adds to its name.
+
+    webdataset takes for the key what stands before the first dot: seed0001_+1.5.png becomes seed0001.+1.5.png.
+    """
+    folder, _, last = name.rpartition("/")
+    key = last.replace("%", "%25").replace(".", "%2E")
+    rest = file.name.removeprefix(last).lstrip("._-")
+    return f"{folder}/{key}.{rest}" if folder else f"{key}.{rest}"
+
+
+def has_bytes(out: Path, files: Iterable[dict[str, Any]]) -> bool:
+    """Whether the bytes of a row's files are there."""
+    for file in files:
+        path = out / (file["shard"] or file["name"])
+        try:
+            size = path.stat().st_size
+        except OSError:
+            return False
+        if size < file["start"] + file["size"] if file["shard"] else size != file["size"]:
+            return False
+    return True
+
+
+def seal_shards(out: Path, rows: Iterable[dict[str, Any]], *, wait: float = 10.0) -> None:
+    """End every shard behind its last file with a row, as a tar archive ends; one without any is removed.
+
+    A shard that a worker still holds is left as it is after `wait` seconds. Raises `DiskError`.
+    """
+    ends: dict[str, int] = {}
+    for row in rows:
+        for file in row["files"] or ():
+            if file["shard"]:
+                end = -(-(file["start"] + file["size"]) // _BLOCK) * _BLOCK
+                ends[file["shard"]] = max(ends.get(file["shard"], 0), end)
+    until = time.monotonic() + wait
+    for path in sorted((out / SHARDS).glob("*.tar")):
+        try:
+            _seal(path, ends.get(f"{SHARDS}/{path.name}", 0), until)
+        except OSError as error:
+            raise DiskError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _seal(path: Path, end: int, until: float) -> None:
+    with open(path, "rb+") as stream:
+        if stream.seek(0, io.SEEK_END) == end + len(_END):
+            stream.seek(end)
+            if stream.read() == _END:
+                return
+        while lock_file(stream.fileno()) is False:
+            if time.monotonic() > until:
+                return
+            time.sleep(0.1)
+        if not end:
+            path.unlink()
+            return
+        stream.truncate(end)
+        stream.seek(end)
+        stream.write(_END)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _entry(name: str, size: int, sha256: str, shard: str | None = None, start: int = 0) -> dict[str, Any]:
+    return {"name": name, "shard": shard, "start": start, "size": size, "sha256": sha256}
