@@ -19,10 +19,20 @@ from deltafast.untrusted.checks import reading
 from deltafast.untrusted.json_text import parse_json
 from deltafast.untrusted.torch_file import read_torch_bytes
 
-__all__ = ["Run", "begin_or_resume", "digest_of", "file_identity", "load_state", "save_state"]
+__all__ = [
+    "Run",
+    "adopt_settings",
+    "begin_or_resume",
+    "digest_of",
+    "file_identity",
+    "load_state",
+    "remove_results",
+    "save_state",
+    "say_made_anew",
+]
 
 _LEDGER = "finished.jsonl"
-_OWN = (_LEDGER, "settings.json", "report.json", "manifest.json")
+_OWN = (_LEDGER, "settings.json", "report.json", "manifest.json", "index.parquet")
 
 
 def begin_or_resume(path: str | os.PathLike[str], settings: dict[str, Any]) -> None:
@@ -85,23 +95,11 @@ class Run:
         self._held = hold_folder(folder)
         if self._held is None:
             raise ResumeError(f"another run is at work in {folder}: wait until it ends, or choose another folder")
-        path = folder / "settings.json"
-        plain = _as_they_come_back({"command": command, **settings})
-        known = _known_settings(path, {*plain, *(noted or {})}, command)
-        if known is None or _differing(known, {**plain, **(noted or {})}):
-            write_json(path, {**plain, **(noted or {})})
+        self._settings, differing = adopt_settings(folder, {"command": command, **settings}, noted=noted)
         remove_leftovers(folder)
-        self._settings = digest_of({key: value for key, value in plain.items() if value is not None})[:16]
         self._finished = _read_ledger(folder / _LEDGER)
         others = [one for one in self._finished.values() if one.get("settings") not in (None, self._settings)]
-        if others:
-            names = [name for name in _differing(known or plain, plain) if name not in ("command", *(noted or {}))]
-            which = f" ({', '.join(names)})" if names else ""
-            print(
-                f"deltafast: {len(others)} finished outputs in {folder} were made with other settings{which}: "
-                "those of this run's inputs are made anew",
-                file=sys.stderr,
-            )
+        say_made_anew(folder, len(others), differing)
 
     def is_finished(self, name: str, source: dict[str, Any]) -> bool:
         """Whether the results called `name` are there, made of `source` (`file_identity`, say) with these settings.
@@ -128,10 +126,7 @@ class Run:
         before = self._finished.get(name)
         self._note({"output": name, "input": source, "settings": self._settings, "files": made})
         if before is not None and before.get("input") != source:
-            for file in {*before["files"]} - {*made}:
-                if _lies_below(file) and Path(file).name not in _OWN:
-                    with contextlib.suppress(OSError, ValueError):
-                        (self.folder / file).unlink()
+            remove_results(self.folder, {*before["files"]} - {*made})
 
     def _note(self, record: dict[str, Any]) -> None:
         line = json.dumps(record, sort_keys=True) + "\n"
@@ -142,6 +137,43 @@ class Run:
         except OSError as error:
             raise DiskError(f"cannot write {path}: {error.strerror or error}") from error
         self._finished[record["output"]] = record
+
+
+def adopt_settings(
+    folder: Path, settings: dict[str, Any], *, noted: dict[str, Any] | None = None, optional: Iterable[str] = ()
+) -> tuple[str, list[str]]:
+    """Write what results are made with to `folder/settings.json`; return its digest, and what was different before.
+
+    `settings` (JSON values) with their "command", and what is only `noted`; names that are `optional` may stand there
+    too. What is None counts as not there. Raises `ResumeError` where the folder is that of another command or program,
+    whose files would be overwritten, `DiskError` where it cannot be written.
+    """
+    path = folder / "settings.json"
+    plain, more = _as_they_come_back(settings), noted or {}
+    known = _known_settings(path, {*plain, *more, *optional}, plain["command"])
+    if known is None or _differing(known, {**plain, **more}):
+        write_json(path, {**plain, **more})
+    digest = digest_of({key: value for key, value in plain.items() if value is not None})[:16]
+    return digest, [name for name in _differing(known or plain, plain) if name not in ("command", *more)]
+
+
+def say_made_anew(folder: Path, count: int, differing: Iterable[str]) -> None:
+    """Say in one line on stderr that `count` results, where there are any, were made with other settings."""
+    if count:
+        names = ", ".join(differing)
+        print(
+            f"deltafast: {count} finished outputs in {folder} were made with other settings"
+            f"{f' ({names})' if names else ''}: those of this run's inputs are made anew",
+            file=sys.stderr,
+        )
+
+
+def remove_results(folder: Path, files: Iterable[str]) -> None:
+    """Remove results, given by their paths below `folder`; what a record says that lies elsewhere stays."""
+    for file in files:
+        if _lies_below(file) and Path(file).name not in _OWN:
+            with contextlib.suppress(OSError, ValueError):
+                (folder / file).unlink()
 
 
 def _known_settings(path: Path, names: set[str], command: str) -> dict[str, Any] | None:

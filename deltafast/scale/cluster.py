@@ -72,8 +72,10 @@ def _begun(ray: Any, address: str, cpus: int | None) -> Iterator[Any]:
     local = {"num_cpus": cpus, "object_store_memory": _STORE, "include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address=address, **quiet, **local)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise WorkerError(f"no Ray at {address}: {error}") from error
+    except Exception as error:  # of Ray's, some are of no type of their own
+        ray.shutdown()
+        what = "Ray cannot be started here" if local else f"no Ray at {address}"
+        raise WorkerError(f"{what}: {error}") from error
     try:
         yield ray
     finally:

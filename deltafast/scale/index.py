@@ -22,7 +22,7 @@ def schema() -> Any:
     """Return the columns of the index as an Arrow schema.
 
     - `id`; `input`: its file, or "seed 17"; `input_sha256`, `input_size`, `input_time` (ns) of it.
-    - `done`: what was done; `faces`: how many were found.
+    - `done`: what was done; `settings`: the digest of what it was done with; `faces`: how many were found.
     - `before`, `after`: with by or to, the reading of each attribute in its unit, of each face and amount.
     - `fit`: of a projection, the figures of `FitReport`.
     - `warnings`; `error`: why nothing was made of it, null where something was; `tries`: how often it was begun.
@@ -43,6 +43,7 @@ def schema() -> Any:
             ("input_size", pa.int64()),
             ("input_time", pa.int64()),
             ("done", text),
+            ("settings", text),
             ("faces", pa.int32()),
             ("before", readings),
             ("after", readings),
@@ -87,15 +88,17 @@ def rows_of_index(out: Path) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in rows}
 
 
-def fold_journals(out: Path) -> tuple[dict[str, dict[str, Any]], Counter[str]]:
+def fold_journals(out: Path, settings: str = "") -> tuple[dict[str, dict[str, Any]], Counter[str]]:
     """Take what workers noted over into the index; return its rows by id, and how often others were begun in vain.
+
+    Tries count that were made with these settings (their digest).
 
     May be stopped anywhere and done again: a journal goes only after the index has its rows, and stays while it tells
     of tries without an end. Raises `DiskError`.
     """
     rows = rows_of_index(out)
     tries: Counter[str] = Counter()
-    found = list(journals(out))
+    found = list(journals(out, settings))
     for journal in found:
         rows.update(journal.rows)
     if found:

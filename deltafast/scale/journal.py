@@ -28,35 +28,39 @@ class Journal:
     """The notes on one batch, which a worker that is given the batch again finds.
 
     One line for each try, one for each row; a line that was torn off is as if it had not been. A row is noted after the
-    bytes of its sample are on disk, so that what has a row is done. Raises `DiskError` where nothing can be written.
+    bytes of its sample are on disk, so that what has a row is done. Tries that were made with other `settings` (a
+    digest of them) are passed over. Raises `DiskError` where nothing can be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, settings: str = "") -> None:
         self.path = path
+        self._settings = settings
         self.rows: dict[str, dict[str, Any]] = {}
         self.tries: Counter[str] = Counter()
         for value in _values(path):
             if isinstance(value.get("row"), dict) and isinstance(value["row"].get("id"), str):
                 self.rows[value["row"]["id"]] = value["row"]
+            elif value.get("settings", "") != settings:
+                continue
             elif isinstance(value.get("begun"), list):
                 self.tries.update(one for one in value["begun"] if isinstance(one, str))
             elif isinstance(value.get("ended"), list):
                 self.tries.subtract(one for one in value["ended"] if isinstance(one, str))
 
     @classmethod
-    def of(cls, out: Path, ids: Iterable[str], run: str = "") -> Journal:
+    def of(cls, out: Path, ids: Iterable[str], run: str = "", settings: str = "") -> Journal:
         """Return the journal of the batch of these samples below `out`, in the run called `run`."""
         digest = hashlib.sha256("\n".join([run, *ids]).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-        return cls(out / FOLDER / digest[:2] / f"{digest}{_SUFFIX}")
+        return cls(out / FOLDER / digest[:2] / f"{digest}{_SUFFIX}", settings)
 
     def begin(self, ids: Sequence[str]) -> None:
         """Note that these samples are begun, before anything else is done with them."""
-        self._append([{"begun": list(ids)}])
+        self._append([{"begun": list(ids), "settings": self._settings}])
         self.tries.update(ids)
 
     def end(self, ids: Sequence[str]) -> None:
         """Note that these samples were given up for now by no fault of theirs, so that the try does not count."""
-        self._append([{"ended": list(ids)}])
+        self._append([{"ended": list(ids), "settings": self._settings}])
         self.tries.subtract(ids)
 
     def finish(self, rows: Sequence[dict[str, Any]]) -> None:
@@ -82,10 +86,10 @@ class Journal:
             self.path.unlink()
 
 
-def journals(out: Path) -> Iterator[Journal]:
-    """Yield every journal below `out`."""
+def journals(out: Path, settings: str = "") -> Iterator[Journal]:
+    """Yield every journal below `out`, with the tries that were made with these settings."""
     for path in sorted((out / FOLDER).glob(f"*/*{_SUFFIX}")):
-        yield Journal(path)
+        yield Journal(path, settings)
 
 
 class Place:

@@ -20,7 +20,7 @@ from deltafast.scale.index import fold_journals, write_index
 from deltafast.scale.jobs import Job
 from deltafast.scale.journal import await_workers
 from deltafast.scale.samples import Sample, table_of_samples
-from deltafast.scale.sinks import has_bytes, seal_shards
+from deltafast.scale.sinks import has_bytes, seal_shards, without_gaps
 from deltafast.scale.worker import FaceWorker
 
 __all__ = ["RayOptions", "run_job"]
@@ -72,48 +72,58 @@ def run_job(
 ) -> dict[str, dict[str, Any]]:
     """Do a job to samples, and return the index's row of each by its id; `out/index.parquet` holds the same.
 
-    Ray Data spreads the samples over workers, and starts anew those that die. `settings` (JSON values) say what is
-    done; a folder goes on only with the same ones. What has a row and its bytes is kept, unless its input is another
-    one now; so the same call goes on after any interruption, also with other workers. A sample with an error
-    keeps it until `options.retry` asks for another try.
+    Ray Data spreads the samples over workers, and starts anew those that die. `settings` (JSON values, with the
+    "command") say what is done. What has a row and its bytes is kept, unless its input is another one now or it was
+    made with other settings: then it is made anew, as by `deltafast.runs.Run`. So the same call goes on after any
+    interruption, also with other workers. A sample with an error keeps it until `options.retry` asks for another try.
 
-    Raises `ResumeError` where `out` was begun with other settings or another run is at work in it, `WorkerError` where
+    Raises `ResumeError` where `out` is that of another command or another run is at work in it, `WorkerError` where
     workers cannot be had, and what concerns all samples, as a full disk (`DiskError`).
     """
-    from deltafast.runs import begin_or_resume  # torch comes with it, which not every worker needs
+    # torch comes with it, which not every worker needs
+    from deltafast.runs import adopt_settings, remove_results, say_made_anew
 
     options = options or RayOptions()
     out = Path(out).absolute()
-    begin_or_resume(out / "settings.json", {**settings, **({"shards": True} if options.per_shard else {})})
     with _alone(out):
+        described = {"command": "run_job", **settings, **({"shards": True} if options.per_shard else {})}
+        digest, differing = adopt_settings(out, described, optional=["shards"])
         if not await_workers(out, _PATIENCE):
             raise ResumeError(f"workers of an earlier run still write into {out}: let them end, then run this again")
         remove_leftovers(out)
-        rows, tries = fold_journals(out)
+        rows, tries = fold_journals(out, digest)
+        say_made_anew(out, sum(row["settings"] != digest for row in rows.values()), differing)
         rows = {name: row for name, row in rows.items() if has_bytes(out, row["files"])}
         if options.retry:
             rows = {name: row for name, row in rows.items() if row["error"] is None}
-        todo = [replace(one, tries=tries[one.id]) for one in samples if not _is_done(one, rows)]
-        for sample in todo:
-            rows.pop(sample.id, None)
+        todo = [replace(one, tries=tries[one.id]) for one in samples if not _is_done(one, rows, digest)]
+        dropped = [(sample, rows.pop(sample.id)) for sample in todo if sample.id in rows]
+        rows = without_gaps(out, rows)
         write_index(out, rows)
+        for sample, row in dropped:
+            if not _is_of(row, sample):  # another photo of that name may show fewer faces
+                remove_results(out, [file["name"] for file in row["files"] if not file["shard"]])
         seal_shards(out, rows.values())
         try:
             if todo:
                 with ray_session(options.address, _cpus(options)) as ray:
-                    for _ in track(_work(ray, job, todo, out, options), "samples", len(todo)):
+                    for _ in track(_work(ray, job, todo, out, options, digest), "samples", len(todo)):
                         pass
         finally:
             await_workers(out, _ENDING)
-            rows, _ = fold_journals(out)
+            rows, _ = fold_journals(out, digest)
             seal_shards(out, rows.values())
     return {sample.id: rows[sample.id] for sample in samples}
 
 
-def _is_done(sample: Sample, rows: dict[str, dict[str, Any]]) -> bool:
-    """Whether a row is of this very sample; its bytes are looked at where its file's size or time is another one."""
+def _is_done(sample: Sample, rows: dict[str, dict[str, Any]], settings: str) -> bool:
     row = rows.get(sample.id)
-    if row is None or row["input"] != sample.label:
+    return row is not None and row["settings"] == settings and _is_of(row, sample)
+
+
+def _is_of(row: dict[str, Any], sample: Sample) -> bool:
+    """Whether a row is of this very sample; its bytes are looked at where its file's size or time is another one."""
+    if row["input"] != sample.label:
         return False
     if (row["input_size"], row["input_time"]) == sample.stamp():
         return True
@@ -130,7 +140,7 @@ def _cpus(options: RayOptions) -> int | None:
     return max(options.workers * options.threads, 1)
 
 
-def _work(ray: Any, job: Job, todo: Sequence[Sample], out: Path, options: RayOptions) -> Iterator[str]:
+def _work(ray: Any, job: Job, todo: Sequence[Sample], out: Path, options: RayOptions, settings: str) -> Iterator[str]:
     """Give samples to workers, and yield their ids as they are done."""
     workers = options.workers or _fitting(ray, options)
     size = max(1, min(_BATCH, len(todo) // (4 * workers)))
@@ -151,6 +161,7 @@ def _work(ray: Any, job: Job, todo: Sequence[Sample], out: Path, options: RayOpt
             "timeout": options.timeout,
             "tries": options.tries,
             "run": uuid.uuid4().hex,  # so that notes of an earlier one are not counted twice
+            "settings": settings,
         },
         batch_size=size,
         batch_format="pyarrow",

@@ -10,14 +10,14 @@ import tarfile
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from deltafast.errors import DiskError
 from deltafast.files import lock_file, sha256_file
 
-__all__ = ["SHARDS", "FolderSink", "ShardSink", "has_bytes", "member_name", "seal_shards"]
+__all__ = ["SHARDS", "FolderSink", "ShardSink", "has_bytes", "member_name", "seal_shards", "without_gaps"]
 
 SHARDS = "shards"
 _BLOCK = 512
@@ -91,12 +91,9 @@ class ShardSink:
             rows.append([])
             for path in files:
                 data = path.read_bytes()
-                info = tarfile.TarInfo(member_name(name, path))
-                info.size = len(data)
-                stream.write(info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape"))
-                start = stream.tell()
-                stream.write(data + bytes(-len(data) % _BLOCK))
-                rows[-1].append(_entry(info.name, len(data), sha256_file(path), shard, start))
+                member = member_name(name, path)
+                start = _add_member(stream, member, data)
+                rows[-1].append(_entry(member, len(data), sha256_file(path), shard, start))
         stream.flush()
         os.fsync(stream.fileno())
         self._count += len(samples)
@@ -134,6 +131,67 @@ def has_bytes(out: Path, files: Iterable[dict[str, Any]]) -> bool:
     return True
 
 
+def without_gaps(out: Path, rows: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return rows whose shards hold nothing beside their files, so that who reads the shards meets each sample once.
+
+    What lies with results that have no row any more moves to a new shard; write the index of the rows returned, then
+    `seal_shards` removes the old one. Raises `DiskError`.
+    """
+    held: dict[str, list[dict[str, Any]]] = {}
+    for row in rows.values():
+        for file in row["files"]:
+            if file["shard"]:
+                held.setdefault(file["shard"], []).append(file)
+    moved: dict[tuple[str, int], dict[str, Any]] = {}
+    for shard, files in held.items():
+        files.sort(key=lambda file: int(file["start"]))
+        taken = sum(len(_header(file["name"], file["size"])) + _blocks(file["size"]) for file in files)
+        if taken != _blocks(files[-1]["start"] + files[-1]["size"]):
+            moved.update(
+                {(shard, file["start"]): to for file, to in zip(files, _moved(out, shard, files), strict=True)}
+            )
+    return {
+        name: {**row, "files": [moved.get((file["shard"], file["start"]), file) for file in row["files"]]}
+        for name, row in rows.items()
+    }
+
+
+def _moved(out: Path, shard: str, files: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Write members of a shard into a new one, and return their entries there."""
+    new = f"{SHARDS}/{uuid.uuid4().hex[:16]}.tar"
+    try:
+        with open(out / shard, "rb") as source, open(out / new, "xb") as target:
+            entries = []
+            for file in files:
+                source.seek(file["start"])
+                start = _add_member(target, file["name"], source.read(file["size"]))
+                entries.append({**file, "shard": new, "start": start})
+            target.flush()
+            os.fsync(target.fileno())
+    except OSError as error:
+        raise DiskError(f"cannot write {out / new}: {error.strerror or error}") from error
+    return entries
+
+
+def _add_member(stream: IO[bytes], name: str, data: bytes) -> int:
+    """Append one member to a tar archive, and return the byte at which it begins."""
+    stream.write(_header(name, len(data)))
+    start = stream.tell()
+    stream.write(data + bytes(_blocks(len(data)) - len(data)))
+    return start
+
+
+def _header(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+
+
+def _blocks(size: int) -> int:
+    """The bytes that so many take in an archive."""
+    return -(-size // _BLOCK) * _BLOCK
+
+
 def seal_shards(out: Path, rows: Iterable[dict[str, Any]], *, wait: float = 10.0) -> None:
     """End every shard behind its last file with a row, as a tar archive ends; one without any is removed.
 
@@ -143,7 +201,7 @@ def seal_shards(out: Path, rows: Iterable[dict[str, Any]], *, wait: float = 10.0
     for row in rows:
         for file in row["files"] or ():
             if file["shard"]:
-                end = -(-(file["start"] + file["size"]) // _BLOCK) * _BLOCK
+                end = _blocks(file["start"] + file["size"])
                 ends[file["shard"]] = max(ends.get(file["shard"], 0), end)
     until = time.monotonic() + wait
     for path in sorted((out / SHARDS).glob("*.tar")):

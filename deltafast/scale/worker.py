@@ -31,7 +31,8 @@ class FaceWorker:
     - `job`: an `EditJob` or a `ProjectJob`; `out`: a folder that every worker can write.
     - `per_shard`: 0 leaves results as files; else they go into tar shards of so many samples.
     - `threads`: of this worker on the CPU; `timeout`: seconds after which a sample counts as hanging; `tries`: how
-      often a sample is begun at most that ends its worker. `run`: what tells this run's notes from an earlier one's.
+      often a sample is begun at most that ends its worker. `run`: what tells this run's notes from an earlier one's;
+      `settings`: the digest of what all is made with, for the index.
 
     A batch is a table, or a dictionary of columns, with `id` and one of `path`, `seed`, or `bytes` and `name`. The
     result is an Arrow table of the index's columns (`deltafast.scale.index.schema`), one row for each sample. The same
@@ -49,12 +50,14 @@ class FaceWorker:
         timeout: float = 600.0,
         tries: int = 3,
         run: str = "",
+        settings: str = "",
     ) -> None:
         keep_freed_memory()
         self._out = Path(out)
         self._timeout = timeout
         self._most = tries
         self._run = run
+        self._settings = settings
         self._sink = ShardSink(self._out, per_shard) if per_shard else FolderSink(self._out)
         self._engine = job.open(threads)
         self._place = Place(self._out)
@@ -69,7 +72,7 @@ class FaceWorker:
                 raise
 
     def _rows(self, samples: list[Sample]) -> Any:
-        journal = Journal.of(self._out, [sample.id for sample in samples], self._run)
+        journal = Journal.of(self._out, [sample.id for sample in samples], self._run, self._settings)
         for sample in samples:
             journal.tries[sample.id] += sample.tries
         todo = []
@@ -109,7 +112,7 @@ class FaceWorker:
                 f"given up after {tries} tries: each time its worker died (killed, out of memory, a crash), or it took "
                 f"longer than {self._timeout:g} s"
             )
-            journal.finish([self._row(sample, journal, error=error) for sample in group])
+            journal.finish([self._row(sample, journal, error=error, digested=False) for sample in group])
             return
         journal.begin([sample.id for sample in group])
         # a thread of C code: what never gives Python back is ended all the same, its stack on stderr
@@ -167,11 +170,12 @@ class FaceWorker:
         made: Made | None = None,
         files: Sequence[dict[str, Any]] = (),
         error: str | None = None,
+        digested: bool = True,
     ) -> dict[str, Any]:
-        try:
-            digest = sample.digest()
-        except (OSError, InvalidInputError):
-            digest = None
+        digest = None
+        if digested:  # what hangs its worker is not read once more, with nobody looking at the clock
+            with contextlib.suppress(OSError, InvalidInputError):
+                digest = sample.digest()
         size, changed = sample.stamp()
         row: dict[str, Any] = {
             "id": sample.id,
@@ -179,6 +183,7 @@ class FaceWorker:
             "input_sha256": digest,
             "input_size": size,
             "input_time": changed,
+            "settings": self._settings,
             "tries": journal.tries[sample.id],
             "files": list(files),
             "warnings": [],

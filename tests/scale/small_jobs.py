@@ -19,7 +19,8 @@ class TextJob:
     """Writes each sample's name into a file, and notes in `notes` how many were made at once.
 
     A sample called crash... ends its worker, hang... hangs at its first try, bad... cannot be used, big... needs more
-    memory than two samples at once leave, full... finds the disk full while `notes/full` is there. All take `seconds`.
+    memory than two samples at once leave, full... finds the disk full while `notes/full` is there. All take `seconds`,
+    and one with a file becomes as many files as stands in there.
     """
 
     notes: Path
@@ -49,10 +50,12 @@ class _TextEngine:
             self._misbehave(sample, len(samples))
         made = []
         for sample in samples:
-            path = folder / f"{sample.id}.txt"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(sample.id)
-            made.append(Made([path], {"done": "written", "faces": 1, "before": {"yaw": [1.5]}, "warnings": ["small"]}))
+            count = int(sample.read()) if sample.path else 1
+            paths = [folder / f"{sample.id}{f'-{number}' if number else ''}.txt" for number in range(count)]
+            for path in paths:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(sample.id)
+            made.append(Made(paths, {"done": "written", "faces": 1, "before": {"yaw": [1.5]}, "warnings": ["small"]}))
         return made
 
     def _misbehave(self, sample: Sample, count: int) -> None:
