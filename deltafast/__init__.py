@@ -13,6 +13,7 @@ latents = deltafast.project_sequences(G, "sequences", "latents")
 yaw = deltafast.train_editor(latents, "yaw", out="yaw.safetensors")
 
 result = deltafast.edit_batch(G, "holiday.jpg", yaw, 0.5, paste_back=True)  # or latents, or "smile", bundled
+deltafast.animate(G, "holiday.jpg", yaw, by=[-15, 15], paste_back=True)[0].save("holiday.gif")
 deltafast.project_images(G, "photos", "photo-latents")  # photos to latents, and how well they fit
 ```
 
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
     from deltafast.delta.linear import LinearEditor
     from deltafast.delta.loading import load_editor
     from deltafast.editing import (
+        Animation,
         EditOptions,
         EditResult,
         EditSession,
         Reached,
         UnreachedWarning,
+        animate,
         edit_batch,
         edit_stream,
     )
@@ -64,6 +67,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AlignedFace": "deltafast.faces.alignment",
     "Alignment": "deltafast.faces.alignment",
+    "Animation": "deltafast.editing",
     "DeltaConfig": "deltafast.delta",
     "EditOptions": "deltafast.editing",
     "EditResult": "deltafast.editing",
@@ -80,6 +84,7 @@ _HOMES = {
     "RefineConfig": "deltafast.projection",
     "SequenceLatents": "deltafast.sequence_latents",
     "UnreachedWarning": "deltafast.editing",
+    "animate": "deltafast.editing",
     "edit_batch": "deltafast.editing",
     "edit_stream": "deltafast.editing",
     "edit_together": "deltafast.delta",
@@ -103,6 +108,7 @@ _HOMES = {
 __all__ = [
     "AlignedFace",
     "Alignment",
+    "Animation",
     "DeltaConfig",
     "EditOptions",
     "EditResult",
@@ -120,6 +126,7 @@ __all__ = [
     "SequenceLatents",
     "UnreachedWarning",
     "__version__",
+    "animate",
     "edit_batch",
     "edit_stream",
     "edit_together",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from torch import Tensor
 
 from deltafast.errors import InvalidInputError
 
-__all__ = ["as_rgb", "to_arrays", "to_bytes", "to_floats"]
+__all__ = ["as_rgb", "in_srgb", "to_arrays", "to_bytes", "to_floats"]
 
 
 def to_bytes(images: Tensor) -> Tensor:
@@ -51,3 +53,15 @@ def as_rgb(images: Tensor) -> Tensor:
         opacity = (images[..., 3:, :, :].clamp(-1, 1) + 1) / 2  # [N, 1, H, W]
         return images[..., :3, :, :] * opacity + (1 - opacity)
     raise InvalidInputError(f"images have 1 (grey), 3 (RGB) or 4 channels (RGB and opacity), these have {channels}")
+
+
+def in_srgb(pixels: NDArray[np.uint8], profile: bytes) -> NDArray[np.uint8]:
+    """Return uint8 `[H, W, 3]` in the colours of an ICC profile as sRGB; as they are where the profile is damaged."""
+    from PIL import Image, ImageCms  # only photos with a profile need it
+
+    try:
+        theirs = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        turned = ImageCms.profileToProfile(Image.fromarray(pixels), theirs, ImageCms.createProfile("sRGB"))
+    except ImageCms.PyCMSError:
+        return pixels
+    return np.asarray(turned)

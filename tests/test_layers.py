@@ -20,7 +20,7 @@ _FLOORS = (
     ("face_networks", "faces", "generators"),
     ("ops",),
     ("_C",),
-    ("runs", "sequence_latents", "sequence_manifest", "wheels"),
+    ("moving_pictures", "runs", "sequence_latents", "sequence_manifest", "wheels"),
     ("arguments", "files", "inputs", "memory", "pixels", "progress", "schedule", "workers"),
     ("untrusted",),
     ("errors",),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import typer
@@ -14,7 +16,7 @@ from deltafast.inputs import Failures
 if TYPE_CHECKING:
     from deltafast.faces.alignment import FaceChoice
 
-__all__ = ["align_choice", "face_choice", "one_of", "reported"]
+__all__ = ["align_choice", "face_choice", "one_of", "reported", "warned"]
 
 
 def one_of(option: str, text: str, choices: Sequence[str]) -> str:
@@ -45,3 +47,21 @@ def reported(failures: Failures, count: int, what: str) -> None:
         typer.echo(f"skipped {label}: {reason}", err=True)
     if failures:
         raise DeltafastError(f"{len(failures)} of {count} {what}; the rest is done")
+
+
+@contextmanager
+def warned(label: str) -> Iterator[None]:
+    """Say in one line each what did not get to where it was asked to."""
+    from deltafast.editing import UnreachedWarning
+
+    told: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", UnreachedWarning)
+            yield
+    finally:  # after an error, what was done before it
+        for warning in told:
+            if issubclass(warning.category, UnreachedWarning):
+                typer.echo(f"warning: {label}: {warning.message}", err=True)
+            else:
+                warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)

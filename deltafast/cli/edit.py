@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -109,7 +107,7 @@ def edit(
     (shards/{0000..0099}.tar) or a parquet file of paths or latents, and OUT/index.parquet has a row for each sample.
     """
     from deltafast.cli._edit_inputs import PhotoUnit, file_units, seed_units
-    from deltafast.cli._photo_files import align_choice, face_choice, one_of, reported
+    from deltafast.cli._photo_files import align_choice, face_choice, one_of, reported, warned
     from deltafast.cli._ray_options import absolute, edit_on_ray, ray_options
     from deltafast.delta.slots import parse_slots
     from deltafast.editing import EditOptions, EditSession
@@ -207,33 +205,13 @@ def edit(
     failures = Failures()
     edited = 0
     for unit in track(units, "editing"):
-        with failures.of(unit.label), _told(unit.label):
+        with failures.of(unit.label), warned(unit.label):
             if isinstance(unit, PhotoUnit):
                 edited += _edit_photo(session, results, run, unit)
             else:
                 edited += _edit_latents(session, results, run, unit, batch_size)
     print(f"{edited} faces edited, {len(units)} inputs seen; images are in {out}")
     reported(failures, len(units), "inputs could not be edited")
-
-
-@contextmanager
-def _told(label: str) -> Iterator[None]:
-    """Say in one line each what did not get to where it was asked to."""
-    import warnings
-
-    from deltafast.editing import UnreachedWarning
-
-    told: list[warnings.WarningMessage] = []
-    try:
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always", UnreachedWarning)
-            yield
-    finally:  # after an error, what was done before it
-        for warning in told:
-            if issubclass(warning.category, UnreachedWarning):
-                typer.echo(f"warning: {label}: {warning.message}", err=True)
-            else:
-                warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def _edit_photo(session: EditSession, results: ResultFiles, run: Run, unit: PhotoUnit) -> int:

@@ -74,6 +74,10 @@ class EditSession:
         alphas = self._read(source.samples)
         return self._run(chunked(source, self._per_chunk(alphas)), alphas)
 
+    def samples(self, latents_or_images: Any) -> Iterator[Samples]:
+        """Yield what is given as samples, those of one latent or one photo at a time."""
+        return chunked(self._source.read(latents_or_images), 1)
+
     def _read(self, samples: int | None) -> list[Alphas]:
         amounts = read_alphas(self._amounts, samples, self._word)
         if self._steering is not None:
@@ -88,7 +92,7 @@ class EditSession:
         start = first_photo = 0
         for samples in chunks:
             count = len(samples.ws)
-            result = self._edit(samples, [a.rows(start, count) for a in alphas], first + start, first_photo)
+            result = self.edit_samples(samples, [a.rows(start, count) for a in alphas], first + start, first_photo)
             start += count
             first_photo += len(samples.photos or [])
             if any(a.sweep for a in alphas):
@@ -104,8 +108,10 @@ class EditSession:
             yield replace(result, images=images, latents=latents, offsets=offsets, photos=photos, reached=reached)
 
     @torch.no_grad()
-    def _edit(self, samples: Samples, rows: list[Tensor], first: int, first_photo: int) -> EditResult:
-        """Edit and synthesise M samples, the first of number `first`.
+    def edit_samples(
+        self, samples: Samples, rows: Sequence[Tensor], first: int = 0, first_photo: int = 0
+    ) -> EditResult:
+        """Edit and synthesise M samples, the first of number `first`, as a sweep, by other amounts than the session's.
 
         `rows`: α, or what by or to say, one `[M, 1 or K]` for each editor.
         """
