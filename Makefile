@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo test scale check format bench gpu gpu-data gpu-check gpu-bench ledger assets clean
+.PHONY: help install demo test scale check format docs bench gpu gpu-data gpu-check gpu-bench ledger assets clean
 
 PYTHON   ?= python3# the interpreter that .venv is made from, and that runs gpu
 VENV     ?= .venv
@@ -18,6 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 BIN := $(VENV)/bin
 BUILD_TOOLS := setuptools cmake ninja pybind11
+DOCS_TOOLS := mkdocs-material mkdocstrings-python
 NATIVE := $(shell find csrc -type f \( -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' \) 2>/dev/null)
 BUILD_INPUTS := $(NATIVE) $(wildcard setup.py CMakeLists.txt build_backend/*.py) pyproject.toml constraints.txt
 
@@ -71,6 +72,13 @@ format: $(BIN)/.installed ## let ruff and clang-format rewrite what `check` woul
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(if $(NATIVE),$(BIN)/clang-format -i $(NATIVE))
+
+$(BIN)/.docs: $(BIN)/.installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt $(DOCS_TOOLS)
+	touch $@
+
+docs: $(BIN)/.docs ## the documentation as a site in out/docs/site, which needs no network
+	$(BIN)/python docs/site/build.py $(OUT)/docs
 
 bench: $(BIN)/.installed ## the benchmarks on this machine, each checked against its reference; JSON in benchmarks/results
 	mkdir -p $(RESULTS)

@@ -16,7 +16,7 @@ import pytest
 import deltafast
 
 _ROOT = Path(__file__).resolve().parent.parent
-_TARGETS = ["install", "demo", "test", "scale", "check", "format", "bench"]
+_TARGETS = ["install", "demo", "test", "scale", "check", "format", "docs", "bench"]
 _TARGETS += ["gpu", "gpu-data", "gpu-check", "gpu-bench", "ledger", "assets", "clean", "help"]
 _NEEDS_MAKE = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 _PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([^;\s]+)(?:; python_version >= \"3\.1\d\")?$", re.MULTILINE)
@@ -113,6 +113,15 @@ def test_set_up_has_the_build_tools_that_pip_would_take() -> None:
     assert {_canonical(name) for name in system["requires"]} <= {_canonical(name) for name in tools.group(1).split()}
 
 
+def test_make_docs_installs_what_the_extra_names() -> None:
+    project = _pyproject()["project"]
+    assert isinstance(project, dict)
+    tools = re.search(r"^DOCS_TOOLS := (.*)$", _text("Makefile"), re.MULTILINE)
+    assert tools is not None
+    extra = project["optional-dependencies"]["docs"]
+    assert [_canonical(name) for name in tools.group(1).split()] == [_canonical(name) for name in extra]
+
+
 def test_the_package_ships_all_its_files() -> None:
     settings = _pyproject()["tool"]
     assert isinstance(settings, dict)
@@ -205,7 +214,10 @@ def test_environment_variables_are_few_and_all_in_the_table() -> None:
     assert len(table) <= 6
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/gpu-verified.md"])
+_DOCS = sorted(path.relative_to(_ROOT).as_posix() for path in (_ROOT / "docs").rglob("*.md"))
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *_DOCS])
 def test_links_lead_somewhere(page: str) -> None:
     folder = (_ROOT / page).parent
     shown = re.sub(r"<!--.*?-->", "", _text(page), flags=re.DOTALL)
