@@ -13,7 +13,7 @@ import tempfile
 import time
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -346,20 +346,30 @@ def colour_profile(path: str | os.PathLike[str]) -> bytes | None:
         return profile if is_rgb else None
 
 
-def write_png(path: str | os.PathLike[str], image: NDArray[np.uint8], *, profile: bytes | None = None) -> None:
+def write_png(
+    path: str | os.PathLike[str],
+    image: NDArray[np.uint8],
+    *,
+    profile: bytes | None = None,
+    texts: Mapping[str, str] | None = None,
+) -> None:
     """Write uint8 `[H, W]` or `[H, W, C]`, C = 1 (grey), 3 (RGB) or 4 (RGB and opacity), as PNG, atomically.
 
-    The same pixels always give the same bytes. `profile` is the ICC profile of its colours; without one they are sRGB,
-    as those of generators are. Raises `InvalidInputError` for anything else, `DiskError` when it cannot be written.
+    The same pixels and texts always give the same bytes. `profile` is the ICC profile of its colours; without one they
+    are sRGB, as those of generators are; `texts`: what else the file says, by keywords. Raises `InvalidInputError` for
+    anything else, `DiskError` when it cannot be written.
     """
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
         expected = "uint8 [H, W] or [H, W, C] of 1, 3 or 4 channels"
         raise InvalidInputError(f"write_png expects {expected}, got {image.dtype} {image.shape}")
     flat = image[..., 0] if image.shape[2:] == (1,) else image  # PIL's grey has no axis for it
+    said = PngImagePlugin.PngInfo()
+    for keyword, text in (texts or {}).items():
+        said.add_itxt(keyword, text)
     with atomic_write(path) as temporary:
-        Image.fromarray(flat).save(temporary, format="PNG", compress_level=6, icc_profile=profile)
+        Image.fromarray(flat).save(temporary, format="PNG", compress_level=6, icc_profile=profile, pnginfo=said)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -41,14 +41,20 @@ def check_format(suffix: str) -> str:
 
 
 def write_moving_picture(
-    path: str | os.PathLike[str], frames: NDArray[np.uint8], *, fps: float = 25.0, loop: bool = True
+    path: str | os.PathLike[str],
+    frames: NDArray[np.uint8],
+    *,
+    fps: float = 25.0,
+    loop: bool = True,
+    comment: str = "",
+    xmp: str = "",
 ) -> None:
     """Write frames, uint8 sRGB `[T, H, W, 3]`, to `path` (.gif, .webp or .mp4), atomically.
 
     `fps`: frames a second, above 0; a GIF counts hundredths of a second, so that 25 and 50 are exact there and at most
     50 are possible. `loop`: GIF and WebP begin again. MP4 is H.264 of even width and height: an odd last column or row
-    is left out. Raises `InvalidInputError` for other frames, rates and endings, `DeltafastError` where PyAV is missing,
-    `DiskError` when it cannot be written.
+    is left out. `comment` is what GIF and MP4 say of themselves, `xmp` the packet of a WebP. Raises `InvalidInputError`
+    for other frames, rates and endings, `DeltafastError` where PyAV is missing, `DiskError` when it cannot be written.
     """
     target = Path(path)
     kind = check_format(target.suffix)
@@ -58,16 +64,16 @@ def write_moving_picture(
         raise InvalidInputError(f"fps must be above 0 and at most {_FASTEST if kind == 'gif' else 240}, got {fps}")
     with atomic_write(target) as temporary:
         if kind == "mp4":
-            _write_mp4(temporary, frames, fps)
+            _write_mp4(temporary, frames, fps, comment)
             return
         pictures = [Image.fromarray(frame) for frame in frames]
         if kind == "gif":
-            _write_gif(temporary, pictures, fps, loop)
+            _write_gif(temporary, pictures, fps, loop, comment)
         else:
-            _write_webp(temporary, pictures, fps, loop)
+            _write_webp(temporary, pictures, fps, loop, xmp)
 
 
-def _write_gif(path: Path, pictures: Sequence[Image.Image], fps: float, loop: bool) -> None:
+def _write_gif(path: Path, pictures: Sequence[Image.Image], fps: float, loop: bool, comment: str) -> None:
     """One palette for all frames, and dithering by one pattern: else what stands still would flicker."""
     step = max(1, len(pictures) // _PALETTE_FRAMES)
     chosen = [picture.resize((_PALETTE_SIDE, _PALETTE_SIDE)) for picture in pictures[::step]]
@@ -76,7 +82,9 @@ def _write_gif(path: Path, pictures: Sequence[Image.Image], fps: float, loop: bo
         sheet.paste(picture, (0, row * _PALETTE_SIDE))
     palette = sheet.quantize(256, method=Image.Quantize.MEDIANCUT)
     first, *rest = (_dithered(picture).quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures)
-    options = {"loop": 0} if loop else {}
+    options: dict[str, Any] = {"loop": 0} if loop else {}
+    if comment:
+        options["comment"] = comment.encode()
     duration = max(10, round(100 / fps) * 10)  # milliseconds, of whole hundredths of a second
     first.save(path, format="GIF", save_all=True, append_images=rest, duration=duration, optimize=False, **options)
 
@@ -88,7 +96,7 @@ def _dithered(picture: Image.Image) -> Image.Image:
     return Image.fromarray((np.asarray(picture) + pattern[..., None]).round().clip(0, 255).astype(np.uint8))
 
 
-def _write_webp(path: Path, pictures: Sequence[Image.Image], fps: float, loop: bool) -> None:
+def _write_webp(path: Path, pictures: Sequence[Image.Image], fps: float, loop: bool, xmp: str) -> None:
     ends = [round(1000 * (k + 1) / fps) for k in range(len(pictures))]
     durations = [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
     pictures[0].save(
@@ -100,10 +108,11 @@ def _write_webp(path: Path, pictures: Sequence[Image.Image], fps: float, loop: b
         loop=0 if loop else 1,
         quality=_WEBP_QUALITY,
         method=4,
+        xmp=xmp.encode(),
     )
 
 
-def _write_mp4(path: Path, frames: NDArray[np.uint8], fps: float) -> None:
+def _write_mp4(path: Path, frames: NDArray[np.uint8], fps: float, comment: str) -> None:
     from fractions import Fraction
 
     av = _av()
@@ -111,6 +120,8 @@ def _write_mp4(path: Path, frames: NDArray[np.uint8], fps: float) -> None:
     if min(height, width) < 2:
         raise InvalidInputError(f"an MP4 is at least 2 x 2 pixels, got {list(frames.shape[1:3])}")
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        if comment:
+            container.metadata["comment"] = comment
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": _MP4_QUALITY}

@@ -61,6 +61,21 @@ def test_the_frames_come_back_in_their_order_and_rate(tmp_path: Path, frames: ND
         assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("suffix", ["gif", "webp", "mp4"])
+def test_a_file_says_what_it_is(tmp_path: Path, frames: NDArray[np.uint8], suffix: str) -> None:
+    path = tmp_path / f"said.{suffix}"
+    if suffix == "mp4":
+        av = pytest.importorskip("av")
+        write_moving_picture(path, frames, comment='{"yaw": 1}')
+        with av.open(str(path)) as container:
+            assert container.metadata["comment"] == '{"yaw": 1}'
+        return
+    write_moving_picture(path, frames, comment='{"yaw": 1}', xmp="<x/>")
+    with Image.open(path) as image:
+        said = image.info["comment"] if suffix == "gif" else image.info["xmp"]
+    assert said == (b'{"yaw": 1}' if suffix == "gif" else b"<x/>")
+
+
 def test_what_stands_still_does_not_flicker_in_a_gif(tmp_path: Path, frames: NDArray[np.uint8]) -> None:
     write_moving_picture(tmp_path / "a.gif", frames)
     found, _ = _read(tmp_path / "a.gif")

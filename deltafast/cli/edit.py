@@ -201,7 +201,7 @@ def edit(
         edit_on_ray(job, None if seeds is not None else places[0], seeds, out, {"command": "edit", **settings}, spread)
         return
     run = Run(out, "edit", settings)
-    results = ResultFiles(named.labels(word), latents)
+    results = ResultFiles(named.labels(word), named.provenance(word, G), latents)
     failures = Failures()
     edited = 0
     for unit in track(units, "editing"):

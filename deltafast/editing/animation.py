@@ -18,6 +18,7 @@ from torch import Tensor
 
 from deltafast.arguments import check_count
 from deltafast.editing.options import EditOptions
+from deltafast.editing.provenance import Provenance
 from deltafast.editing.result import EditResult
 from deltafast.editing.samples import Samples
 from deltafast.editing.session import EditSession
@@ -40,15 +41,18 @@ class Animation:
     - `amounts`: what was asked for in each frame, float32 `[T, E]`, one column an editor: alpha, or by or to in the
       attribute's unit.
     - `alphas`: how far the editors went for it, float32 `[T, E]`.
+    - `provenance`: what its file says of it.
     """
 
     frames: NDArray[np.uint8]
     amounts: NDArray[np.float32]
     alphas: NDArray[np.float32]
+    provenance: Provenance
 
     def save(self, path: str | os.PathLike[str], *, fps: float = 25.0, loop: bool = True) -> None:
-        """Write it as .gif, .webp or .mp4; see `deltafast.moving_pictures.write_moving_picture`."""
-        write_moving_picture(path, self.frames, fps=fps, loop=loop)
+        """Write it as .gif, .webp or .mp4, with its provenance, by `write_moving_picture`."""
+        said = self.provenance
+        write_moving_picture(path, self.frames, fps=fps, loop=loop, comment=said.as_text(), xmp=said.as_xmp())
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +138,9 @@ class Animator:
         self._shown = np.searchsorted(self._places, places)  # [T]
         self._amounts = path.at(places).astype(np.float32)  # [T, E]
         self._maker = EditSession(generator, list(editors), [0.0] * len(editors), chosen)
+        names = [getattr(editor, "attribute", str(editor)) for editor in editors]
+        edits = [{"attribute": name, word: way.tolist()} for name, way in zip(names, path.keys.T, strict=True)]
+        self._provenance = Provenance.of(generator, edits, composite=bool(chosen.paste_back))
         self._finder: EditSession | None = None
         if word != "alpha":
             sweep: Any = [[list(column)] for column in path.at(path.knots()).T]
@@ -170,7 +177,9 @@ class Animator:
                 parts[k].extend(_scaled(picture, self._size) for picture in pictures)
         for k, one in enumerate(parts):
             row = min(k, len(alphas) - 1)
-            yield Animation(np.stack(one)[self._shown], self._amounts, alphas[row].numpy()[self._shown])
+            yield Animation(
+                np.stack(one)[self._shown], self._amounts, alphas[row].numpy()[self._shown], self._provenance
+            )
 
 
 def animate(

@@ -11,6 +11,7 @@ from deltafast.delta.direction import DirectionEditor
 from deltafast.delta.editor import LatentEditor
 from deltafast.delta.editor_file import tensors_digest
 from deltafast.delta.loading import load_editor
+from deltafast.editing.provenance import Provenance
 from deltafast.errors import InvalidInputError
 from deltafast.generators.base import Generator
 from deltafast.inputs import is_there
@@ -45,6 +46,19 @@ class NamedEditors:
     def labels(self, word: str) -> list[str]:
         """Return how the names of one face's images end: `_+1`, `_by+15`, or nothing; `word` is alpha, by or to."""
         return [f"_{'' if word == 'alpha' else word}{amount_label(amount)}" for amount in self.sweep] or [""]
+
+    def provenance(self, word: str, generator: Generator) -> list[Provenance]:
+        """Return what each of one face's images is, in the order of `labels`."""
+        count = len(self.sweep) or 1
+        names = [editor.attribute for editor in self.editors]
+        given = [amount[0] if isinstance(amount, list) else [amount] * count for amount in self.amounts]  # [E][K]
+        return [
+            Provenance.of(
+                generator,
+                [{"attribute": name, word: float(row[k])} for name, row in zip(names, given, strict=True)],
+            )
+            for k in range(count)
+        ]
 
 
 def amount_label(amount: float) -> str:

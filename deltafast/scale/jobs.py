@@ -131,7 +131,7 @@ class _EditEngine:
         options = replace(options, by=by, to=to)
         alpha = named.amounts if job.word == "alpha" else None
         self._session = EditSession(self._generator, named.editors, alpha, options)
-        self._files = ResultFiles(named.labels(job.word), job.latents)
+        self._files = ResultFiles(named.labels(job.word), named.provenance(job.word, self._generator), job.latents)
         told = [
             text if one.amount is not None else f"{text}={', '.join(map(str, job.amounts))}"
             for text, one in zip(job.editors, given, strict=True)

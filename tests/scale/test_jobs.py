@@ -65,7 +65,8 @@ def test_latents_are_the_same_whatever_they_come_in(files: Path, tiny_generator:
     session = EditSession(tiny_generator, named.editors, named.amounts, EditOptions(batch_size=8, output="uint8"))
     ws = latents_from_seeds(tiny_generator, range(3), 0.7)  # [3, num_ws, w_dim]
     names = ["seed0000", "seed0001", "seed0002"]
-    written = ResultFiles(named.labels("alpha"), latents=True).write_rows(tmp_path / "plain", names, session.edit(ws))
+    results = ResultFiles(named.labels("alpha"), named.provenance("alpha", tiny_generator), latents=True)
+    written = results.write_rows(tmp_path / "plain", names, session.edit(ws))
     plain = {path.name: path.read_bytes() for paths in written for path in paths}
     assert len(plain) == 9
 
