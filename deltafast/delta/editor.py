@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from deltafast.arguments import PlacedModule, check_floating
@@ -15,6 +19,7 @@ from deltafast.delta.config import DeltaConfig
 from deltafast.delta.editor_file import bundled_editors, find_editor, read_editor_file, write_editor_file
 from deltafast.delta.flow import ChartEncoder, FlowDecoder
 from deltafast.delta.networks import DeltaDecoder, DeltaEncoder, GroupedLinear, Normalisation
+from deltafast.delta.sharing import EDITOR_FILE, editor_in, upload, write_folder
 from deltafast.delta.slots import check_slots, check_w_space, map_slots
 from deltafast.errors import EditorError, InvalidInputError
 from deltafast.ops import delta_edit, delta_flow
@@ -319,6 +324,44 @@ class Editor(PlacedModule):
         Raises `DiskError` where it cannot be written, `EditorError` when it would pass the 5 MB an editor may have.
         """
         write_editor_file(path, self.attribute, self.info.as_json(), self.state_dict())
+
+    @classmethod
+    def from_pretrained(cls, source: Any, *, revision: str | None = None) -> Editor:
+        """Return an editor of a folder that `save_pretrained` made, of a file, or of an id on the hub ("anna/beard").
+
+        `revision`: a branch, tag or commit there. Raises `EditorError` when it is missing or damaged, `DeltafastError`
+        that says what to install where an id needs it.
+        """
+        return load_editor(editor_in(source, revision))
+
+    def save_pretrained(
+        self,
+        folder: Any,
+        *,
+        title: str | None = None,
+        licence: str | None = None,
+        figures: Mapping[str, str] | None = None,
+        picture: NDArray[np.uint8] | None = None,
+    ) -> Path:
+        """Write a folder to hand on: the file, and a card that says what it is and what the generator's terms are.
+
+        `title`: of the card; `licence`: the words under which it is handed on, beside those terms; `figures`: name to
+        value, both text, such as those of `deltafast evaluate`; `picture`: uint8 `[H, W, 3]`. Raises
+        `InvalidInputError`, `DiskError`, and `EditorError` as `save` does.
+        """
+        target = Path(folder)
+        self.save(target / EDITOR_FILE)
+        words = title or f"{self.attribute}, an editor for {self.info.generator.name}"
+        return write_folder(target, self.info.as_json(), title=words, licence=licence, figures=figures, picture=picture)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False, **card: Any) -> str:
+        """Put the editor on the Hugging Face hub as `repo_id` ("anna/beard"), and return its address there.
+
+        `card`: keywords of `save_pretrained`. Needs huggingface_hub (`pip install 'deltafast[hub]'`) and the token that
+        its `hf auth login` leaves. Raises `DeltafastError` where it is missing or the hub refuses.
+        """
+        with tempfile.TemporaryDirectory(prefix="deltafast-") as folder:
+            return upload(self.save_pretrained(folder, **card), repo_id, private=private)
 
     def _normalised(self, ws: Tensor) -> Tensor:
         result: Tensor = self.normalisation(ws[:, self._index].float())

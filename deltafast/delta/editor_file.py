@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deltafast.delta.sharing import editor_in
 from deltafast.errors import EditorError
 from deltafast.files import atomic_write
 from deltafast.untrusted.checks import check_finite, reading, shown
@@ -43,7 +44,10 @@ def bundled_editors() -> dict[str, Path]:
 
 
 def find_editor(path_or_name: str | os.PathLike[str]) -> Path:
-    """Return the file of a bundled editor's name or of a path. Raises `EditorError` when there is none."""
+    """Return the file of a bundled editor's name or of a path, a shared folder's too.
+
+    Raises `EditorError` when there is none.
+    """
     if not isinstance(path_or_name, (str, os.PathLike)):
         raise EditorError(f"an editor is given by a name or a path, got {type(path_or_name).__name__}")
     bundled = bundled_editors()
@@ -51,6 +55,8 @@ def find_editor(path_or_name: str | os.PathLike[str]) -> Path:
         return bundled[path_or_name]
     try:
         path = Path(path_or_name).expanduser()
+        if path.is_dir():
+            return editor_in(path)
         if path.is_file():
             return path
     except (OSError, ValueError, RuntimeError) as error:  # a name that no file system takes, a home that is not known
