@@ -56,7 +56,7 @@ demo: $(BIN)/.installed ## a contact sheet of edited faces in out/, in minutes, 
 
 test: $(BIN)/.installed ## every test that this machine can run
 	OMP_NUM_THREADS=$$(( $(MAX_JOBS) > $(TEST_JOBS) ? $(MAX_JOBS) / $(TEST_JOBS) : 1 )) \
-	  $(BIN)/python -m pytest --numprocesses $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
+	  $(BIN)/python -m pytest --numprocesses $(TEST_JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 scale: $(BIN)/.installed ## the tests of many machines with Ray itself, which `test` leaves out (115 MB, some minutes)
 	$(BIN)/python -m pip install --quiet -c constraints.txt "ray[data]"

@@ -29,6 +29,7 @@ from deltafast.faces.meter import METER_VERSION, FaceMeter
 from deltafast.faces.true_degrees import true_degrees
 from deltafast.files import atomic_write, read_image, write_png
 from deltafast.generators.base import Generator
+from deltafast.pixels import to_arrays
 from deltafast.progress import track
 from deltafast.untrusted.bounded import open_archive
 from deltafast.untrusted.checks import UnreadableError, reading
@@ -341,6 +342,4 @@ def to_pixels(images: Tensor, size: int) -> Pixels:
     images = images.detach().float().clamp(-1, 1)  # [N, 3, H, W]
     if images.shape[-1] > size:
         images = torch.nn.functional.interpolate(images, size=(size, size), mode="area")
-    pixels = ((images + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)  # [N, S, S, 3]
-    laid_out: Pixels = np.ascontiguousarray(pixels.cpu().numpy(), dtype=np.uint8)
-    return laid_out
+    return to_arrays(images)
