@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo test scale check format docs bench gpu gpu-data gpu-check gpu-bench ledger assets clean
+.PHONY: help install demo test scale check format docs wheel bench gpu gpu-data gpu-check gpu-bench ledger assets clean
 
 PYTHON   ?= python3# the interpreter that .venv is made from, and that runs gpu
 VENV     ?= .venv
@@ -79,6 +79,9 @@ $(BIN)/.docs: $(BIN)/.installed
 
 docs: $(BIN)/.docs ## the documentation as a site in out/docs/site, which needs no network
 	$(BIN)/python docs/site/build.py $(OUT)/docs
+
+wheel: $(BIN)/.installed ## a wheel for other machines in out/wheels: CPU kernels and, where nvcc is found, CUDA's
+	$(BIN)/python build_backend/manylinux.py $(OUT)/wheels
 
 bench: $(BIN)/.installed ## the benchmarks on this machine, each checked against its reference; JSON in benchmarks/results
 	mkdir -p $(RESULTS)

@@ -16,7 +16,7 @@ import pytest
 import deltafast
 
 _ROOT = Path(__file__).resolve().parent.parent
-_TARGETS = ["install", "demo", "test", "scale", "check", "format", "docs", "bench"]
+_TARGETS = ["install", "demo", "test", "scale", "check", "format", "docs", "wheel", "bench"]
 _TARGETS += ["gpu", "gpu-data", "gpu-check", "gpu-bench", "ledger", "assets", "clean", "help"]
 _NEEDS_MAKE = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 _PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([^;\s]+)(?:; python_version >= \"3\.1\d\")?$", re.MULTILINE)

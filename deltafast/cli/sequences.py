@@ -15,7 +15,7 @@ def sequences(
         Path,
         typer.Argument(
             help="A folder with one folder of pictures for each identity, in order; or pictures called ANNA-before, "
-            "ANNA-after, or ANNA-0, ANNA-1 ..."
+            "ANNA-after, or ANNA-0, ANNA-1 ...; or the folders before and after, with ANNA in both."
         ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder for the aligned frames and manifest.json.")],

@@ -36,9 +36,10 @@ def sequences_of_pictures(
 
     `pictures` is a folder with one folder for each identity, whose pictures, in the order of their names (2 before 10),
     go along the attribute; or a folder of pictures called IDENTITY-0, IDENTITY-1 ..., or in pairs IDENTITY-before and
-    IDENTITY-after (or -without and -with). Every identity has as many pictures as the others. `values` are the
-    attribute's at each of them, strictly rising or falling, 0 being the neutral face; from 0 to 1 in equal steps unless
-    given. `project_sequences` and `train_editor` take it from there; repeated, the call goes on where it was.
+    IDENTITY-after (or -without and -with); or two folders, before and after (or without and with), that hold the same
+    identities under the same names. Every identity has as many pictures as the others. `values` are the attribute's at
+    each of them, strictly rising or falling, 0 being the neutral face; from 0 to 1 in equal steps unless given.
+    `project_sequences` and `train_editor` take it from there; repeated, the call goes on where it was.
 
     Raises `InvalidInputError` where the pictures are no such sequences, `DeltafastError` that names those that cannot
     be read or show no face: a sequence needs all of its frames; `ResumeError` where `out` holds the sequences of
@@ -96,6 +97,8 @@ def _found(pictures: Path) -> dict[str, list[Path]]:
         frames = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
         if frames:
             groups[folder.name] = sorted(frames, key=lambda path: _place(path.stem))
+    if groups and all(name.lower() in _ORDER for name in groups):
+        groups = _by_identity(groups)
     if not groups:
         for path in sorted(pictures.iterdir()):
             if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
@@ -116,6 +119,19 @@ def _found(pictures: Path) -> dict[str, list[Path]]:
         if name.startswith(".") or not all(c.isalnum() or c in "-_ ." for c in name):
             raise InvalidInputError(f"an identity is called by letters, digits, spaces, - and _, got {name!r}")
     return groups
+
+
+def _by_identity(folders: dict[str, list[Path]]) -> dict[str, list[Path]]:
+    """The pictures of folders called before and after (or the like) as each identity's pair."""
+    ordered = sorted(folders, key=lambda name: _ORDER[name.lower()])
+    if len(ordered) != 2 or _ORDER[ordered[0].lower()] == _ORDER[ordered[1].lower()]:
+        raise InvalidInputError(f"two folders are expected, such as before and after; got {', '.join(ordered)}")
+    before, after = ({path.stem: path for path in folders[name]} for name in ordered)
+    if alone := sorted(before.keys() ^ after.keys()):
+        raise InvalidInputError(
+            f"{ordered[0]} and {ordered[1]} must hold the same people under the same names; only one has {alone[0]!r}"
+        )
+    return {name: [before[name], after[name]] for name in sorted(before)}
 
 
 def _place(stem: str) -> tuple[tuple[int, int, str], ...]:

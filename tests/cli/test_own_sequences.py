@@ -96,6 +96,23 @@ def test_pairs_of_photos_become_an_editor(tools: list[str], tmp_path: Path) -> N
     assert "has changed" in text
 
 
+def test_folders_of_before_and_after_are_pairs_and_not_people(tmp_path: Path) -> None:
+    for folder, brightness in (("With", 100), ("without", 0)):
+        for seed, name in enumerate(("anna", "ben", "cleo")):
+            _picture(tmp_path / "pictures" / folder / f"{name}.png", seed, brightness)
+    words = ["sequences", tmp_path / "pictures", tmp_path / "sequences", "--attribute", "bright", "--align", "never"]
+    code, text = _run(*words)
+    assert code == 0, text
+    assert "3 identities (anna, ben, cleo)" in text
+    frames = read_json(tmp_path / "sequences" / "manifest.json")["frames"]
+    seen = [read_image(tmp_path / "sequences" / frame["file"]).mean() for frame in frames]
+    assert all(before < after for before, after in zip(seen[::2], seen[1::2], strict=True))
+    (tmp_path / "pictures/With/ben.png").rename(tmp_path / "pictures/With/benny.png")
+    code, text = _run(*words)
+    assert code == 1
+    assert "only one has 'ben'" in text
+
+
 def test_what_is_no_sequence_is_told_in_words(tmp_path: Path) -> None:
     out = tmp_path / "out"
     _picture(tmp_path / "one" / "anna-0.png", 0, 0)
