@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from deltafast.errors import DiskError, ResumeError
+from deltafast.errors import DiskError, InvalidInputError, ResumeError
 from deltafast.files import atomic_write, hold_folder, read_json, remove_leftovers, sha256_file, write_json
 from deltafast.untrusted.checks import reading
 from deltafast.untrusted.json_text import parse_json
@@ -25,6 +25,7 @@ __all__ = [
     "begin_or_resume",
     "digest_of",
     "file_identity",
+    "forget_results",
     "load_state",
     "remove_results",
     "save_state",
@@ -174,6 +175,47 @@ def remove_results(folder: Path, files: Iterable[str]) -> None:
         if _lies_below(file) and Path(file).name not in _OWN:
             with contextlib.suppress(OSError, ValueError):
                 (folder / file).unlink()
+
+
+def forget_results(folder: Path, names: Iterable[str] | None = None) -> list[Path]:
+    """Remove what a run made of the inputs called `names`, of all where None, and return the files that are gone.
+
+    Those are the files that `finished.jsonl` names, unfinished state beside them, and their records there and in
+    `report.json`. Raises `InvalidInputError` where the folder holds no run, or none of that name; `ResumeError` where a
+    process is at work in it; `DiskError` where something cannot be removed.
+    """
+    ledger = folder / _LEDGER
+    if not ledger.is_file():
+        raise InvalidInputError(f"{folder} holds no results of a run: there is no {_LEDGER} in it")
+    held = hold_folder(folder)
+    if held is None:
+        raise ResumeError(f"a run is at work in {folder}: wait until it ends")
+    found = _read_ledger(ledger)
+    chosen = [*found] if names is None else [*dict.fromkeys(names)]
+    unknown = [name for name in chosen if name not in found]
+    if unknown:
+        raise InvalidInputError(f"{folder} holds nothing called {unknown[0]!r}; there are {', '.join(sorted(found))}")
+    removed = []
+    for name in chosen:
+        files = {folder / file for file in found[name]["files"] if _lies_below(file) and Path(file).name not in _OWN}
+        states = {file.with_name(f".{file.stem}.state") for file in files}
+        for path in sorted(files | states):
+            try:
+                path.unlink()
+                removed.append(path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise DiskError(f"cannot remove {path}: {error.strerror or error}") from error
+    kept = [record for name, record in found.items() if name not in chosen]
+    with atomic_write(ledger) as temporary:
+        temporary.write_text("".join(json.dumps(record, sort_keys=True) + "\n" for record in kept))
+    report = folder / "report.json"
+    if report.is_file():
+        values = read_json(report)
+        if isinstance(values, dict):
+            write_json(report, {key: value for key, value in values.items() if key not in chosen})
+    return removed
 
 
 def _known_settings(path: Path, names: set[str], command: str) -> dict[str, Any] | None:

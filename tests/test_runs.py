@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from deltafast.errors import DiskError, ResumeError
-from deltafast.files import write_json
-from deltafast.runs import Run, begin_or_resume, file_identity, load_state, save_state
+from deltafast import runs
+from deltafast.errors import DiskError, InvalidInputError, ResumeError
+from deltafast.files import read_json, write_json
+from deltafast.runs import Run, begin_or_resume, file_identity, forget_results, load_state, save_state
 
 _COMMAND = "edit"
 
@@ -194,3 +195,32 @@ def test_unfinished_state_is_of_one_work(tmp_path: Path) -> None:
     torch.save([1, 2], path)
     with pytest.raises(ResumeError, match="damaged"):
         load_state(path, {"lr": 1})
+
+
+def test_what_was_made_of_a_photo_is_forgotten_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    run = Run(out, "project", {})
+    for name in ("a", "b"):
+        (out / f"{name}.safetensors").write_bytes(b"face")
+        (out / f".{name}.state").write_bytes(b"face")
+        run.finish(name, {"size": 1}, [out / f"{name}.safetensors"])
+    write_json(out / "report.json", {"a": {}, "b": {}})
+    ledger = out / "finished.jsonl"
+    ledger.write_text(ledger.read_text().replace('"a.safetensors"', '"a.safetensors", "../beside", "settings.json"'))
+    (tmp_path / "beside").write_text("somebody else's")
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "hold_folder", lambda folder: None)
+        with pytest.raises(ResumeError, match="at work"):
+            forget_results(out)
+    with pytest.raises(InvalidInputError, match="there are a, b"):
+        forget_results(out, ["c"])
+    assert [path.name for path in forget_results(out, ["a"])] == [".a.state", "a.safetensors"]
+    assert (tmp_path / "beside").exists()
+    assert (out / "settings.json").exists()
+    assert read_json(out / "report.json") == {"b": {}}
+    assert Run(out, "project", {}).is_finished("b", {"size": 1})
+    assert len(forget_results(out)) == 2
+    with pytest.raises(InvalidInputError, match="no results of a run"):
+        forget_results(tmp_path)

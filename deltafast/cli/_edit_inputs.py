@@ -1,4 +1,4 @@
-"""What `deltafast edit` reads, unit by unit: sampled faces, files of latents, photos."""
+"""What `deltafast edit` reads, unit by unit: sampled faces, files of latents, tuned faces, photos."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from deltafast.generators.base import Generator
 
-__all__ = ["LatentsUnit", "PhotoUnit", "file_units", "seed_units"]
+__all__ = ["FaceUnit", "LatentsUnit", "PhotoUnit", "file_units", "seed_units"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,11 @@ class PhotoUnit:
         from deltafast.runs import file_identity
 
         return file_identity(self.path)
+
+
+@dataclass(frozen=True)
+class FaceUnit(PhotoUnit):
+    """One file of a tuned face (`deltafast project --likeness tuned`), and the name of its results."""
 
 
 @dataclass(frozen=True)
@@ -64,17 +69,21 @@ def seed_units(text: str, psi: float, class_index: int | None, G: Generator, siz
 
 
 def file_units(source: Path, out: Path) -> Iterator[PhotoUnit | LatentsUnit]:
-    """Yield the latents and photos of a folder, or the file given; where a folder holds both, the latents.
+    """Yield the latents, tuned faces and photos of a folder, or the file given; where a folder holds both, the latents.
 
     Raises `InvalidInputError` where there is nothing of either kind.
     """
     from deltafast.editing.latent_files import LATENT_SUFFIXES
     from deltafast.files import IMAGE_SUFFIXES
     from deltafast.inputs import find_inputs
+    from deltafast.projection import is_tuned_file
 
     known = (*LATENT_SUFFIXES, *IMAGE_SUFFIXES)
     # a folder from `deltafast project` has pictures for people beside its latents
     for file in find_inputs(source, out, known, "latents or images", preferred=LATENT_SUFFIXES):
+        if is_tuned_file(file.path):
+            yield FaceUnit(file.path, file.name)
+            continue
         is_latents = file.path.suffix.lower() in LATENT_SUFFIXES
         yield _latents(file.path, file.name) if is_latents else PhotoUnit(file.path, file.name)
 

@@ -67,15 +67,26 @@ def edit(
     faces: Annotated[
         str, typer.Option(help="Which faces of a photo: largest, all, or a number; 0 is the largest.")
     ] = "largest",
+    likeness: Annotated[
+        str | None,
+        typer.Option(
+            help="How like the person a photo's unedited face is: quick (a look-alike), refined (fifty steps closer), "
+            "tuned (the photo itself, carried along the edit). Default: refined with --refine-steps, else quick."
+        ),
+    ] = None,
     refine_steps: Annotated[
-        int, typer.Option(min=0, help="Steps of refinement of projected photos: closer, but slower.")
-    ] = 0,
+        int | None, typer.Option(min=0, help="Steps of refinement of projected photos: closer, but slower.")
+    ] = None,
     paste_back: Annotated[
         bool, typer.Option("--paste-back", help="Write whole photos, with the edited faces in their places.")
     ] = False,
     paste_mask: Annotated[
-        str, typer.Option(help="What --paste-back replaces: the face, or the whole crop with hair and background.")
-    ] = "face",
+        str | None,
+        typer.Option(
+            help="What --paste-back replaces: the face, or the whole crop with hair and background. Default: face; of "
+            "tuned photos crop, where only the edit's changes are added."
+        ),
+    ] = None,
     class_index: Annotated[
         int | None, typer.Option("--class", min=0, help="Of a conditional generator, the class of the sampled faces.")
     ] = None,
@@ -106,7 +117,7 @@ def edit(
     With --ray the work is spread over processes and machines, INPUT may also be a list (.txt), webdataset shards
     (shards/{0000..0099}.tar) or a parquet file of paths or latents, and OUT/index.parquet has a row for each sample.
     """
-    from deltafast.cli._edit_inputs import PhotoUnit, file_units, seed_units
+    from deltafast.cli._edit_inputs import LatentsUnit, PhotoUnit, file_units, seed_units
     from deltafast.cli._photo_files import align_choice, face_choice, one_of, reported, warned
     from deltafast.cli._ray_options import absolute, edit_on_ray, ray_options
     from deltafast.delta.slots import parse_slots
@@ -147,7 +158,7 @@ def edit(
         raise InvalidInputError("--class is for sampled faces, with --seeds")
     if seeds is not None and paste_back:
         raise InvalidInputError("--paste-back needs photos; sampled faces come without one")
-    mask = one_of("--paste-mask", paste_mask, PASTE_MASKS)
+    mask = True if paste_mask is None else one_of("--paste-mask", paste_mask, PASTE_MASKS)
     chosen = None if encoder is None else load_encoder(encoder)
     options = EditOptions(
         batch_size=batch_size,
@@ -158,6 +169,7 @@ def edit(
         output_device="cpu",
         align=align_choice(align),
         face=face_choice(faces),
+        likeness=likeness,  # type: ignore[arg-type]
         refine_steps=refine_steps,
         paste_back=mask if paste_back else False,  # type: ignore[arg-type]
         encoder=chosen,
@@ -169,8 +181,8 @@ def edit(
     files = seeds is None and spread is None
     units: list[PhotoUnit | LatentsUnit] = list(file_units(places[0], out)) if files else []
     for unit in units:
-        if paste_back and not isinstance(unit, PhotoUnit):
-            raise InvalidInputError(f"--paste-back needs photos; {unit.label} holds latents")
+        if paste_back and type(unit) is not PhotoUnit:
+            raise InvalidInputError(f"--paste-back needs photos; {unit.label} holds none to put faces back into")
     G = load_generator(generator, device=None if spread is not None else device)
     named = named_editors(own, amounts, G, same_w_space=same_w_space)
     alphas = named.amounts
@@ -206,7 +218,7 @@ def edit(
     edited = 0
     for unit in track(units, "editing"):
         with failures.of(unit.label), warned(unit.label):
-            if isinstance(unit, PhotoUnit):
+            if not isinstance(unit, LatentsUnit):
                 edited += _edit_photo(session, results, run, unit)
             else:
                 edited += _edit_latents(session, results, run, unit, batch_size)
@@ -215,11 +227,13 @@ def edit(
 
 
 def _edit_photo(session: EditSession, results: ResultFiles, run: Run, unit: PhotoUnit) -> int:
-    """Edit the faces of a photo, unless that is done, and return how many there are."""
+    """Edit the faces of a photo, or a tuned face, unless that is done, and return how many there are."""
     source = unit.source()
     if run.is_finished(unit.name, source):
         return 0
     edit = session.edit(unit.path)
+    for told in edit.warnings:
+        typer.echo(f"warning: {unit.label}: {told}", err=True)
     run.finish(unit.name, source, results.write_photo(run.folder, unit.name, edit))
     return len(edit)
 

@@ -15,7 +15,16 @@ def project(
     out: Annotated[Path, typer.Argument(help="Folder for latents, report and pictures")],
     generator: Annotated[str, typer.Option(help="Generator: a name or a checkpoint file")] = "mobilestylegan-ffhq",
     encoder: Annotated[Path | None, typer.Option(help="Encoder file; the bundled one by default")] = None,
-    steps: Annotated[int, typer.Option(min=0, help="Refinement steps; 0 leaves the encoder's answer")] = 50,
+    likeness: Annotated[
+        str | None,
+        typer.Option(
+            help="quick: the encoder's answer; refined: 50 steps from there, the default; tuned: refined, and the "
+            "photo's face itself in the file, which `deltafast edit` carries along edits"
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=0, help="Refinement steps, 50 by default; 0 leaves the encoder's answer")
+    ] = None,
     prefer: Annotated[
         str, typer.Option(help="fidelity to the picture, editability (stay near the W distribution), or balanced")
     ] = "balanced",
@@ -53,20 +62,26 @@ def project(
     from deltafast.errors import DeltafastError, InvalidInputError
     from deltafast.generators.load import load_generator
     from deltafast.projection import ProjectionSettings, RefineConfig, load_encoder, project_images, project_sequences
+    from deltafast.projection.likeness import check_likeness, refinement_steps
     from deltafast.sequence_manifest import MANIFEST_NAME
 
     names = None if refine_only is None else tuple(name.strip() for name in refine_only.split(",") if name.strip())
-    config = RefineConfig(steps=steps, prefer=prefer)
+    check_likeness(likeness, steps)
+    config = RefineConfig(steps=refinement_steps(likeness or "refined", steps), prefer=prefer)
     settings = ProjectionSettings(config, names, compile=compile_synthesis, class_index=class_index)
     aligning = align_choice(align)
     is_sequences = (source / MANIFEST_NAME).is_file()
     if is_sequences and align != "auto":
         raise InvalidInputError(f"--align is for photos; the frames of {source} lie as they should")
+    if is_sequences and likeness == "tuned":
+        raise InvalidInputError(f"--likeness tuned is for photos; {source} holds sequences, which editors learn from")
     if not is_sequences and names is not None:
         raise InvalidInputError(f"--refine-only is for folders of sequences; {source} has no {MANIFEST_NAME}")
     spread = ray_options(ray, workers, threads, per_shard, timeout, retry, device)
     if spread is not None and is_sequences:
         raise InvalidInputError("--ray is for photos; sequences of rendered heads are projected on one machine")
+    if spread is not None and likeness == "tuned":
+        raise InvalidInputError("--likeness tuned runs on one machine: leave --ray out")
     loaded = load_generator(generator, device=None if spread is not None else device)
     chosen = None if encoder is None else load_encoder(encoder)
     if spread is not None:
@@ -76,7 +91,7 @@ def project(
         latents = project_sequences(loaded, source, out, settings, encoder=chosen)
         typer.echo(f"{len(latents.identities)} identities -> {out / 'latents.safetensors'}")
         return
-    result = project_images(loaded, source, out, settings, align=aligning, encoder=chosen)
+    result = project_images(loaded, source, out, settings, align=aligning, encoder=chosen, tuned=likeness == "tuned")
     for name, warnings in result.warnings.items():
         for warning in warnings:
             typer.echo(f"warning: {name}: {warning}", err=True)

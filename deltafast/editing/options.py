@@ -16,6 +16,7 @@ from deltafast.faces.alignment import FaceChoice, check_choice
 from deltafast.faces.pasting import PASTE_MASKS, PasteMask
 from deltafast.generators.synthesis import NOISE_MODES
 from deltafast.projection import Encoder
+from deltafast.projection.likeness import Likeness, check_likeness, refinement_steps
 
 __all__ = ["EditOptions", "Synthesise"]
 
@@ -41,10 +42,17 @@ class EditOptions:
       images as they are, which must then be aligned (square, face centred), and does without dlib.
     - `face`: which face of a photo: "largest"; its number, 0 being the largest; or "all", which gives one sample for
       each face (`EditResult.photo_index` says of which photo).
+    - `likeness`: of photos, how like the person the unedited face is. "quick": the encoder's answer, a look-alike in a
+      second. "refined": fifty steps from there bring the latent closer. "tuned": the refined latent, and the photo
+      itself carried along the edit by a face mesh, so that freckles, teeth, glasses and background stay what they are
+      (`deltafast.projection.carried` says how, and `EditResult.tuned` what came of it). None is "refined" with
+      `refine_steps`, else "quick".
     - `refine_steps`: steps of refinement after the encoder's answer, as in `deltafast project --steps`: closer to the
-      photo, and slower by a forward and a backward pass of the generator for each.
+      photo, and slower by a forward and a backward pass of the generator for each. None is what the likeness says;
+      "tuned" with 0 steps carries the photo on the encoder's answer.
     - `paste_back`: also return the whole photos, `EditResult.photos`, the edited faces put back in their places through
-      a mask: "face" (or True), which leaves hair and background as they were, or "crop", for edits that move them.
+      a mask: "face", which leaves hair and background as they were, or "crop", for edits that move them. True is
+      "face"; with `likeness="tuned"` "crop", for there only what the edit changes is added to the photo.
       Over `feather` of the crop's side the mask fades out; beyond it every pixel is the photo's own.
 
     - `encoder`: by which photos are projected, an `Encoder` or its file; None takes the bundled one, which is for
@@ -73,7 +81,8 @@ class EditOptions:
     output_device: torch.device | str | None = None
     align: bool | Literal["auto"] = "auto"
     face: FaceChoice = "largest"
-    refine_steps: int = 0
+    likeness: Likeness | None = None
+    refine_steps: int | None = None
     paste_back: bool | PasteMask = False
     feather: float = 0.15
     encoder: Encoder | str | os.PathLike[str] | None = None
@@ -97,7 +106,9 @@ class EditOptions:
         if not (isinstance(self.align, bool) or self.align == "auto"):
             raise InvalidInputError(f'align must be True, False or "auto", got {self.align!r}')
         check_choice(self.face)
-        check_count("refine_steps", self.refine_steps, 0)
+        if self.refine_steps is not None:
+            check_count("refine_steps", self.refine_steps, 0)
+        check_likeness(self.likeness, self.refine_steps)
         if not isinstance(self.feather, (int, float)) or not 0 <= self.feather <= 0.5:
             raise InvalidInputError(f"feather must be a share of the face's crop from 0 to 0.5, got {self.feather!r}")
         if not (isinstance(self.paste_back, bool) or self.paste_back in PASTE_MASKS):
@@ -113,15 +124,24 @@ class EditOptions:
         object.__setattr__(self, "output_device", device)
 
     @property
+    def steps(self) -> int:
+        """Steps of refinement, as asked for or as the likeness has them."""
+        return refinement_steps(self.likeness, self.refine_steps)
+
+    @property
     def paste_mask(self) -> PasteMask | None:
         """The mask through which faces are put back; None where they are not."""
-        return "face" if self.paste_back is True else (self.paste_back or None)
+        if self.paste_back is True:
+            return "crop" if self.likeness == "tuned" else "face"
+        return self.paste_back or None
 
     def as_json(self) -> dict[str, Any]:
         """Return those options that decide the values of images and latents as JSON values."""
         given = {name: _plain(value) for name, value in (("by", self.by), ("to", self.to)) if value is not None}
         if self.order != "together":
             given["order"] = self.order
+        if self.likeness == "tuned":  # of the others their steps say all
+            given["likeness"] = self.likeness
         return {
             **given,
             "layers": None if self.layers is None else _plain(self.layers),
@@ -129,7 +149,7 @@ class EditOptions:
             "raw": self.raw,
             "align": self.align,
             "faces": self.face,
-            "refine_steps": self.refine_steps,
+            "refine_steps": self.steps,
             "paste_back": self.paste_mask or False,
             "feather": self.feather if self.paste_back else None,
         }

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from deltafast.editing.steering import Reached
 from deltafast.faces.alignment import Alignment
+from deltafast.projection import FitReport, TunedFace
 
 __all__ = ["EditResult", "joined"]
 
@@ -36,6 +37,10 @@ class EditResult:
     - `profiles`: with `photos`, the ICC profile of each one's colours, for writing it; None where it has none.
     - `reached`: with `by` or `to`, each attribute's `Reached`: what the image showed before, was asked for and shows
       now. None with `alpha`.
+    - `tuned`: with `likeness="tuned"`, and of tuned faces, each one's `TunedFace`: `result.tuned[k].tuned(generator)`
+      is the generator whose images of `latents[k]` are `images[k]`. None otherwise.
+    - `fits`: with a `likeness` of "refined" or "tuned", how well each latent shows its photo without the photo's own
+      pixels (`FitReport`); None otherwise. `warnings` has in words which are poor.
     """
 
     images: Tensor | None
@@ -47,6 +52,13 @@ class EditResult:
     photo_index: list[int] | None = None
     profiles: list[bytes | None] | None = None
     reached: dict[str, Reached] | None = None
+    tuned: list[TunedFace] | None = None
+    fits: list[FitReport] | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What makes faces poor starts for edits, one line each, "face 3: ..."; empty where nothing does."""
+        return [f"face {k}: {told}" for k, fit in enumerate(self.fits or []) for told in fit.warnings()]
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -69,6 +81,8 @@ def joined(parts: Sequence[EditResult]) -> EditResult:
         _listed([part.photo_index for part in parts]),
         _listed([part.profiles for part in parts]),
         _reached([part.reached for part in parts]),
+        _listed([part.tuned for part in parts]),
+        _listed([part.fits for part in parts]),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,8 +15,21 @@ from deltafast.arguments import check_floating, tensor_of_array
 from deltafast.editing.options import EditOptions
 from deltafast.errors import InvalidInputError
 from deltafast.faces.photos import Photo, PhotoReader, is_picture
+from deltafast.files import sha256_file
 from deltafast.generators.base import Generator
-from deltafast.projection import PHOTO_SIZE, Encoder, ProjectionSettings, Projector, RefineConfig, load_encoder
+from deltafast.projection import (
+    CARRIED_SIZE,
+    PHOTO_SIZE,
+    Encoder,
+    FitReport,
+    ProjectionSettings,
+    Projector,
+    RefineConfig,
+    TunedFace,
+    is_tuned_file,
+    load_encoder,
+    load_face,
+)
 
 __all__ = ["FaceSource", "Samples", "Source", "chunked", "w_plus"]
 
@@ -24,11 +38,15 @@ __all__ = ["FaceSource", "Samples", "Source", "chunked", "w_plus"]
 class Samples:
     """Some samples: latents `ws` `[M, num_ws, w_dim]` on the generator's device, and the photos they come from.
 
-    `photos` are None for latents; their faces, in order, are the samples, and have lost their images.
+    `photos` are None for latents; their faces, in order, are the samples, and have lost their images. `tuned` are the
+    faces whose photo is carried, one for each sample, and `fits` how well latents fit their photos; None where not
+    asked for.
     """
 
     ws: Tensor
     photos: list[Photo] | None = None
+    tuned: list[TunedFace] | None = None
+    fits: list[FitReport] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,9 +77,10 @@ class FaceSource:
     def __init__(self, generator: Generator, options: EditOptions) -> None:
         self._generator = generator
         self._options = options
-        self._settings = ProjectionSettings(RefineConfig(steps=options.refine_steps))
+        self._settings = ProjectionSettings(RefineConfig(steps=options.steps))
         self._projector: Projector | None = None
-        size = min(PHOTO_SIZE, generator.img_resolution)
+        most = CARRIED_SIZE if options.likeness == "tuned" else PHOTO_SIZE
+        size = min(most, generator.img_resolution)
         self._reader = PhotoReader(options.align, options.face, size, keep_photo=bool(options.paste_back))
 
     def read(self, given: Any, first: int = 0) -> Source:
@@ -78,6 +97,13 @@ class FaceSource:
                 raise InvalidInputError("paste_back puts faces back into photos; latents come without one")
             ws = w_plus(generator, given)
             return Source(len(ws), len(ws), lambda start, end: Samples(ws[start:end].to(generator.device)), False)
+        if _is_face(given):
+            given = [given]
+        if isinstance(given, (list, tuple)) and given and all(_is_face(one) for one in given):
+            if self._options.paste_back:
+                raise InvalidInputError("paste_back puts faces back into photos; a tuned face comes without one")
+            faces = list(given)
+            return Source(len(faces), len(faces), lambda start, end: self._tuned(faces[start:end]), False)
         if isinstance(given, Tensor) or (isinstance(given, np.ndarray) and given.ndim == 4):
             given = list(given)
         elif is_picture(given):
@@ -116,7 +142,7 @@ class FaceSource:
             item = tensor_of_array(item, "latents")
         if isinstance(item, Tensor) and item.is_floating_point() and tuple(item.shape) in shapes:
             item = item[None]
-        source = self.read([item] if is_picture(item) else item, number)
+        source = self.read([item] if is_picture(item) and not _is_face(item) else item, number)
         if len(source) != 1:
             raise InvalidInputError(f"an iterator gives one sample at a time; got one item with {len(source)} of them")
         return source.read(0, 1)
@@ -125,24 +151,47 @@ class FaceSource:
         given = self._options.encoder
         return given if given is None or isinstance(given, Encoder) else load_encoder(given)
 
+    def _tuned(self, given: list[Any]) -> Samples:
+        """Read tuned faces, given as such or as their files."""
+        faces = [one if isinstance(one, TunedFace) else load_face(one) for one in given]
+        rows = torch.cat([w_plus(self._generator, face.ws) for face in faces])
+        return Samples(rows.to(self._generator.device), None, faces)
+
     def _project(self, pictures: list[Any], first: int) -> Samples:
         """Read pictures and project their faces."""
         photos, rows = [], []
+        tuned: list[TunedFace] = []
+        fits: list[FitReport] = []
         for number, picture in enumerate(pictures, first):
             photo = self._reader.read(picture, f"image {number}")
             if self._projector is None:
                 self._projector = Projector(self._generator, self._encoder(), self._settings)
-            rows.append(self._projector.project(face.image for face in photo.faces))
+            ws = self._projector.project(face.image for face in photo.faces)  # [F, L, C]
+            rows.append(ws)
+            if self._options.likeness in ("refined", "tuned"):
+                fits += self._projector.fits((face.image for face in photo.faces), ws)
+            if self._options.likeness == "tuned":
+                source = sha256_file(picture) if isinstance(picture, (str, os.PathLike)) else ""
+                for face, w in zip(photo.faces, ws, strict=True):
+                    tuned.append(TunedFace.of(self._generator, w[None], face.pixels, source))
             places = [replace(face, crop=face.crop[:0]) for face in photo.faces]
             photos.append(replace(photo, faces=places))
-        return Samples(torch.cat(rows), photos)
+        return Samples(torch.cat(rows), photos, tuned or None, fits or None)
+
+
+def _is_face(given: Any) -> bool:
+    return isinstance(given, TunedFace) or (isinstance(given, (str, os.PathLike)) and is_tuned_file(given))
 
 
 def _together(group: list[Samples]) -> Samples:
     if len({one.photos is None for one in group}) > 1:
         raise InvalidInputError("an iterator gives either latents or photos, not both")
+    if len({one.tuned is None for one in group}) > 1:
+        raise InvalidInputError("an iterator gives either latents or tuned faces, not both")
     photos = None if group[0].photos is None else [photo for one in group for photo in one.photos or []]
-    return Samples(torch.cat([one.ws for one in group]), photos)
+    tuned = None if group[0].tuned is None else [face for one in group for face in one.tuned or []]
+    fits = None if group[0].fits is None else [fit for one in group for fit in one.fits or []]
+    return Samples(torch.cat([one.ws for one in group]), photos, tuned, fits)
 
 
 def w_plus(generator: Generator, given: Tensor) -> Tensor:

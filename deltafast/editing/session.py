@@ -18,7 +18,7 @@ from deltafast.delta.flow_sum import edit_together
 from deltafast.delta.loading import load_editor
 from deltafast.delta.slots import check_slots
 from deltafast.editing.alphas import Alphas, read_alphas
-from deltafast.editing.options import EditOptions
+from deltafast.editing.options import EditOptions, Synthesise
 from deltafast.editing.result import EditResult, joined
 from deltafast.editing.samples import FaceSource, Samples, Source, chunked, w_plus
 from deltafast.editing.steering import Steering
@@ -26,6 +26,7 @@ from deltafast.errors import InvalidInputError
 from deltafast.faces.pasting import paste_back
 from deltafast.generators.base import Generator
 from deltafast.pixels import as_rgb, to_arrays, to_bytes
+from deltafast.projection import TunedFace
 
 __all__ = ["EditSession"]
 
@@ -120,11 +121,11 @@ class EditSession:
         amounts = torch.stack([row.expand(count, sweep) for row in rows], 2)  # [M, K, E]
         reached = None
         if self._steering is not None:
-            amounts, reached = self._steering.find(ws, amounts, self._look, first)
+            amounts, reached = self._steering.find(ws, amounts, self._look, first)  # in the generator's own pictures
         edited, offsets = self._moved(ws.repeat_interleave(sweep, 0), amounts.flatten(0, 1).to(ws.device))
         if not bool(torch.isfinite(edited).all()):
             raise InvalidInputError("the edited latents are beyond what numbers can hold: an alpha is far too large")
-        images = self._images(edited)  # [M K, C, H, W]
+        images = self._images(edited, samples.tuned)  # [M K, C, H, W]
         device = cast("torch.device | None", options.output_device) or ws.device
         photos = samples.photos
         return EditResult(
@@ -137,6 +138,8 @@ class EditSession:
             None if photos is None else [first_photo + k for k, photo in enumerate(photos) for _ in photo.faces],
             None if photos is None or not options.paste_back else [photo.profile for photo in photos],
             reached,
+            samples.tuned,
+            samples.fits,
         )
 
     def _moved(self, ws: Tensor, alphas: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -168,13 +171,25 @@ class EditSession:
             edited, _ = self._moved(ws[part], alphas[part])
             yield synthesis(edited if generator.code_dtype == torch.float64 else edited.float(), noise_mode=noise_mode)
 
-    def _images(self, edited: Tensor) -> Tensor | None:
-        """Synthesise latents, `batch_size` at a time."""
+    def _images(self, edited: Tensor, tuned: list[TunedFace] | None) -> Tensor | None:
+        """Synthesise latents, `batch_size` at a time, those of tuned faces face by face."""
         options, generator = self.options, self._generator
         if not options.synthesise:
             return None
         synthesis = options.synthesise if callable(options.synthesise) else generator.synthesis
-        keep_double = generator.code_dtype == torch.float64
+        if tuned is None:
+            return self._synthesised(edited, synthesis)
+        each = len(edited) // len(tuned)  # a sweep's
+        # one face's photo and pictures are in memory at a time
+        parts = [
+            self._synthesised(edited[k * each : (k + 1) * each], face.synthesis(generator, synthesis))
+            for k, face in enumerate(tuned)
+        ]
+        return torch.cat(parts)
+
+    def _synthesised(self, edited: Tensor, synthesis: Synthesise) -> Tensor:
+        options = self.options
+        keep_double = self._generator.code_dtype == torch.float64
         parts = []
         for start in range(0, len(edited), options.batch_size):
             part = edited[start : start + options.batch_size]
@@ -190,15 +205,18 @@ class EditSession:
         """Paste edited faces `[M, K, C, H, W]` into the photos they come from: for each `[K, H, W, 3]`."""
         mask, feather = self.options.paste_mask or "face", self.options.feather
         rows = iter(images)
+        before = iter(samples.tuned or [])
         result = []
         for photo in samples.photos or []:
             assert photo.pixels is not None
             steps = [photo.pixels] * images.shape[1]
             for face in photo.faces:
                 edited = to_arrays(as_rgb(next(rows)))  # [K, S, S, 3]
+                tuned = next(before, None)
+                crop = None if tuned is None else tuned.photo  # what is not the edit's stays the photo's
                 steps = [
-                    paste_back(before, one, face.alignment, mask=mask, feather=feather)
-                    for before, one in zip(steps, edited, strict=True)
+                    paste_back(step, one, face.alignment, mask=mask, feather=feather, unedited=crop)
+                    for step, one in zip(steps, edited, strict=True)
                 ]
             result.append(np.stack(steps))
         return result

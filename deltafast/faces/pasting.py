@@ -33,6 +33,7 @@ def paste_back(
     *,
     mask: PasteMask = "face",
     feather: float = 0.15,
+    unedited: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Return a copy of `photo` in which the aligned face has become `edited`.
 
@@ -40,7 +41,9 @@ def paste_back(
     - `mask`: "face" replaces what lies within the outline of jaw, cheeks and forehead and shortly beyond it, so that
       hair and background stay the photo's own; "crop" the whole crop, which suits edits that move hair or ears, and
       is what an image without landmarks (`Alignment.is_whole`) gets;
-    - `feather`: the share of the crop's side, 0 to 0.5, over which the mask fades out towards its border.
+    - `feather`: the share of the crop's side, 0 to 0.5, over which the mask fades out towards its border;
+    - `unedited`: uint8 `[T, T, 3]`, the crop as it was before the edit: then only the difference of the two is added
+      to the photo, so that where the edit changes nothing the photo keeps its very bytes, and there is no seam.
 
     Where the crop was cut beyond the photo's border, the edit also fades towards that border, over the part that the
     alignment had blurred. Outside of the mask the photo keeps its very bytes.
@@ -48,6 +51,8 @@ def paste_back(
     Raises `InvalidInputError` for wrong types, shapes or values, and for a photo of another size than was aligned.
     """
     _check(photo, edited, alignment, mask, feather)
+    if unedited is not None:
+        _check(photo, unedited, alignment, mask, feather)
     height, width = photo.shape[:2]
     result: NDArray[np.uint8] = photo.copy()
     quad = alignment.quad
@@ -56,6 +61,7 @@ def paste_back(
     if (high <= low).any():
         return result
     picture = _at_scale(edited, side_of(quad))  # [s, s, 3]
+    before = None if unedited is None else _at_scale(unedited, side_of(quad))  # [t, t, 3]
     to_square = np.linalg.inv(np.stack([quad[3] - quad[0], quad[1] - quad[0]], axis=1))  # pixels -> 0..1, 0..1
     outline = None
     if mask == "face" and alignment.landmarks is not None:
@@ -76,7 +82,8 @@ def paste_back(
         new = _sample(picture, u[inside])  # [n, 3]
         part = result[top : top + len(y), low[0] : high[0]]  # a view
         old = part[inside].astype(np.float64)  # [n, 3]
-        part[inside] = np.rint(old + (new - old) * weight)
+        change = new - (old if before is None else _sample(before, u[inside]))
+        part[inside] = np.rint(np.clip(old + change * weight, 0, 255))
     return result
 
 

@@ -136,6 +136,13 @@ class Projector:
                 rows.append(ws)
         return torch.cat(rows)
 
+    def fits(self, images: Iterable[Tensor], ws: Tensor) -> list[FitReport]:
+        """Say of faces as `project` takes them how well their latents `ws` `[N, num_ws, w_dim]` show them."""
+        found = []
+        for image, w in zip(images, ws, strict=True):
+            found += self.measure(self.target(image), self.images(w[None]), w[None])
+        return found
+
     def encode(self, targets: Tensor) -> Tensor:
         """Encode `targets` `[N, 3, size, size]`; the result `[N, num_ws, w_dim]` can be refined."""
         with torch.inference_mode():

@@ -38,10 +38,12 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_every_command_is_there() -> None:
     assert command_names() == [
         "align",
+        "animate",
         "demo",
         "edit",
         "editors",
         "evaluate",
+        "forget",
         "info",
         "project",
         "render",

@@ -133,3 +133,16 @@ def test_mistakes_are_told_in_words(change: dict[str, Any], words: str) -> None:
     good: dict[str, Any] = {"photo": np.zeros((512, 512, 3), np.uint8), "edited": np.zeros((64, 64, 3), np.uint8)}
     with pytest.raises(InvalidInputError, match=words):
         paste_back(**{**good, "alignment": Alignment.of_whole(512, 512), **change})
+
+
+def test_only_what_an_edit_changes_is_added_where_the_crop_before_it_is_given(astronaut: Pixels) -> None:
+    alignment = _placed(astronaut, 200, 200, 150, 30)
+    crop = np.random.default_rng(0).integers(60, 190, (96, 96, 3), dtype=np.uint8)
+    edited = crop.copy()
+    edited[32:64, 32:64] += 40
+    assert np.array_equal(paste_back(astronaut, crop, alignment, mask="crop", unedited=crop), astronaut)
+    back = paste_back(astronaut, edited, alignment, mask="crop", unedited=crop)
+    changed = (back != astronaut).any(axis=-1)
+    assert 0.05 < changed[_inside(alignment, astronaut, 0.0)].mean() < 0.25
+    with pytest.raises(InvalidInputError, match="square"):
+        paste_back(astronaut, crop, alignment, unedited=crop[:50])

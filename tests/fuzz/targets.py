@@ -26,6 +26,7 @@ from deltafast.errors import CheckpointError, DeltafastError, EditorError, Encod
 from deltafast.files import read_json
 from deltafast.generators.build import build_generator
 from deltafast.generators.load import load_generator, save_generator
+from deltafast.projection import TunedFace, load_face
 from deltafast.projection.encoder import load_encoder
 from deltafast.runs import load_state, save_state
 from deltafast.sequence_latents import GeneratorId, SequenceLatents, load_latents
@@ -100,6 +101,12 @@ def _sequences(folder: Path) -> list[bytes]:
     path = folder / "sequences.safetensors"
     tensors = {("yaw", name): torch.ones(2, 2, 3) for name in "ab"}
     SequenceLatents({"yaw": [0.0, 1.0]}, ["a", "b"], tensors, _GENERATOR).save(path)
+    return [path.read_bytes()]
+
+
+def _faces(folder: Path) -> list[bytes]:
+    path = folder / "face.safetensors"
+    TunedFace(torch.ones(1, 2, 3), np.full((32, 32, 3), 7, np.uint8), _GENERATOR, "5" * 64).save(path)
     return [path.read_bytes()]
 
 
@@ -202,6 +209,7 @@ TARGETS = (
     Target("latents .npz", read_latent_file, InvalidInputError, ".npz", 10, _latents_npz),
     Target("latents .safetensors", read_latent_file, InvalidInputError, ".safetensors", 14, _latents_safetensors),
     Target("sequence latents", load_latents, InvalidInputError, ".safetensors", 10, _sequences),
+    Target("tuned faces", load_face, InvalidInputError, ".safetensors", 6, _faces),
     Target("editors", load_editor, EditorError, ".safetensors", 8, _editors),
     Target("encoders", load_encoder, EncoderError, ".safetensors", 1, _encoders),
     Target("states of runs", lambda path: load_state(path, _SETTINGS), ResumeError, ".state", 8, _states),

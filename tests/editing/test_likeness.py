@@ -1,0 +1,120 @@
+"""The one choice of likeness: steps of refinement, faces that carry their photo, and what the result says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matrix_generator import C, L, MatrixGenerator
+from mesh_faces import landmarks
+from torch import Tensor
+
+import deltafast
+from deltafast.delta import Editor
+from deltafast.editing import EditOptions, samples
+from deltafast.errors import InvalidInputError
+from deltafast.projection import FitReport, ProjectionSettings, TunedFace, tuned_face
+
+
+@pytest.fixture
+def faces(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The small generator; photos project to their mean, and a poor fit."""
+
+    class MeanProjector:
+        def __init__(self, generator: Any, encoder: Any, settings: ProjectionSettings) -> None:
+            self.steps = settings.refine.steps
+
+        def project(self, images: Iterable[Tensor]) -> Tensor:
+            means = torch.stack([image.mean() for image in images])
+            return means[:, None, None].expand(-1, L, C) + 1 + 100 * self.steps
+
+        def fits(self, images: Iterable[Tensor], ws: Tensor) -> list[FitReport]:
+            return [FitReport(0.5, True, 0.7, 0.9, 0.01) for _ in ws]
+
+    monkeypatch.setattr(samples, "Projector", MeanProjector)
+    monkeypatch.setattr(tuned_face, "load_face_landmarks", landmarks)
+    return MatrixGenerator()
+
+
+def pictures(count: int) -> list[Any]:
+    return [np.full((32, 32, 3), 40 * k + 20, np.uint8) for k in range(count)]
+
+
+def test_a_likeness_says_how_many_steps_unless_they_are_given() -> None:
+    for options, steps in (
+        (EditOptions(), 0),
+        (EditOptions(refine_steps=3), 3),
+        (EditOptions(likeness="quick"), 0),
+        (EditOptions(likeness="refined"), 50),
+        (EditOptions(likeness="tuned"), 50),
+        (EditOptions(likeness="tuned", refine_steps=0), 0),
+    ):
+        assert options.steps == steps
+        assert options.as_json()["refine_steps"] == steps
+        assert ("likeness" in options.as_json()) == (options.likeness == "tuned"), "older folders go on"
+    for wrong, said in (
+        ({"likeness": "good"}, "quick, refined, tuned"),
+        ({"likeness": "quick", "refine_steps": 1}, "no"),
+    ):
+        with pytest.raises(InvalidInputError, match=said):
+            EditOptions(**wrong)
+
+
+def test_tuned_photos_show_themselves_and_the_result_makes_its_images_again(
+    faces: Any, yaw: Editor, tmp_path: Path
+) -> None:
+    given = pictures(3)
+    options = EditOptions(likeness="tuned", refine_steps=0, align=False, batch_size=2)
+    result = deltafast.edit_batch(faces, given, yaw, [[0.0, 0.1]], options)
+    assert result.images is not None
+    assert result.images.shape == (3, 2, 3, 4, 4)
+    for picture, images in zip(given, result.images, strict=True):
+        assert float((images[0] - (picture.mean() / 127.5 - 1)).abs().max()) < 0.02
+    assert result.tuned is not None
+    assert result.fits is not None
+    assert result.warnings[0].startswith("face 0: the reconstruction looks like another person")
+    again = result.tuned[1].synthesis(faces)(result.latents[1])
+    assert torch.equal(again, result.images[1])
+    result.tuned[1].save(tmp_path / "me.safetensors")
+    of_file = deltafast.edit_batch(faces, tmp_path / "me.safetensors", yaw, [[0.0, 0.1]])
+    assert of_file.images is not None
+    assert torch.equal(of_file.images[0], result.images[1])
+    streamed = list(deltafast.edit_stream(faces, iter(result.tuned), yaw, [[0.0, 0.1]], batch_size=2))
+    assert len(streamed) == 3
+    assert torch.equal(torch.cat([one.images for one in streamed if one.images is not None]), result.images)
+    with pytest.raises(InvalidInputError, match="without one"):
+        deltafast.edit_batch(faces, result.tuned, yaw, 1, replace(options, paste_back=True))
+
+
+def test_other_likenesses_carry_nothing(faces: Any, yaw: Editor) -> None:
+    for likeness, fits in (("quick", None), ("refined", 1)):
+        result = deltafast.edit_batch(faces, pictures(1), yaw, 0.0, align=False, likeness=likeness)
+        assert result.tuned is None
+        assert (None if result.fits is None else len(result.fits)) == fits
+
+
+def test_of_many_photos_one_is_in_memory_at_a_time(faces: Any, yaw: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: list[int] = []
+    most = 0
+
+    class Counted(tuned_face.CarriedPhoto):
+        def __init__(self, *args: Any) -> None:
+            nonlocal most
+            super().__init__(*args)
+            alive.append(1)
+            most = max(most, len(alive))
+
+        def __del__(self) -> None:
+            alive.pop()
+
+    monkeypatch.setattr(tuned_face, "CarriedPhoto", Counted)
+    options = EditOptions(likeness="tuned", refine_steps=0, align=False)
+    for result in deltafast.edit_stream(faces, iter(pictures(5)), yaw, 0.0, options):
+        assert isinstance(result.tuned, list)
+        assert all(isinstance(one, TunedFace) for one in result.tuned)
+    assert most <= 2
