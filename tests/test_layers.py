@@ -21,7 +21,7 @@ _FLOORS = (
     ("ops",),
     ("_C",),
     ("moving_pictures", "runs", "sequence_latents", "sequence_manifest", "wheels"),
-    ("arguments", "files", "inputs", "memory", "pixels", "progress", "schedule", "workers"),
+    ("arguments", "files", "inputs", "memory", "peers", "pixels", "progress", "schedule", "workers"),
     ("untrusted",),
     ("errors",),
 )

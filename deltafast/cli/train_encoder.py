@@ -21,14 +21,23 @@ def train_encoder(
         int | None, typer.Option("--class", min=0, help="Sample one class of a conditional generator; default: all")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the training; the pairs have a fixed one")] = 0,
-    device: Annotated[str | None, typer.Option(help="Device for sampling: cpu, cuda, cuda:1 ...")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Device for sampling and training: cpu, cuda, cuda:1 ...; under torchrun cuda is one for each process."
+        ),
+    ] = None,
     dtype: Annotated[str, typer.Option(help="Precision of the sampling: float32, float16 or bfloat16")] = "float32",
 ) -> None:
-    """Sample pairs from a generator and train an encoder on them; interrupted, the same command goes on."""
+    """Sample pairs from a generator and train an encoder on them; interrupted, the same command goes on.
+
+    `torchrun --nproc-per-node 8 -m deltafast train-encoder ... --device cuda` trains the same encoder on eight GPUs.
+    """
     import torch
 
     from deltafast.errors import InvalidInputError
     from deltafast.generators.load import load_generator
+    from deltafast.peers import own_device
     from deltafast.projection.sampling import SampleConfig
     from deltafast.projection.train_encoder import EncoderTraining
     from deltafast.projection.train_encoder import train_encoder as run
@@ -37,7 +46,7 @@ def train_encoder(
     dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
     if dtype not in dtypes:
         raise InvalidInputError(f"--dtype must be one of {', '.join(dtypes)}, got {dtype!r}")
-    loaded = load_generator(generator, device=device, dtype=dtypes[dtype])
+    loaded = load_generator(generator, device=own_device(device), dtype=dtypes[dtype])
     training = EncoderTraining(epochs=epochs, seed=seed, images=ImageTraining(steps=image_steps, seed=seed))
     pairs = SampleConfig(count=samples, resolution=min(256, loaded.img_resolution), class_index=class_index)
     run(loaded, out, pairs, training, heads=heads)

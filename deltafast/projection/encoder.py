@@ -66,10 +66,18 @@ class EncoderHead(nn.Module):
         nn.init.zeros_(self.residual_out.weight)
         nn.init.zeros_(self.residual_out.bias)
 
-    def forward(self, f6: Tensor, f13: Tensor, f17: Tensor) -> Tensor:
-        """f6 `[N, 32, h, w]`, f13 `[N, 96, ...]`, f17 `[N, 320, ...]`; result `[N, groups, w_dim]`."""
+    def kept(self, count: int) -> Tensor:
+        """Draw what dropout leaves of the features of `count` images: `[count, features]`; all of them in eval mode."""
+        kept: Tensor = self.dropout(self.feature_mean.new_ones(count, len(self.feature_mean)))
+        return kept
+
+    def forward(self, f6: Tensor, f13: Tensor, f17: Tensor, kept: Tensor | None = None) -> Tensor:
+        """f6 `[N, 32, h, w]`, f13 `[N, 96, ...]`, f17 `[N, 320, ...]`; result `[N, groups, w_dim]`.
+
+        `kept` `[N, features]`: in training, rows of `kept`; who trains one batch in several processes draws for all.
+        """
         pooled = (pool_features([f6, f13, f17]) - self.feature_mean) * self.feature_scale  # [N, features]
-        x = self.inner(self.dropout(pooled))  # [N, hidden]
+        x = self.inner(pooled if kept is None else pooled * kept)  # [N, hidden]
         x = x + self.residual_out(F.gelu(self.residual_in(x)))
         codes: Tensor = self.outer(x)
         return codes.view(-1, len(self.config.groups), self.config.w_dim)

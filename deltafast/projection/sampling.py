@@ -16,6 +16,7 @@ from deltafast.errors import InvalidInputError
 from deltafast.files import atomic_write
 from deltafast.generators.base import Generator
 from deltafast.generators.seeds import class_labels
+from deltafast.peers import Peers
 from deltafast.pixels import as_rgb, to_bytes
 from deltafast.progress import track
 from deltafast.runs import begin_or_resume
@@ -83,11 +84,12 @@ def sample_codes(generator: Generator, index: int, config: SampleConfig) -> Tens
 
 
 @torch.inference_mode()
-def sample_pairs(generator: Generator, folder: Path, config: SampleConfig) -> list[Path]:
+def sample_pairs(generator: Generator, folder: Path, config: SampleConfig, group: Peers | None = None) -> list[Path]:
     """Draw `config.count` pairs into shards under `folder` and return the shards.
 
     A shard is a safetensors file with `codes` fp16 `[shard, groups, w_dim]` and `images` uint8
     `[shard, 3, resolution, resolution]`. Finished shards are kept, so an interrupted run goes on where it stopped.
+    The processes of `group` share the shards among themselves, and all return when all are drawn.
     Raises `ResumeError` when `folder` was begun with other settings or another generator.
     """
     if generator.img_resolution % config.resolution:
@@ -96,7 +98,10 @@ def sample_pairs(generator: Generator, folder: Path, config: SampleConfig) -> li
         )
     described = {**asdict(config), "generator": generator.fingerprint}
     described.pop("count")
-    begin_or_resume(folder / "sampling.json", described)
+    group = group or Peers()
+    if group.is_first:
+        begin_or_resume(folder / "sampling.json", described)
+    group.wait()
     factor = generator.img_resolution // config.resolution
     groups = slot_groups(generator.num_ws)
     synthesise = generator.compiled()
@@ -104,7 +109,7 @@ def sample_pairs(generator: Generator, folder: Path, config: SampleConfig) -> li
     for number in track(range(-(-config.count // config.shard)), "sampling pairs"):
         path = folder / f"shard-{number:05d}.safetensors"
         shards.append(path)
-        if path.exists():
+        if path.exists() or number % group.count != group.rank:
             continue
         codes = torch.stack(
             [sample_codes(generator, number * config.shard + i, config) for i in range(config.shard)]
@@ -116,6 +121,7 @@ def sample_pairs(generator: Generator, folder: Path, config: SampleConfig) -> li
             images.append(to_bytes(image[0]).cpu())
         with atomic_write(path) as temporary:
             save_file({"codes": codes.half(), "images": torch.stack(images)}, temporary)
+    group.wait()
     return shards
 
 

@@ -3,7 +3,8 @@
 The backbone starts from ImageNet, the head from ridge regression on its features (in closed form). Then the
 backbone's later layers and the head are trained together on randomly degraded images, first towards the codes, then
 through the generator (`train_through_generator`). Sampling goes on at the last finished shard, training at the last
-finished epoch, the second stage at its last saved step.
+finished epoch, the second stage at its last saved step. Several processes, as torchrun starts them, share the shards
+and every batch; what a step draws at random it draws for the whole batch, so that their number changes nothing else.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from deltafast.arguments import check_count, check_not_negative, check_seed
 from deltafast.errors import InvalidInputError
 from deltafast.files import write_json
 from deltafast.generators.base import Generator
+from deltafast.peers import Peers, peers
 from deltafast.pixels import to_floats
 from deltafast.progress import track
 from deltafast.projection.augmentation import degrade
@@ -87,7 +89,24 @@ def train_encoder(
     the held-out R² (share of the codes' variance explained, per slot group) after every epoch and after the second
     stage, and that stage's image distances before and after. Raises `ResumeError` when the folder was begun with other
     settings or other heads, `InvalidInputError` when there are too few pairs.
+
+    In processes that torchrun started the same call trains one encoder on all of them, each on the device of its
+    `generator`: each takes its part of every batch (`EncoderTraining.batch` is of all together), and the first writes
+    the files. A restart may have another number of processes. The result is that of one process up to the order in
+    which gradients are added.
     """
+    with peers(generator.device) as group:
+        return _train(group, generator, folder, samples, training, heads)
+
+
+def _train(
+    group: Peers,
+    generator: Generator,
+    folder: str | os.PathLike[str],
+    samples: SampleConfig | None,
+    training: EncoderTraining | None,
+    heads: str | os.PathLike[str] | None,
+) -> Encoder:
     folder, heads = Path(folder), None if heads is None else Path(heads)
     samples = samples or SampleConfig(resolution=min(256, generator.img_resolution))
     training = training or EncoderTraining()
@@ -97,19 +116,25 @@ def train_encoder(
             f"{samples.count} pairs are too few: {held_out} are held out, at least {2 * held_out} are needed"
         )
     described = {"heads": heads is not None, "head_pictures": None if heads is None else _described(heads)}
-    begin_or_resume(folder / "settings.json", {**asdict(training), "samples": asdict(samples), **described})
-    shards = sample_pairs(generator, folder / "pairs", samples)
+    if group.is_first:
+        begin_or_resume(folder / "settings.json", {**asdict(training), "samples": asdict(samples), **described})
+    shards = sample_pairs(generator, folder / "pairs", samples, group)
     torch.manual_seed(training.seed)
-    encoder = _new_encoder(generator, training, shards)
-    run = _Run(encoder, shards, training)
-    if not run.restore(folder / "state.pt"):
+    encoder = _new_encoder(generator, training, shards).to(generator.device)
+    run = _Run(encoder, shards, training, group)
+    if group.is_first and not run.restore(folder / "state.pt"):
         fit_ridge_head(encoder, run.used, training)
         run.history.append({"epoch": 0, "held_out_r2": run.held_out_r2()})
         run.save(folder / "state.pt")
+    group.wait()
+    if not group.is_first:
+        run.restore(folder / "state.pt")
     while run.epoch < training.epochs:
         run.train_epoch()
-        run.save(folder / "state.pt")
+        if group.is_first:
+            run.save(folder / "state.pt")
     report: dict[str, Any] = {"history": run.history, "settings": asdict(training)}
+    del run.model  # what DDP hangs on the weights goes with it
     if training.images.steps > 0:
         report["images"] = train_through_generator(
             generator,
@@ -120,12 +145,15 @@ def train_encoder(
             training.images,
             class_index=samples.class_index,
             state=folder / "images.state.pt",
+            group=group,
         )
-        encoder.cpu()  # where it was trained before
-        report["held_out_r2"] = run.held_out_r2()
-    write_json(folder / "training.json", report)
-    encoder.save(folder / "encoder.safetensors")
-    return encoder.eval().requires_grad_(False)
+    if group.is_first:
+        if training.images.steps > 0:
+            report["held_out_r2"] = run.held_out_r2()
+        write_json(folder / "training.json", report)
+        encoder.save(folder / "encoder.safetensors")
+    group.wait()
+    return encoder.cpu().eval().requires_grad_(False)
 
 
 def _described(heads: Path) -> str:
@@ -155,13 +183,14 @@ def fit_ridge_head(encoder: Encoder, shards: list[Path], training: EncoderTraini
     directions are kept, as many as the head is wide (reduced-rank regression).
     """
     features, targets = [], []
+    device = encoder.w_avg.device
     for codes, images in track(read_pairs(shards), "features", len(shards)):
         for start in range(0, len(codes), training.batch):
             x = _prepare(to_floats(images[start : start + training.batch]), training.input_resolution)
-            with torch.autocast("cpu", torch.bfloat16, enabled=training.mixed_precision):
-                outputs = encoder.backbone(x)
-            features.append(pool_features([f.float() for f in outputs]))
-        targets.append(((codes - encoder.w_avg) / encoder.w_scale).flatten(1))
+            with torch.autocast(device.type, torch.bfloat16, enabled=training.mixed_precision):
+                outputs = encoder.backbone(x.to(device))
+            features.append(pool_features([f.float() for f in outputs]).cpu())
+        targets.append(((codes - encoder.w_avg.cpu()) / encoder.w_scale.cpu()).flatten(1))
     X, Y = torch.cat(features), torch.cat(targets)  # [n, F], [n, groups * w_dim]
     head = encoder.head
     mean, scale = X.mean(0), 1 / (X.std(0) + 1e-3)
@@ -191,10 +220,30 @@ def _prepare(images: Tensor, resolution: int) -> Tensor:
     return normalise_images(images).contiguous(memory_format=torch.channels_last)
 
 
+class _Trained(nn.Module):
+    """The part of an encoder that the first stage trains, and what comes before it: images to its head's output."""
+
+    def __init__(self, encoder: Encoder, training: EncoderTraining) -> None:
+        super().__init__()
+        self.backbone, self.head = encoder.backbone, encoder.head
+        self._mixed = training.mixed_precision
+
+    def forward(self, images: Tensor, kept: Tensor) -> Tensor:  # [N, 3, R, R], [N, features] -> [N, groups, w_dim]
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self._mixed):
+            with torch.no_grad():
+                f6 = self.backbone(normalise_images(images), (_FROZEN - 1,))[0]
+            f13, f17 = self.backbone(f6, (13, 17), _FROZEN)
+        codes: Tensor = self.head(f6.float(), f13.float(), f17.float(), kept)
+        return codes
+
+
 class _Run:
     """The state of one training: encoder, optimiser, schedule, and what was measured."""
 
-    def __init__(self, encoder: Encoder, shards: list[Path], training: EncoderTraining) -> None:
+    def __init__(
+        self, encoder: Encoder, shards: list[Path], training: EncoderTraining, group: Peers | None = None
+    ) -> None:
+        self.group = group or Peers()
         self.encoder = encoder
         self.training = training
         self.held_out = shards[: training.held_out_shards]
@@ -212,6 +261,7 @@ class _Run:
         steps = max(1, training.epochs * len(self.used) * math.ceil(per_shard / training.batch))
         warm = max(1, round(0.03 * steps))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda step: cosine_rate(step, steps, warm))
+        self.model = self.group.together(_Trained(encoder, training))
 
     def train_epoch(self) -> None:
         random = torch.Generator().manual_seed(self.training.seed * 7919 + self.epoch)
@@ -227,30 +277,32 @@ class _Run:
                 seen = degrade(small, random).contiguous(memory_format=torch.channels_last)
                 losses.append(self._step(seen, codes[chosen]))
         self.epoch += 1
-        self.history.append(
-            {"epoch": self.epoch, "loss": round(sum(losses) / len(losses), 5), "held_out_r2": self.held_out_r2()}
-        )
+        loss = float(self.group.sum(torch.tensor(sum(losses), dtype=torch.float64))) / len(losses)
+        if self.group.is_first:
+            self.history.append({"epoch": self.epoch, "loss": round(loss, 5), "held_out_r2": self.held_out_r2()})
 
     def _step(self, images: Tensor, codes: Tensor) -> float:
-        encoder = self.encoder
-        target = (codes - encoder.w_avg) / encoder.w_scale  # [N, groups, w_dim]
+        """Take one step on a batch, of which this process does its part; return that part's share of the loss."""
+        encoder, group = self.encoder, self.group
+        device = encoder.w_avg.device
+        target = (codes.to(device) - encoder.w_avg) / encoder.w_scale  # [N, groups, w_dim]
         encoder.head.train()  # batch statistics of the backbone stay those of ImageNet
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.training.mixed_precision):
-            with torch.no_grad():
-                f6 = encoder.backbone(normalise_images(images), (_FROZEN - 1,))[0]
-            f13, f17 = encoder.backbone(f6, (13, 17), _FROZEN)
-        loss = (encoder.head(f6.float(), f13.float(), f17.float()) - target).square().mean()
+        own, kept = group.share(len(images)), encoder.head.kept(len(images))
+        error = self.model(images[own].to(device), kept[own]) - target[own]
+        # of no images a loss whose gradient is 0, which the others wait for
+        loss = error.square().mean() * group.weight(len(images)) if error.numel() else error.sum()
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
         self.schedule.step()
-        return float(loss.detach())
+        return float(loss.detach()) / group.count
 
     @torch.inference_mode()
     def held_out_r2(self) -> list[float]:
         """Share of the variance of the held-out codes explained, one figure per slot group."""
         self.encoder.eval()
-        predicted = torch.cat([self.encoder(to_floats(images)) for _, images in read_pairs(self.held_out)])
+        device = self.encoder.w_avg.device
+        predicted = torch.cat([self.encoder(to_floats(x).to(device)).cpu() for _, x in read_pairs(self.held_out)])
         targets = torch.cat([codes for codes, _ in read_pairs(self.held_out)])  # [n, groups, w_dim]
         residual = (predicted - targets).square().sum((0, 2))
         total = (targets - targets.mean(0)).square().sum((0, 2))

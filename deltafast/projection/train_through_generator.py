@@ -21,6 +21,7 @@ from deltafast.errors import InvalidInputError
 from deltafast.face_networks.identity import load_identity_distance
 from deltafast.face_networks.landmarks import load_face_landmarks
 from deltafast.generators.base import Generator
+from deltafast.peers import Peers
 from deltafast.pixels import as_rgb, to_floats
 from deltafast.progress import track
 from deltafast.projection.augmentation import degrade
@@ -83,26 +84,32 @@ def train_through_generator(
     *,
     class_index: int | None = None,
     state: Path,
+    group: Peers | None = None,
 ) -> dict[str, Any]:
     """Train `encoder` in place on `shards` of pairs and, where given, on a folder of rendered `heads`.
 
     The encoder goes to the generator's device. `class_index`: of a conditional generator, the class of the pairs.
     Returns the mean distances on held-out pictures before and after, as JSON values. `state` holds the run every few
-    steps, so that an interrupted call goes on there. Raises `InvalidInputError` when `heads` holds no pictures.
+    steps, so that an interrupted call goes on there. The processes of `group` share the pictures of every step; the
+    first measures, and what it returns is theirs to report. Raises `InvalidInputError` when `heads` holds no pictures.
     """
+    group = group or Peers()
     pictures = [] if heads is None else sorted(heads.rglob("*.png"))
     if heads is not None and len(pictures) <= _MEASURED:
         raise InvalidInputError(f"{heads} holds {len(pictures)} pictures, at least {_MEASURED + 1} are needed")
     statistics = WStatistics.of(generator, class_index=class_index)
-    stage = _Stage(generator, encoder, shards, pictures, settings, statistics)
-    if not stage.restore(state):
+    stage = _Stage(generator, encoder, shards, pictures, settings, statistics, group)
+    if group.is_first and not stage.restore(state):
         stage.figures["before"] = stage.measure(held_out)
         stage.save(state)
+    group.wait()
+    if not group.is_first:
+        stage.restore(state)
     for _ in track(range(stage.step, settings.steps), "encoder, through the generator"):
         stage.advance()
-        if stage.step % _SAVE_EVERY == 0:
+        if stage.step % _SAVE_EVERY == 0 and group.is_first:
             stage.save(state)
-    if "after" not in stage.figures:
+    if "after" not in stage.figures and group.is_first:
         stage.figures["after"] = stage.measure(held_out)
         stage.save(state)
     return stage.figures
@@ -117,6 +124,7 @@ class _Stage:
         pictures: list[Path],
         settings: ImageTraining,
         statistics: WStatistics,
+        group: Peers,
     ) -> None:
         self.generator = generator
         self.encoder = encoder.to(generator.device).eval()
@@ -137,6 +145,8 @@ class _Stage:
         for parameter in trained:
             parameter.requires_grad_(True)
         self.optimiser = torch.optim.AdamW(trained, settings.lr, weight_decay=0.0)
+        self.group = group
+        self.model = group.together(encoder)
 
     def advance(self) -> None:
         settings = self.settings
@@ -144,17 +154,18 @@ class _Stage:
         codes, paired = self._draw_pairs(random)  # [P, groups, w_dim], [P, 3, R, R]
         targets = torch.cat([paired, *self._draw_heads(random)])  # [P + H, 3, R, R]
         seen = degrade(targets, random).to(self.generator.device)
-        predicted: Tensor = self.encoder(seen)  # [P + H, groups, w_dim]
+        own = self.group.share(len(targets))
+        predicted: Tensor = self.model(seen[own])  # [own, groups, w_dim]
         gradient = torch.zeros_like(predicted)
-        for row in range(len(targets)):  # one by one: the generator's activations are what takes the memory
-            code = predicted[row : row + 1].detach().requires_grad_(True)
+        for place, row in enumerate(range(own.start, own.stop)):  # one by one: the generator's activations take memory
+            code = predicted[place : place + 1].detach().requires_grad_(True)
             loss = self._image_loss(code, targets[row : row + 1].to(code.device))
             if row < len(codes):
                 error = (code - codes[row].to(code.device)) / self.encoder.w_scale
                 loss = loss + settings.latent_weight * error.square().mean()
             else:
                 loss = loss + settings.prior_weight * self.statistics.distance(code).square().mean()
-            gradient[row] = torch.autograd.grad(loss, code)[0][0] / len(targets)
+            gradient[place] = torch.autograd.grad(loss, code)[0][0] / len(targets) * self.group.count
         self.optimiser.zero_grad()
         predicted.backward(gradient)  # type: ignore[no-untyped-call]
         for group in self.optimiser.param_groups:
