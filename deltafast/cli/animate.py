@@ -52,13 +52,21 @@ def animate(
     faces: Annotated[
         str, typer.Option(help="Which faces of a photo: largest, all, or a number; 0 is the largest.")
     ] = "largest",
-    refine_steps: Annotated[int, typer.Option(min=0, help="Steps of refinement of projected photos.")] = 0,
+    likeness: Annotated[
+        str | None,
+        typer.Option(help="Of photos: quick, refined, or tuned, which carries the photo; as in `deltafast edit`."),
+    ] = None,
+    refine_steps: Annotated[int | None, typer.Option(min=0, help="Steps of refinement of projected photos.")] = None,
     paste_back: Annotated[
         bool, typer.Option("--paste-back", help="Whole photos, the face moving in its place.")
     ] = False,
     paste_mask: Annotated[
-        str, typer.Option(help="What --paste-back replaces: the face, or the whole crop with hair and background.")
-    ] = "face",
+        str | None,
+        typer.Option(
+            help="What --paste-back replaces: the face, or the whole crop with hair and background. Default: face; of "
+            "tuned photos crop."
+        ),
+    ] = None,
     encoder: Annotated[Path | None, typer.Option(help="Encoder file for photos; the bundled one by default.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...")] = None,
 ) -> None:
@@ -88,12 +96,13 @@ def animate(
     given = {word: way for word, way in (("alpha", alpha), ("by", by), ("to", to)) if way}
     ways = named_ways(editor, given)
     path = AnimationPath(ways.keys, there_and_back=not once)
-    mask = one_of("--paste-mask", paste_mask, PASTE_MASKS)
+    mask = True if paste_mask is None else one_of("--paste-mask", paste_mask, PASTE_MASKS)
     chosen = None if encoder is None else load_encoder(encoder)
     options = EditOptions(
         batch_size=batch_size,
         align=align_choice(align),
         face=face_choice(faces),
+        likeness=likeness,  # type: ignore[arg-type]
         refine_steps=refine_steps,
         paste_back=mask if paste_back else False,  # type: ignore[arg-type]
         encoder=chosen,

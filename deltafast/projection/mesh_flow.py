@@ -27,6 +27,7 @@ Array = NDArray[np.float64]
 
 _GRID = 128  # places at which a flow is computed, along each side; between them it is interpolated
 _SMOOTH = 1.0  # of these places: the creases along the triangles' edges
+_SHUT = 0.05  # of how far an eye is open in the photo: as far as it closes
 _BORDER = 9  # points along each side of the picture that stay
 
 _EYES = (LANDMARK_PARTS["eyes"][:16], LANDMARK_PARTS["eyes"][16:])
@@ -97,19 +98,19 @@ def _border() -> Array:
 def _moved(photo: Array, pivot: Array, edited: Array) -> tuple[Array, tuple[Region, ...]]:
     """The photo's mesh moved as the generator's moved, in proportion to the faces' sizes, and what it newly shows.
 
-    Eyes close and open by the same factor, so that lids of an eye that is open less never cross.
+    Lids move up and down about the eye's middle by as much as the generator's, until they meet: they never cross.
     """
     scale = _spread(photo) / _spread(pivot)
     result = photo + scale * (edited - pivot)
     regions = []
     for eye, iris, lids in zip(_EYES, _IRISES, _LIDS, strict=True):
         points = [*eye, *iris]
-        before, after = _gap(pivot, lids), _gap(edited, lids)
-        factor = after / max(before, 1e-6)
+        opened = max(_gap(photo, lids), 1e-3)
+        factor = max(1 + scale * (_gap(edited, lids) - _gap(pivot, lids)) / opened, _SHUT)
         centre = result[list(eye)].mean(axis=0)
         result[points, 1] = centre[1] + factor * (photo[points, 1] - photo[list(eye), 1].mean())
         width = float(np.ptp(photo[list(eye), 0]))
-        regions.append(_region(centre, (0.75 * width, 0.5 * width), 1.5 * abs(1 - factor) - 0.15))
+        regions.append(_region(centre, (0.75 * width, 0.5 * width), 2 * abs(1 - factor) - 0.2))
     opened = abs(_gap(edited, _INNER_LIPS) - _gap(pivot, _INNER_LIPS))
     width = float(np.linalg.norm(np.subtract(*pivot[list(_MOUTH_CORNERS)])))
     centre = result[[pair[k] for pair in _INNER_LIPS for k in (0, 1)]].mean(axis=0)

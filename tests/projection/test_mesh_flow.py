@@ -24,7 +24,7 @@ def test_the_photo_moves_as_the_generators_face_does_in_proportion_to_its_size_a
     assert float(flow.to_photo[:, :, -1].abs().max()) < 3e-3
 
 
-def test_eyes_close_by_the_same_factor_and_the_photos_open_ones_are_no_longer_shown() -> None:
+def test_eyes_close_until_the_lids_meet_and_the_photos_open_ones_are_no_longer_shown() -> None:
     for opened in (0.02, 0.06):  # less and more than the generator's 0.04
         flow = mesh_flow(mesh(opened), mesh(0.04), mesh(0.0))
         assert len(flow.changed) == 2
