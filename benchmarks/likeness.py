@@ -155,7 +155,8 @@ def latents_of(projector: Projector, target: Tensor, file: Path) -> tuple[dict[s
         found["seconds"][1] = time.process_time() - begun
     save_file(found, file)
     kinds = ["quick", "refined"] if steps > 0 else ["quick"]
-    return {kind: found[kind] for kind in kinds}, dict(zip(kinds, found["seconds"].tolist(), strict=False))
+    measured = zip(kinds, found["seconds"].tolist(), strict=False)  # 0 of latents that came from elsewhere
+    return {kind: found[kind] for kind in kinds}, {kind: round(taken, 2) for kind, taken in measured if taken > 0}
 
 
 def pictures(synthesise: Callable[..., Tensor], ws: Tensor) -> Pixels:
