@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SITE = Path(__file__).resolve().parent
-PICTURES = {".png", ".jpg", ".svg"}
+PICTURES = {".png", ".jpg", ".svg", ".webp"}
 
 ELSEWHERE = {  # file of the checkout -> page
     "CONTRIBUTING.md": "contributing.md",
