@@ -84,6 +84,7 @@ def _homes() -> dict[str, str]:
 
 
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
+_PARSED = re.compile(r'^```python parsed="([^"]+)"$', re.MULTILINE)  # for the tests; readers are told why
 _FETCHED = re.compile(r"https://(?:unpkg\.com|(?:api\.)?github\.com|gitlab\.com)/")
 _CODE = re.compile(r"(^```.*?^```$|`[^`\n]*`)", re.MULTILINE | re.DOTALL)
 
@@ -103,7 +104,7 @@ def _with_links(source: str, page: str, homes: dict[str, str]) -> str:
         up = "../" * len(here.parts)
         return f"{sign}[{text}]({up}{homes[meant]}{hash_}{part})"
 
-    text = (ROOT / source).read_text(encoding="utf-8")
+    text = _PARSED.sub(r'```python title="\1"', (ROOT / source).read_text(encoding="utf-8"))
     parts = _CODE.split(text)  # code at odd places
     return "".join(part if k % 2 else _LINK.sub(placed, part) for k, part in enumerate(parts))
 

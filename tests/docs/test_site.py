@@ -50,6 +50,12 @@ def test_the_navigation_holds_every_page_once(pages: Path) -> None:
     assert "@ROOT@" not in settings
 
 
+def test_blocks_are_fenced_in_words_that_the_site_knows(pages: Path) -> None:
+    fences = re.findall(r"^ *```.*$", "\n".join(page.read_text(encoding="utf-8") for page in pages.rglob("*.md")), re.M)
+    assert '```python title="needs a GPU"' in fences
+    assert not [one for one in fences if not re.fullmatch(r'```(python( title="[^"]+")?|mermaid)?', one)]
+
+
 def test_every_public_name_is_in_the_reference(build: ModuleType, pages: Path) -> None:
     for room in build.ROOMS:
         text = (pages / build.room_page(room)).read_text(encoding="utf-8")
@@ -131,6 +137,7 @@ def test_the_site_builds_and_fetches_nothing(build: ModuleType, tmp_path: Path) 
         assert any(loads.found)
         assert not [one for one in loads.found if _outside(one)], page.name
         assert "@import" not in text, page.name
+        assert "```" not in text, f"{page.name} has a block that was taken for text"
     for style in site.rglob("*.css"):
         text = style.read_text(encoding="utf-8")
         assert not [one for one in re.findall(r"url\(([^)]*)\)", text) if _outside(one)], style.name
