@@ -14,6 +14,7 @@ _PACKAGE = _ROOT / "deltafast"
 # From the top of the house to its ground; rooms on one floor do not import each other.
 _FLOORS = (
     ("cli",),
+    ("app",),
     ("evaluation", "scale"),
     ("editing",),
     ("delta", "projection", "synthetic"),

@@ -104,7 +104,7 @@ def refine(
     batch_size: int = 1,
     synthesise: Callable[[Tensor], Tensor] | None = None,
     state: Path | None = None,
-    on_step: Callable[[int], None] | None = None,
+    on_step: Callable[[int], bool | None] | None = None,
 ) -> RefineResult:
     """Refine `start` so that the generator's images come closer to `targets`.
 
@@ -112,7 +112,8 @@ def refine(
     With `shared_base` all N frames are one identity and share a base; without, every frame is on its own.
     `synthesise` replaces `generator.synthesis` (a compiled form of it, say). With `state`, a file that holds the
     optimiser's state every few steps, an interrupted call goes on where it was and ends with the same result; the state
-    of other targets, or of other settings, is left unused.
+    of other targets, or of other settings, is left unused. `on_step` is called with the number of each step that was
+    taken; where it returns False, no more are.
     Raises `InvalidInputError` for wrong shapes or NaN.
     """
     _check(generator, targets, start)
@@ -122,8 +123,8 @@ def refine(
     while not run.finished():
         step = run.step
         run.advance()
-        if on_step is not None:
-            on_step(step)
+        if on_step is not None and on_step(step) is False:
+            break
     return run.result()
 
 

@@ -1,0 +1,343 @@
+"""One person's visit: the face, its edits, undo, what is said about them; and all visits, kept apart."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deltafast.app.dials import Dial
+from deltafast.app.history import History
+from deltafast.app.latent_file import latent_bytes, read_latents
+from deltafast.app.refinement import Reconstruction, Refinement, reconstruct_quickly
+from deltafast.app.studio import Edited, Studio
+from deltafast.app.turns import Newest, SupersededError, Ticket
+from deltafast.app.uploads import uploaded
+from deltafast.app.words import fit_words, identity_words, reached_words
+from deltafast.errors import DeltafastError, InvalidInputError
+from deltafast.faces.pasting import paste_back
+from deltafast.faces.photos import Photo
+from deltafast.generators.seeds import latents_from_seeds
+
+__all__ = ["MAX_OWN", "Face", "Visit", "Visits"]
+
+Pixels = NDArray[np.uint8]
+Amounts = Mapping[str, float]
+
+MAX_OWN = 4
+"""Editors of one's own that a visit may bring."""
+
+_PSI = 0.7  # truncation of sampled faces
+_CALM = 0.35  # seconds without a further move, after which an edit is made exact
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """What is edited: latents `[1, num_ws, w_dim]`, their picture uint8 `[H, W, 3]`, and what is read off it.
+
+    `photo` and `fit` are of one that came as a photo.
+    """
+
+    name: str
+    ws: Tensor
+    pixels: Pixels
+    readings: Mapping[str, float]
+    photo: Photo | None = None
+    fit: Reconstruction | None = None
+
+
+class Visit:
+    """The state of one visit and what can be done in it; every method may be called from any thread.
+
+    Methods that compute wait for their turn. What is not the newest request any more raises `SupersededError`.
+    """
+
+    def __init__(self, studio: Studio, calm: float = _CALM) -> None:
+        self._studio = studio
+        self._calm = calm
+        self._newest = Newest()
+        self._gains: dict[str, float] = {}  # α of this face for each α that was guessed
+        self._refinement: Refinement | None = None
+        self._settled: Ticket | None = None  # of the edit that was made exact last
+        self._news = False
+        self.own: dict[str, Dial] = {}
+        self.face: Face | None = None
+        self.amounts: dict[str, float] = {}  # changes, by dial; those that are none are left out
+        self.history: History[dict[str, float]] = History({})
+        self.edited: Edited | None = None
+        self.last_seen = time.monotonic()
+
+    # ---- the face ----------------------------------------------------------------------------------------------------
+
+    @property
+    def dials(self) -> dict[str, Dial]:
+        """All dials, those of one's own editors last."""
+        return {**self._studio.dials, **self.own}
+
+    @property
+    def refinement(self) -> Refinement | None:
+        """What goes on in the background for the photo at hand, or went on."""
+        return self._refinement
+
+    @property
+    def has_news(self) -> bool:
+        """Whether a better reconstruction has come in since `take_news` was called last."""
+        return self._news
+
+    def take_news(self) -> bool:
+        """Return `has_news`, and that it is known now."""
+        news, self._news = self._news, False
+        return news
+
+    def sample(self, seed: int) -> None:
+        """Take the face of a seed, 0 to 2^32 - 1. Raises `InvalidInputError` for another number."""
+        with self._studio.turns.turn():
+            classes = 0 if self._studio.generator.c_dim else None
+            ws = latents_from_seeds(self._studio.generator, [seed], _PSI, class_index=classes)
+            face = self._face(f"face-{seed}", ws)
+        self._take(face)
+
+    def bring_photo(self, path: str) -> None:
+        """Take the largest face of an uploaded photo, as the encoder sees it; refinement goes on in the background.
+
+        The file is removed. Raises `DeltafastError` that says what is wrong with it.
+        """
+        with uploaded(path) as file:
+            photo = self._studio.read_photo(file, "the photo")
+        with self._studio.turns.turn():
+            projector = self._studio.projector
+            target = projector.target(photo.faces[0].image)
+            fit = reconstruct_quickly(self._studio, target)
+            face = self._face("photo", fit.ws)
+        face = replace(face, photo=photo, fit=fit)
+        self._take(face)
+        refinement = Refinement(self._studio, target, fit, self._swap_in)
+        self._refinement = refinement
+        refinement.start()
+
+    def bring_latents(self, path: str) -> None:
+        """Take the face of an uploaded file of latents, with the edits of one that was downloaded here.
+
+        The file is removed. Raises `InvalidInputError` for what is no file of latents for this generator.
+        """
+        with uploaded(path) as file:
+            ws, amounts = read_latents(file, self._studio.generator)
+        with self._studio.turns.turn():
+            face = self._face(Path(path).stem[:60] or "latents", ws)
+        self._take(face)
+        known = self.dials
+        wanted = {key: by for key, by in amounts.items() if key in known and known[key].low <= by <= known[key].high}
+        self.move(wanted)
+        self.history.put(dict(self.amounts))
+
+    def bring_editor(self, path: str) -> Dial:
+        """Add an uploaded editor or direction as one more dial, and return it; the file is removed.
+
+        Raises `EditorError` for what is none or does not fit, `DeltafastError` where there are four already.
+        """
+        with uploaded(path) as file:
+            if len(self.own) >= MAX_OWN:
+                raise DeltafastError(f"a visit may bring {MAX_OWN} editors; reload the page to begin anew")
+            with self._studio.turns.turn():
+                dial = self._studio.dial(file, self.dials, None if self.face is None else self.face.ws)
+        self.own = {**self.own, dial.key: dial}
+        return dial
+
+    # ---- edits -------------------------------------------------------------------------------------------------------
+
+    def move(self, amounts: Amounts) -> Edited:
+        """Edit by amounts (changes, by dial) at once: by the α that each is likely to be.
+
+        Raises `InvalidInputError` without a face.
+        """
+        ticket = self._newest.take()
+        face, dials = self._given_face(), self.dials
+        kept = {key: by for key, by in amounts.items() if key in dials and not dials[key].is_neutral(by)}
+        self.amounts = kept
+        alphas = {key: dials[key].guess(by) * self._gains.get(key, 1.0) for key, by in kept.items()}
+        with self._studio.turns.turn():
+            ticket.check()
+            edited = self._studio.quick(face.ws, dials, alphas)
+        ticket.check()
+        self.edited = edited
+        return edited
+
+    def settle(self) -> tuple[Edited, list[str]]:
+        """Once no further move comes, make the edit exact, and say what came of it.
+
+        Raises `SupersededError` as soon as there is a further move, and where the edit is exact already.
+        """
+        ticket = self._newest.last()
+        if ticket is self._settled:
+            raise SupersededError
+        ticket.rest(self._calm)
+        face, amounts, dials = self._given_face(), dict(self.amounts), self.dials
+        with self._studio.turns.turn():
+            ticket.check()
+            edited = self._exact(face, amounts, ticket)
+            said = self._said(face, edited)
+        ticket.check()
+        self.edited, self._settled = edited, ticket
+        self.history.put(amounts)
+        for key, by in amounts.items():
+            guess = dials[key].guess(by)
+            if key in edited.reached and abs(guess) > 1e-3:
+                self._gains[key] = min(4.0, max(0.25, edited.alphas[key] / guess))
+        return edited, said
+
+    def undo(self) -> Edited:
+        """Go back to the edits before the last ones."""
+        before = self.history.undo() if self.amounts == self.history.present else self.history.present
+        return self.move(before)
+
+    def readings(self, key: str) -> float:
+        """What the unedited face shows of a dial's attribute, NaN where nothing reads it."""
+        dial = self.dials.get(key)
+        if self.face is None or dial is None or dial.unit is None:
+            return float("nan")
+        return self.face.readings.get(dial.editor.attribute, float("nan"))
+
+    # ---- results -----------------------------------------------------------------------------------------------------
+
+    def pictures(self, whole: bool) -> tuple[Pixels, Pixels]:
+        """Return the picture before and after the edits: of the face, or of the whole photo, the face in its place."""
+        face, edited = self._given_face(), self._given_edit()
+        if not whole or face.photo is None or face.photo.pixels is None:
+            return face.pixels, edited.pixels
+        alignment = face.photo.faces[0].alignment
+        return face.photo.pixels, paste_back(face.photo.pixels, edited.pixels, alignment)
+
+    def latents(self) -> bytes:
+        """Return a safetensors file of the edited latents, from which `bring_latents` goes on."""
+        face, edited = self._given_face(), self._given_edit()
+        return latent_bytes(edited.ws, face.ws, self.amounts, edited.alphas)
+
+    def fit_words(self) -> list[str]:
+        """Say how well the photo at hand is reconstructed; empty for other faces."""
+        fit = None if self.face is None else self.face.fit
+        return [] if fit is None else fit_words(fit.report, fit.level.name)
+
+    def close(self) -> None:
+        """End what goes on in the background, and forget everything."""
+        self._newest.take()
+        if self._refinement is not None:
+            self._refinement.stop()
+        self.face = self.edited = None
+        self.own, self.amounts = {}, {}
+        self.history.restart({})
+
+    # ---- parts of these ----------------------------------------------------------------------------------------------
+
+    def _face(self, name: str, ws: Tensor) -> Face:
+        pixels = self._studio.picture(ws)
+        return Face(name, ws, pixels, self._studio.readings(ws, pixels))
+
+    def _take(self, face: Face) -> None:
+        self._newest.take()
+        if self._refinement is not None:
+            self._refinement.stop()
+            self._refinement = None
+        self._gains, self._news = {}, False
+        self.face, self.amounts = face, {}
+        self.edited = Edited(face.ws, face.pixels, {}, {})
+        self.history.restart({})
+
+    def _swap_in(self, better: Reconstruction) -> None:
+        """Put a better reconstruction in the place of the face's, its edits kept."""
+        face = self.face
+        if face is None or face.photo is None or (face.fit is not None and not better.better_than(face.fit)):
+            return
+        with self._studio.turns.turn():
+            made = self._face(face.name, better.ws)
+        if self.face is not face:  # another one has come meanwhile
+            return
+        self._newest.take()
+        self.face = replace(made, photo=face.photo, fit=better)
+        self._news = True
+        self.edited = Edited(made.ws, made.pixels, {}, {})
+
+    def _exact(self, face: Face, amounts: dict[str, float], ticket: Ticket) -> Edited:
+        dials = self.dials
+        readable = all(
+            face.readings.get(dials[key].editor.attribute, float("nan")) > float("-inf")
+            for key in amounts
+            if dials[key].unit is not None
+        )
+        if readable:
+            return self._studio.exact(face.ws, dials, amounts, face.readings, ticket)
+        return self._studio.quick(face.ws, dials, {key: dials[key].guess(by) for key, by in amounts.items()})
+
+    def _said(self, face: Face, edited: Edited) -> list[str]:
+        lines = []
+        for key in self.amounts:
+            dial = self.dials[key]
+            if key in edited.reached:
+                one = edited.reached[key]
+                values = (float(one.before[0]), float(one.wanted[0]), float(one.after[0]))
+                values = (self.readings(key), *values[1:])
+                lines.append(reached_words(dial.label, dial.unit_name, *values, bool(one.there[0])))
+            elif dial.unit is not None:
+                lines.append(f"{dial.label}: no face is seen to read it off; moved as other faces were.")
+        if edited.alphas and self._studio.measures:
+            lines.append(identity_words(self._studio.same_person(face.pixels, edited.pixels)))
+        return lines
+
+    def _given_face(self) -> Face:
+        if self.face is None:
+            raise InvalidInputError("there is no face yet: sample one or bring a photo")
+        return self.face
+
+    def _given_edit(self) -> Edited:
+        self._given_face()
+        assert self.edited is not None
+        return self.edited
+
+
+class Visits:
+    """All visits by their keys, kept apart; the oldest one ends where there are more than `most`, or after `idle` s."""
+
+    def __init__(
+        self, studio: Studio, most: int = 64, idle: float = 3600.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._studio = studio
+        self._most = most
+        self._idle = idle
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._visits: dict[str, Visit] = {}
+
+    def __len__(self) -> int:
+        return len(self._visits)
+
+    def of(self, key: str | None) -> Visit:
+        """Return the visit of a key, a new one with its first call. Raises `InvalidInputError` without a key."""
+        if not key:
+            raise InvalidInputError("a visit needs a key of its own")
+        now = self._clock()
+        with self._lock:
+            visit = self._visits.get(key) or Visit(self._studio)
+            visit.last_seen = now
+            self._visits[key] = visit
+            ended = [self._visits.pop(one) for one in self._past(now, key)]
+        for one in ended:
+            one.close()
+        return visit
+
+    def end(self, key: str | None) -> None:
+        """End the visit of a key, if there is one."""
+        with self._lock:
+            visit = self._visits.pop(key or "", None)
+        if visit is not None:
+            visit.close()
+
+    def _past(self, now: float, kept: str) -> Sequence[str]:
+        others = sorted((visit.last_seen, key) for key, visit in self._visits.items() if key != kept)
+        idle = [key for seen, key in others if now - seen > self._idle]
+        surplus = [key for _, key in others[: max(0, len(self._visits) - self._most)]]
+        return list(dict.fromkeys([*idle, *surplus]))
