@@ -39,6 +39,7 @@ def test_every_command_is_there() -> None:
     assert command_names() == [
         "align",
         "animate",
+        "app",
         "demo",
         "edit",
         "editors",
