@@ -182,7 +182,8 @@ def edit(
     units: list[PhotoUnit | LatentsUnit] = list(file_units(places[0], out)) if files else []
     for unit in units:
         if paste_back and type(unit) is not PhotoUnit:
-            raise InvalidInputError(f"--paste-back needs photos; {unit.label} holds none to put faces back into")
+            holds = "a face without its photo" if isinstance(unit, PhotoUnit) else "latents"
+            raise InvalidInputError(f"--paste-back needs photos; {unit.label} holds {holds}")
     G = load_generator(generator, device=None if spread is not None else device)
     named = named_editors(own, amounts, G, same_w_space=same_w_space)
     alphas = named.amounts
