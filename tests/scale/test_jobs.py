@@ -17,7 +17,7 @@ from deltafast.editing.named_editors import given_editor, named_editors
 from deltafast.editing.result_files import ResultFiles
 from deltafast.files import read_json, write_png
 from deltafast.generators.base import Generator
-from deltafast.generators.load import save_generator
+from deltafast.generators.load import load_generator, save_generator
 from deltafast.generators.seeds import latents_from_seeds
 from deltafast.projection import ProjectionSettings, RefineConfig, project_images
 from deltafast.projection.encoder import Encoder, EncoderConfig
@@ -57,15 +57,16 @@ def _edit(files: Path, samples: list[Sample], out: Path, **options: int) -> dict
     return found
 
 
-def test_latents_are_the_same_whatever_they_come_in(files: Path, tiny_generator: Generator, tmp_path: Path) -> None:
+def test_latents_are_the_same_whatever_they_come_in(files: Path, tmp_path: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    named = named_editors([given_editor(str(files / "yaw.safetensors"))], [1.0, -0.5], tiny_generator)
-    session = EditSession(tiny_generator, named.editors, named.amounts, EditOptions(batch_size=8, output="uint8"))
-    ws = latents_from_seeds(tiny_generator, range(3), 0.7)  # [3, num_ws, w_dim]
+    G = load_generator(files / "G.safetensors")  # by its file's name, which the images say
+    named = named_editors([given_editor(str(files / "yaw.safetensors"))], [1.0, -0.5], G)
+    session = EditSession(G, named.editors, named.amounts, EditOptions(batch_size=8, output="uint8"))
+    ws = latents_from_seeds(G, range(3), 0.7)  # [3, num_ws, w_dim]
     names = ["seed0000", "seed0001", "seed0002"]
-    results = ResultFiles(named.labels("alpha"), named.provenance("alpha", tiny_generator), latents=True)
+    results = ResultFiles(named.labels("alpha"), named.provenance("alpha", G), latents=True)
     written = results.write_rows(tmp_path / "plain", names, session.edit(ws))
     plain = {path.name: path.read_bytes() for paths in written for path in paths}
     assert len(plain) == 9
