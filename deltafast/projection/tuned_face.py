@@ -138,7 +138,10 @@ def load_face(path: str | os.PathLike[str]) -> TunedFace:
         photo, ws = tensors["photo"], tensors["ws"]
         if photo.dtype != torch.uint8 or ws.dtype != torch.float32:
             raise InvalidInputError(f"{name} holds a photo of {photo.dtype} and a latent of {ws.dtype}")
-        return TunedFace(ws, photo.numpy(), GeneratorId.from_json(head["generator"]), source)
+        try:
+            return TunedFace(ws, photo.numpy(), GeneratorId.from_json(head["generator"]), source)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{name}: {error}") from error
 
 
 def is_tuned_file(path: str | os.PathLike[str]) -> bool:
