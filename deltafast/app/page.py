@@ -101,7 +101,7 @@ class _Page:
     # ---- layout ------------------------------------------------------------------------------------------------------
 
     def _build_view(self) -> None:
-        with gr.Group(elem_id="df-stage"):
+        with gr.Column(elem_id="df-stage"):
             self._before = gr.HTML(img(None, "before", ""), elem_id="df-before")
             self._after = gr.HTML(img(None, "after", ""), elem_id="df-after")
         gr.HTML(_WIPE)
@@ -139,7 +139,7 @@ class _Page:
                 )
 
     def _build_edits(self) -> None:
-        with gr.Group(elem_id="df-edits"):
+        with gr.Column(elem_id="df-edits"):
             with gr.Row(elem_classes="df-line"):
                 self._mode = gr.Radio([_BY, _TO], value=_BY, label="Sliders", elem_id="df-mode", min_width=200)
                 self._undo = gr.Button("Undo", min_width=70, elem_id="df-undo")
@@ -308,7 +308,10 @@ class _Page:
         if refinement is None or (refinement.state == "running" and not visit.has_news):
             return [*[gr.skip()] * 5, _progress(refinement), *[gr.skip()] * (1 + len(self._sliders))]
         running = refinement.state == "running"
-        if visit.take_news() and visit.amounts:
+        end = [gr.Timer(active=running), _progress(refinement), gr.Button(visible=running)]
+        if not visit.take_news():  # what is shown and said stays
+            return [*[gr.skip()] * 4, *end, *[gr.skip()] * len(self._sliders)]
+        if visit.amounts:
             visit.move(dict(visit.amounts))  # the edits, on the better reconstruction
         before, after = visit.pictures(view == _WHOLE)
         return [
@@ -316,9 +319,7 @@ class _Page:
             img(after, "after", "after the edit", _FULL),
             _status(visit.fit_words()),
             gr.skip(),
-            gr.Timer(active=running),
-            _progress(refinement),
-            gr.Button(visible=running),
+            *end,
             *self._slider_updates(visit, mode),
         ]
 
