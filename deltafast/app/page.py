@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from deltafast.app.dials import Dial
-from deltafast.app.pictures import data_address, img, png
+from deltafast.app.pictures import data_address, img
 from deltafast.app.studio import Studio
 from deltafast.app.turns import SupersededError
 from deltafast.app.visit import MAX_OWN, Visit, Visits
@@ -325,11 +325,9 @@ class _Page:
 
     def _on_save_png(self, view: str, request: gr.Request) -> Any:
         visit = self._visit(request)
-        whole = view == _WHOLE
-        _, after = visit.pictures(whole)
+        data = visit.picture_file(view == _WHOLE)
         assert visit.face is not None
-        profile = visit.face.photo.profile if whole and visit.face.photo is not None else None
-        return [f"{visit.face.name}-edited.png", data_address(png(after, profile), "image/png")]
+        return [f"{visit.face.name}-edited.png", data_address(data, "image/png")]
 
     def _on_save_latents(self, _: str, request: gr.Request) -> Any:
         visit = self._visit(request)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 __all__ = ["PREVIEW", "data_address", "img", "jpeg", "png"]
 
@@ -30,10 +31,13 @@ def jpeg(pixels: NDArray[np.uint8], longest: int) -> bytes:
     return stream.getvalue()
 
 
-def png(pixels: NDArray[np.uint8], profile: bytes | None = None) -> bytes:
-    """Return uint8 `[H, W, 3]` as a PNG; `profile` is the ICC profile of its colours."""
+def png(pixels: NDArray[np.uint8], texts: Mapping[str, str], profile: bytes | None = None) -> bytes:
+    """Return uint8 `[H, W, 3]` as a PNG; `texts`: what it says of itself; `profile`: of its colours."""
+    said = PngImagePlugin.PngInfo()
+    for keyword, text in texts.items():
+        said.add_itxt(keyword, text)
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", compress_level=4, icc_profile=profile)
+    Image.fromarray(pixels).save(stream, "PNG", compress_level=4, icc_profile=profile, pnginfo=said)
     return stream.getvalue()
 
 

@@ -15,11 +15,13 @@ from torch import Tensor
 from deltafast.app.dials import Dial
 from deltafast.app.history import History
 from deltafast.app.latent_file import latent_bytes, read_latents
+from deltafast.app.pictures import png
 from deltafast.app.refinement import Reconstruction, Refinement, reconstruct_quickly
 from deltafast.app.studio import Edited, Studio
 from deltafast.app.turns import Newest, SupersededError, Ticket
 from deltafast.app.uploads import uploaded
 from deltafast.app.words import fit_words, identity_words, reached_words
+from deltafast.editing.provenance import Provenance
 from deltafast.errors import DeltafastError, InvalidInputError
 from deltafast.faces.pasting import paste_back
 from deltafast.faces.photos import Photo
@@ -212,6 +214,17 @@ class Visit:
             return face.pixels, edited.pixels
         alignment = face.photo.faces[0].alignment
         return face.photo.pixels, paste_back(face.photo.pixels, edited.pixels, alignment)
+
+    def picture_file(self, whole: bool) -> bytes:
+        """Return the picture after the edits as a PNG that says what was done to it; see `pictures`."""
+        _, after = self.pictures(whole)
+        photo = self._given_face().photo if whole else None
+        edits = [
+            {"attribute": self.dials[key].editor.attribute, "alpha" if self.dials[key].unit is None else "by": amount}
+            for key, amount in self.amounts.items()
+        ]
+        said = Provenance.of(self._studio.generator, edits, composite=photo is not None)
+        return png(after, said.as_png_texts(), None if photo is None else photo.profile)
 
     def latents(self) -> bytes:
         """Return a safetensors file of the edited latents, from which `bring_latents` goes on."""

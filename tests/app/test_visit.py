@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from small_studio import small_studio
 
@@ -45,6 +48,15 @@ def test_an_edit_moves_the_latents_by_the_alpha_of_the_amount(visit: Visit, stud
     torch.testing.assert_close(edited.ws, by_hand)
     assert not np.array_equal(edited.pixels, visit.face.pixels)
     assert np.array_equal(visit.move({}).pixels, visit.face.pixels)
+
+
+def test_a_saved_picture_says_what_was_done_to_it(visit: Visit, studio: Studio) -> None:
+    shown = visit.move({"yaw": 15.0}).pixels
+    with Image.open(io.BytesIO(visit.picture_file(False))) as picture:
+        assert np.array_equal(np.asarray(picture), shown)
+        said = json.loads(picture.text["deltafast"])  # type: ignore[attr-defined]
+    word = "alpha" if studio.dials["yaw"].unit is None else "by"
+    assert said["edits"] == [{"attribute": "yaw", word: 15.0}]
 
 
 def test_undo_goes_through_what_was_settled_and_back_to_the_unedited_face(visit: Visit) -> None:
