@@ -52,7 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     for worker in workers.values():
         worker.end()
     other = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=folders["other"], text=True).strip()
-    write_json(options.out, {"run": describe_run(), "other": other, "rounds": options.rounds, "cases": rows})
+    run = describe_run()
+    run["command"] = run["command"].replace(str(options.other), "OTHER")  # a path says nothing, the commit does
+    write_json(options.out, {"run": run, "other": other, "rounds": options.rounds, "cases": rows})
     return 0
 
 
