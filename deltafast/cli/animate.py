@@ -111,8 +111,8 @@ def animate(
     G = load_generator(generator, device=device)
     units = [*seed_units(seeds, psi, None, G, 1)] if seeds is not None else [*file_units(places[0], out)]
     for unit in units:
-        if paste_back and not isinstance(unit, PhotoUnit):
-            raise InvalidInputError(f"--paste-back needs photos; {unit.label} holds latents")
+        if paste_back and type(unit) is not PhotoUnit:  # a tuned face comes without its photo
+            raise InvalidInputError(f"--paste-back needs photos; {unit.label} holds none to put faces back into")
     fitted = named_editors(ways.editors, [], G)
     animator = Animator(G, fitted.editors, path, word=ways.word, frames=frames, size=size, options=options)
     settings = {

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+__all__ = ["forget"]
+
 
 def forget(
     folder: Annotated[Path, typer.Argument(help="A folder that project, edit, align or sequences wrote")],

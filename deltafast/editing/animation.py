@@ -138,7 +138,7 @@ class Animator:
         self._shown = np.searchsorted(self._places, places)  # [T]
         self._amounts = path.at(places).astype(np.float32)  # [T, E]
         self._maker = EditSession(generator, list(editors), [0.0] * len(editors), chosen)
-        names = [getattr(editor, "attribute", str(editor)) for editor in editors]
+        names = self._maker.attributes  # never the editors as given: a file's path says where it lies
         edits = [{"attribute": name, word: way.tolist()} for name, way in zip(names, path.keys.T, strict=True)]
         self._provenance = Provenance.of(generator, edits, composite=bool(chosen.paste_back))
         self._finder: EditSession | None = None
@@ -176,10 +176,9 @@ class Animator:
                     parts.append([])
                 parts[k].extend(_scaled(picture, self._size) for picture in pictures)
         for k, one in enumerate(parts):
-            row = min(k, len(alphas) - 1)
-            yield Animation(
-                np.stack(one)[self._shown], self._amounts, alphas[row].numpy()[self._shown], self._provenance
-            )
+            own = alphas[min(k, len(alphas) - 1)].numpy()  # [U, E]
+            said = replace(self._provenance, composite=True) if samples.tuned is not None else self._provenance
+            yield Animation(np.stack(one)[self._shown], self._amounts, own[self._shown], said)
 
 
 def animate(

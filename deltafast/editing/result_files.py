@@ -34,7 +34,7 @@ class ResultFiles:
         """Write the N samples of an edit with a sweep below `folder`, and return the files of each."""
         assert edit.images is not None  # [N, K, C, H, W]
         return [
-            self.write(folder, name, to_arrays(images), codes)
+            self.write(folder, name, to_arrays(images), codes, composite=edit.tuned is not None)
             for name, images, codes in zip(names, edit.images, edit.latents, strict=True)
         ]
 
@@ -58,7 +58,7 @@ class ResultFiles:
     ) -> list[Path]:
         """Write K images `[K, H, W, C]` and latents below `folder`, atomically, and return the files.
 
-        `composite`: the images are photos, of which faces are edited.
+        `composite`: the images are photos of which faces are edited, or carry one.
         """
         files = []
         for label, said, image in zip(self.labels, self.provenance, images, strict=True):

@@ -51,9 +51,13 @@ class EditSession:
         self._steering: Steering | None = None
         if self._word != "alpha":
             bounded = [isinstance(editor, Editor) for editor in self._editors]
-            names = [editor.attribute for editor in self._editors]
-            self._steering = Steering(names, bounded, self._word == "to", generator.w_avg.device)
+            self._steering = Steering(self.attributes, bounded, self._word == "to", generator.w_avg.device)
         self._source = FaceSource(generator, self.options)
+
+    @property
+    def attributes(self) -> list[str]:
+        """What the editors change, in their order."""
+        return [editor.attribute for editor in self._editors]
 
     def latents(self, given: Tensor) -> Tensor:
         """Return latents `[N, num_ws, w_dim]` or W codes `[N, w_dim]` as `[N, num_ws, w_dim]`, checked as by `edit`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -92,6 +94,16 @@ def test_alpha_is_taken_as_it_is_and_each_frame_is_made_once(generator: BentGene
     alone = deltafast.edit_batch(generator, torch.zeros(1, L, C), editor, 0.4, output="uint8")  # type: ignore[arg-type]
     assert alone.images is not None
     np.testing.assert_array_equal(one.frames[2], alone.images[0].permute(1, 2, 0).numpy())
+
+
+def test_a_file_of_an_editor_is_said_by_its_attribute_not_by_where_it_lies(
+    generator: BentGenerator, tmp_path: Path
+) -> None:
+    train("yaw", (0, 1), generator).save(tmp_path / "annas-secret.safetensors")
+    ws = torch.zeros(1, L, C)
+    (one,) = animate(generator, ws, str(tmp_path / "annas-secret.safetensors"), [0, 1], frames=2)  # type: ignore[arg-type]
+    assert one.provenance.edits == [{"attribute": "yaw", "alpha": [0.0, 1.0]}]
+    assert not one.provenance.composite
 
 
 def test_two_editors_have_a_way_each_or_one_that_stays(generator: BentGenerator) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,7 +13,7 @@ import torch
 from matrix_generator import C, L, MatrixGenerator, train
 from PIL import Image
 
-from deltafast.editing import EditOptions, EditSession
+from deltafast.editing import EditOptions, EditResult, EditSession
 from deltafast.editing.named_editors import given_editor, named_editors
 from deltafast.editing.provenance import Provenance
 from deltafast.editing.result_files import ResultFiles
@@ -51,6 +52,18 @@ def test_each_image_of_a_sweep_says_its_own_amounts(tmp_path: Path) -> None:
     assert all(one["generator"].startswith("tiny 2222") for one in said)
     assert not any("anna" in text for file in files for text in _said(file).values())
     assert "trainedAlgorithmicMedia" in _said(files[0])["XML:com.adobe.xmp"]
+
+
+def test_an_image_that_carries_a_photo_is_said_to_be_a_composite(tmp_path: Path) -> None:
+    results = ResultFiles([""], [Provenance([], "tiny")])
+    image, ws = torch.zeros(1, 1, 3, 8, 8, dtype=torch.uint8), torch.zeros(1, 1, L, C)
+    plain = EditResult(image, ws, ws[:, 0])
+    for name, edit, word in (
+        ("plain", plain, "/trainedAlgorithmicMedia"),
+        ("tuned", replace(plain, tuned=[]), "/compositeWithTrainedAlgorithmicMedia"),
+    ):
+        ((file,),) = results.write_rows(tmp_path, [name], edit)
+        assert word in _said(file)["XML:com.adobe.xmp"]
 
 
 def test_a_photo_is_said_to_be_a_composite(tmp_path: Path) -> None:
