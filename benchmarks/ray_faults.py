@@ -27,6 +27,8 @@ from typing import Any
 from benchmarks.ray_cluster import Cluster
 from deltafast.evaluation.machine import describe_run
 from deltafast.files import write_json
+from deltafast.scale.index import INDEX
+from deltafast.scale.journal import FOLDER, Journal
 
 ROOT = Path(__file__).resolve().parent.parent
 _PER_FILE = 100  # latents
@@ -173,7 +175,7 @@ def without_faults(inputs: Inputs, out: Path) -> dict[str, dict[str, str]]:
 def with_faults(inputs: Inputs, out: Path, options: argparse.Namespace) -> Told:
     """Edit everything on a cluster while its parts die."""
     told = Told()
-    total = options.samples
+    total, done = options.samples, _Done(out)
     draw = random.Random(1)
     cluster = Cluster()
     second = cluster.join()
@@ -185,7 +187,7 @@ def with_faults(inputs: Inputs, out: Path, options: argparse.Namespace) -> Told:
             if driver is None:
                 driver = _driver(inputs, out, cluster, options)
                 told.drivers += 1
-            share = _rows(out) / total
+            share = done.count() / total
             if driver.poll() is not None:
                 break
             now = time.monotonic()
@@ -209,7 +211,7 @@ def with_faults(inputs: Inputs, out: Path, options: argparse.Namespace) -> Told:
                     os.kill(draw.choice(workers), signal.SIGKILL)
                     told.workers_killed += 1
                     next_kill, share_then = time.monotonic() + options.kill_every, share
-            time.sleep(0.5)
+            time.sleep(1.0)
         told.seconds = time.monotonic() - begun
         if driver is not None and driver.poll() not in (1, None):  # 1: some inputs could not be edited
             told.errors.append(f"the last driver ended with {driver.poll()}")
@@ -232,18 +234,31 @@ def _driver(inputs: Inputs, out: Path, cluster: Cluster, options: argparse.Names
         )
 
 
-def _rows(out: Path) -> int:
-    """How many samples are done: in the index, and in the journals that it has not taken over."""
-    from pyarrow import parquet
+class _Done:
+    """How many samples below a folder are done: in the index, and in journals, each of which is read when it grew."""
 
-    from deltafast.scale.journal import journals
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._known: dict[Path, tuple[int, int]] = {}  # size and rows
 
-    index = out / "index.parquet"
-    try:
-        kept = parquet.read_metadata(index).num_rows if index.exists() else 0
-    except OSError:
-        kept = 0
-    return kept + sum(len(journal.rows) for journal in journals(out))
+    def count(self) -> int:
+        from pyarrow import parquet
+
+        index = self._out / INDEX
+        try:
+            kept = parquet.read_metadata(index).num_rows if index.exists() else 0
+        except OSError:
+            kept = 0
+        return kept + sum(self._rows(path) for path in (self._out / FOLDER).glob("*/*.jsonl"))
+
+    def _rows(self, path: Path) -> int:
+        try:
+            size = path.stat().st_size
+        except OSError:  # the index has taken it over
+            return 0
+        if self._known.get(path, (-1, 0))[0] != size:
+            self._known[path] = size, len(Journal(path).rows)
+        return self._known[path][1]
 
 
 def compare(inputs: Inputs, out: Path, plain: dict[str, dict[str, str]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Edits sampled faces (MobileStyleGAN, 1024 x 1024, PNG files): by `edit_stream` i
 there are workers, then by `run_job` with one worker of one thread, and with that many. The speed of a run is that from
 the moment when each of its workers has finished something to the last samples, when one may wait for another: what
 starting takes stands beside it. The memory of each worker is read with every sample. For what a million faces take,
-the parts that no GPU makes faster are timed by themselves: a PNG file, and the driver's index.
+the part that no GPU makes faster, a PNG file, is timed by itself; the index is `benchmarks.ray_index`'s.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from deltafast.generators.seeds import latents_from_seeds
 from deltafast.pixels import to_arrays
 from deltafast.scale import EditJob, RayOptions, run_job
 from deltafast.scale.cluster import ray_session
-from deltafast.scale.index import INDEX, rows_of_index, write_index
 from deltafast.scale.journal import journals
 from deltafast.scale.sources import seed_samples
 
@@ -55,7 +54,6 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="deltafast-") as name:
         folder = Path(name)
         alone, parts = in_this_process(options, folder / "alone")
-        parts |= index_parts(folder / "index")
         with ray_session("local", options.workers):
             one = on_ray(options, folder / "one", 1, options.faces // 2)
             all_ = on_ray(options, folder / "all", options.workers, options.faces)
@@ -102,28 +100,6 @@ def in_this_process(options: argparse.Namespace, out: Path) -> tuple[float, dict
     sizes = [path.stat().st_size for path in out.glob("seed*.png")]
     file = {"png_seconds": round(statistics.median(seconds), 4), "png_mib": round(statistics.mean(sizes) / 2**20, 3)}
     return (last - first) / (end - start), file
-
-
-def index_parts(out: Path) -> dict[str, float]:
-    """What the index takes of the driver: seconds and bytes a thousand rows, of twenty thousand."""
-    count = 20_000
-    out.mkdir()
-    file = {"name": "seed00000000.+1.png", "shard": f"shards/{'0' * 16}.tar", "start": 1536, "size": 1 << 20}
-    row = {"input_sha256": "0" * 64, "input_size": -1, "input_time": -1, "done": "edit, alpha: yaw=1.0", "tries": 1}
-    row |= {"settings": "0" * 16, "faces": 1, "warnings": [], "error": None, "files": [{**file, "sha256": "0" * 64}]}
-    rows = {f"seed{n:08d}": {**row, "id": f"seed{n:08d}", "input": f"seed {n}"} for n in range(count)}
-    begun = time.perf_counter()
-    write_index(out, rows)
-    written = time.perf_counter()
-    before = resident_bytes(os.getpid())
-    kept = rows_of_index(out)
-    read = time.perf_counter()
-    return {
-        "index_write_seconds_per_1000": round((written - begun) / count * 1000, 5),
-        "index_read_seconds_per_1000": round((read - written) / count * 1000, 5),
-        "index_memory_bytes_per_row": round((resident_bytes(os.getpid()) - before) / len(kept)),
-        "index_file_bytes_per_row": round((out / INDEX).stat().st_size / count, 1),
-    }
 
 
 def on_ray(options: argparse.Namespace, out: Path, workers: int, faces: int) -> dict[str, Any]:

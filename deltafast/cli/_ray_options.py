@@ -124,18 +124,21 @@ def project_on_ray(
 
 def _run(job: Job, samples: list[Sample], out: Path, settings: dict[str, Any], options: RayOptions, what: str) -> None:
     from deltafast.errors import DeltafastError
-    from deltafast.scale.index import INDEX
+    from deltafast.scale.index import INDEX, index_rows
     from deltafast.scale.run import run_job
 
-    rows = run_job(job, samples, out, settings, options)
+    run_job(job, samples, out, settings, options)
+    names = {sample.id for sample in samples}  # rows of others, made by earlier runs, are in the index too
     told: collections.Counter[str] = collections.Counter()
-    for row in rows.values():
+    for row in index_rows(out, ["id", "input", "warnings", "error"]):
+        if row["id"] not in names:
+            continue
         lines = [("skipped", row["error"])] if row["error"] else [("warning:", text) for text in row["warnings"] or ()]
         for word, text in lines:
             told[word] += 1
             if told[word] <= _SHOWN:
                 typer.echo(f"{word} {row['input']}: {text}", err=True)
     failed = told["skipped"]
-    print(f"{len(rows) - failed} of {len(rows)} samples are done; {out / INDEX} says what became of each")
+    print(f"{len(names) - failed} of {len(names)} samples are done; {out / INDEX} says what became of each")
     if failed:
-        raise DeltafastError(f"{failed} of {len(rows)} {what}; the rest is done")
+        raise DeltafastError(f"{failed} of {len(names)} {what}; the rest is done")

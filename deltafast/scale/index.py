@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from deltafast.errors import InvalidInputError
 from deltafast.files import atomic_write
-from deltafast.scale.journal import journals
 from deltafast.untrusted.checks import reading
 
-__all__ = ["INDEX", "fold_journals", "read_index", "rows_of_index", "schema", "table_of_rows"]
+__all__ = ["INDEX", "index_rows", "index_tables", "read_index", "schema", "table_of_rows", "writing_index"]
 
 INDEX = "index.parquet"
+_BATCH = 1024  # rows read at once
+_GROUP = 16_384  # rows of a row group
+_BUFFER = 1 << 16  # bytes of a column read at once
 
 
 def schema() -> Any:
@@ -73,49 +75,71 @@ def read_index(out: str | os.PathLike[str]) -> Any:
     import pyarrow.parquet as parquet
 
     path = Path(out) / INDEX
-    with reading(lambda reason: InvalidInputError(f"{path} cannot be read: {reason}")):
+    with _reading(path):
         table = parquet.read_table(path)
-        if table.schema.names != schema().names:
-            raise InvalidInputError(f"{path} is no index of this release; choose another folder or delete it")
+        _check_columns(path, table.schema.names)
         return table
 
 
-def rows_of_index(out: Path) -> dict[str, dict[str, Any]]:
-    """Return the rows of an index by id; empty where there is none."""
-    if not (out / INDEX).exists():
-        return {}
-    rows = read_index(out).to_pylist(maps_as_pydicts="strict")
-    return {row["id"]: row for row in rows}
+def index_tables(out: Path, columns: Sequence[str] | None = None) -> Iterator[Any]:
+    """Yield an index as Arrow tables of about a thousand rows, of all columns or these; nothing where there is none.
 
-
-def fold_journals(out: Path, settings: str = "") -> tuple[dict[str, dict[str, Any]], Counter[str]]:
-    """Take what workers noted over into the index; return its rows by id, and how often others were begun in vain.
-
-    Tries count that were made with these settings (their digest).
-
-    May be stopped anywhere and done again: a journal goes only after the index has its rows, and stays while it tells
-    of tries without an end. Raises `DiskError`.
+    Rows come in the order of their ids, and no more than a row group of them is in memory at once. Raises
+    `InvalidInputError` where it cannot be read.
     """
-    rows = rows_of_index(out)
-    tries: Counter[str] = Counter()
-    found = list(journals(out, settings))
-    for journal in found:
-        rows.update(journal.rows)
-    if found:
-        write_index(out, rows)
-        rows = rows_of_index(out)  # as every later call reads them
-    for journal in found:
-        open_ends = {name: count for name, count in journal.tries.items() if count > 0 and name not in rows}
-        tries.update(open_ends)
-        if not open_ends:
-            journal.remove()
-    return rows, tries
-
-
-def write_index(out: Path, rows: dict[str, dict[str, Any]]) -> None:
-    """Write the index, sorted by id, atomically. Raises `DiskError`."""
+    import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    table = table_of_rows([rows[name] for name in sorted(rows)])
-    with atomic_write(out / INDEX) as temporary:
-        parquet.write_table(table, temporary)
+    path = out / INDEX
+    if not path.exists():
+        return
+    with _reading(path), parquet.ParquetFile(path, buffer_size=_BUFFER) as file:
+        _check_columns(path, file.schema_arrow.names)
+        for batch in file.iter_batches(_BATCH, columns=columns, use_threads=False):
+            yield pa.Table.from_batches([batch])
+
+
+def index_rows(out: str | os.PathLike[str], columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the rows of an index, of all columns or these, by and by; readings are dictionaries.
+
+    So an index of any size can be gone through, as `read_index` brings all of it into memory. Raises
+    `InvalidInputError` where it cannot be read.
+    """
+    for table in index_tables(Path(out), columns):
+        yield from table.to_pylist(maps_as_pydicts="strict")
+
+
+@contextlib.contextmanager
+def writing_index(out: Path) -> Iterator[Callable[[Any], None]]:
+    """Yield a function that takes tables, sorted by id from one to the next, which are the index when the block ends.
+
+    The index is the old one until then. Raises `DiskError`.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    kept: list[Any] = []
+
+    def write(writer: Any) -> None:
+        if kept:
+            writer.write_table(pa.concat_tables(kept), row_group_size=_GROUP)
+            kept.clear()
+
+    with atomic_write(out / INDEX) as temporary, parquet.ParquetWriter(temporary, schema()) as writer:
+
+        def add(table: Any) -> None:
+            kept.append(table)
+            if sum(one.num_rows for one in kept) >= _GROUP:
+                write(writer)
+
+        yield add
+        write(writer)
+
+
+def _reading(path: Path) -> contextlib.AbstractContextManager[None]:
+    return reading(lambda reason: InvalidInputError(f"{path} cannot be read: {reason}"))
+
+
+def _check_columns(path: Path, names: Sequence[str]) -> None:
+    if list(names) != schema().names:
+        raise InvalidInputError(f"{path} is no index of this release; choose another folder or delete it")

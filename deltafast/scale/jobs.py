@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -192,13 +193,22 @@ class _EditEngine:
                 )
             shape = (1, G.w_dim) if found.numel() == G.w_dim else (1, G.num_ws, G.w_dim)
             return self._session.latents(found.reshape(shape))
-        with _as_file(sample) as path:
-            found = read_latent_file(path)
         if sample.start >= 0 or sample.data is not None:
+            with _as_file(sample) as path:
+                found = read_latent_file(path)
             if len(found) != 1:
                 raise InvalidInputError(f"{sample.label} holds {len(found)} latents; a file in a shard holds one")
             return self._session.latents(found)
+        found = _file_of_latents(sample.path, *sample.stamp())
         return self._session.latents(found[sample.number : sample.number + 1])
+
+
+@functools.lru_cache(maxsize=1)
+def _file_of_latents(path: str, size: int, changed: int) -> Tensor:
+    """The latents of a file, `[N, num_ws, w_dim]` or `[N, w_dim]`; neighbouring samples ask for the same one."""
+    from deltafast.editing.latent_files import read_latent_file
+
+    return read_latent_file(Path(path))
 
 
 @dataclass

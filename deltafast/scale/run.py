@@ -16,11 +16,12 @@ from deltafast.errors import DeltafastError, InvalidInputError, ResumeError, Wor
 from deltafast.files import hold_folder, remove_leftovers
 from deltafast.progress import track
 from deltafast.scale.cluster import ray_session
-from deltafast.scale.index import fold_journals, write_index
+from deltafast.scale.fold import fold_journals
 from deltafast.scale.jobs import Job
 from deltafast.scale.journal import await_workers
+from deltafast.scale.kept import close_gaps, drop_rows, look_through, shard_ends
 from deltafast.scale.samples import Sample, table_of_samples
-from deltafast.scale.sinks import has_bytes, seal_shards, without_gaps
+from deltafast.scale.sinks import seal_shards
 from deltafast.scale.worker import FaceWorker
 
 __all__ = ["RayOptions", "run_job"]
@@ -69,13 +70,14 @@ def run_job(
     out: str | os.PathLike[str],
     settings: dict[str, Any],
     options: RayOptions | None = None,
-) -> dict[str, dict[str, Any]]:
-    """Do a job to samples, and return the index's row of each by its id; `out/index.parquet` holds the same.
+) -> None:
+    """Do a job to samples; `out/index.parquet` then has a row for each (`read_index`, `index_rows`).
 
     Ray Data spreads the samples over workers, and starts anew those that die. `settings` (JSON values, with the
     "command") say what is done. What has a row and its bytes is kept, unless its input is another one now or it was
     made with other settings: then it is made anew, as by `deltafast.runs.Run`. So the same call goes on after any
     interruption, also with other workers. A sample with an error keeps it until `options.retry` asks for another try.
+    The memory of this process grows with the list of samples, not with their rows.
 
     Raises `ResumeError` where `out` is that of another command or another run is at work in it, `WorkerError` where
     workers cannot be had, and what concerns all samples, as a full disk (`DiskError`).
@@ -91,19 +93,17 @@ def run_job(
         if not await_workers(out, _PATIENCE):
             raise ResumeError(f"workers of an earlier run still write into {out}: let them end, then run this again")
         remove_leftovers(out)
-        rows, tries = fold_journals(out, digest)
-        say_made_anew(out, sum(row["settings"] != digest for row in rows.values()), differing)
-        rows = {name: row for name, row in rows.items() if has_bytes(out, row["files"])}
-        if options.retry:
-            rows = {name: row for name, row in rows.items() if row["error"] is None}
-        todo = [replace(one, tries=tries[one.id]) for one in samples if not _is_done(one, rows, digest)]
-        dropped = [(sample, rows.pop(sample.id)) for sample in todo if sample.id in rows]
-        rows = without_gaps(out, rows)
-        write_index(out, rows)
-        for sample, row in dropped:
-            if not _is_of(row, sample):  # another photo of that name may show fewer faces
-                remove_results(out, [file["name"] for file in row["files"] if not file["shard"]])
-        seal_shards(out, rows.values())
+        tries = fold_journals(out, digest)
+        kept = look_through(out, {sample.id: sample for sample in samples}, digest, retry=options.retry)
+        say_made_anew(out, kept.others, differing)
+        drop_rows(out, kept.dropped)
+        close_gaps(out)
+        remove_results(out, kept.stray)
+        seal_shards(out, shard_ends(out))
+        todo = [
+            replace(one, tries=tries[one.id]) if one.id in tries else one for one in samples if one.id not in kept.done
+        ]
+        del kept
         try:
             if todo:
                 with ray_session(options.address, _cpus(options)) as ray:
@@ -111,26 +111,8 @@ def run_job(
                         pass
         finally:
             await_workers(out, _ENDING)
-            rows, _ = fold_journals(out, digest)
-            seal_shards(out, rows.values())
-    return {sample.id: rows[sample.id] for sample in samples}
-
-
-def _is_done(sample: Sample, rows: dict[str, dict[str, Any]], settings: str) -> bool:
-    row = rows.get(sample.id)
-    return row is not None and row["settings"] == settings and _is_of(row, sample)
-
-
-def _is_of(row: dict[str, Any], sample: Sample) -> bool:
-    """Whether a row is of this very sample; its bytes are looked at where its file's size or time is another one."""
-    if row["input"] != sample.label:
-        return False
-    if (row["input_size"], row["input_time"]) == sample.stamp():
-        return True
-    try:
-        return bool(row["input_sha256"] == sample.digest())
-    except (OSError, DeltafastError):
-        return row["input_sha256"] is None
+            fold_journals(out, digest)
+            seal_shards(out, shard_ends(out))
 
 
 def _cpus(options: RayOptions) -> int | None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deltafast.errors import InvalidInputError
-from deltafast.files import IMAGE_SUFFIXES
+from deltafast.files import IMAGE_SUFFIXES, sha256_file
 
 __all__ = ["ROW_GROUP", "Kind", "Sample", "check_id", "samples_of_columns", "table_of_samples"]
 
@@ -92,7 +92,15 @@ class Sample:
             return hashlib.sha256(f"{self.kind} {self.number} {self.note}".encode()).hexdigest()
         if self.kind == "row":
             return hashlib.sha256(self.latent().tobytes()).hexdigest()
+        if self.kind == "latents" and self.data is None and self.start < 0:
+            return _file_digest(self.path, *self.stamp())
         return hashlib.sha256(self.read()).hexdigest()
+
+
+@functools.lru_cache(maxsize=2)
+def _file_digest(path: str, size: int, changed: int) -> str:
+    """The sha256 of a file of latents; neighbouring samples ask for the same one."""
+    return sha256_file(path)
 
 
 @functools.lru_cache(maxsize=2)

@@ -17,7 +17,17 @@ from typing import IO, Any
 from deltafast.errors import DiskError
 from deltafast.files import lock_file, sha256_file
 
-__all__ = ["SHARDS", "FolderSink", "ShardSink", "has_bytes", "member_name", "seal_shards", "without_gaps"]
+__all__ = [
+    "SHARDS",
+    "FolderSink",
+    "ShardSink",
+    "copy_members",
+    "end_in_shard",
+    "has_bytes",
+    "member_name",
+    "seal_shards",
+    "taken_in_shard",
+]
 
 SHARDS = "shards"
 _BLOCK = 512
@@ -131,33 +141,18 @@ def has_bytes(out: Path, files: Iterable[dict[str, Any]]) -> bool:
     return True
 
 
-def without_gaps(out: Path, rows: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return rows whose shards hold nothing beside their files, so that who reads the shards meets each sample once.
-
-    What lies with results that have no row any more moves to a new shard; write the index of the rows returned, then
-    `seal_shards` removes the old one. Raises `DiskError`.
-    """
-    held: dict[str, list[dict[str, Any]]] = {}
-    for row in rows.values():
-        for file in row["files"]:
-            if file["shard"]:
-                held.setdefault(file["shard"], []).append(file)
-    moved: dict[tuple[str, int], dict[str, Any]] = {}
-    for shard, files in held.items():
-        files.sort(key=lambda file: int(file["start"]))
-        taken = sum(len(_header(file["name"], file["size"])) + _blocks(file["size"]) for file in files)
-        if taken != _blocks(files[-1]["start"] + files[-1]["size"]):
-            moved.update(
-                {(shard, file["start"]): to for file, to in zip(files, _moved(out, shard, files), strict=True)}
-            )
-    return {
-        name: {**row, "files": [moved.get((file["shard"], file["start"]), file) for file in row["files"]]}
-        for name, row in rows.items()
-    }
+def end_in_shard(file: dict[str, Any]) -> int:
+    """Return the byte of its shard at which what is behind a file, given by its entry in the index, begins."""
+    return int(_blocks(file["start"] + file["size"]))
 
 
-def _moved(out: Path, shard: str, files: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Write members of a shard into a new one, and return their entries there."""
+def taken_in_shard(file: dict[str, Any]) -> int:
+    """Return the bytes that a file, given by its entry in the index, takes in its shard with its header."""
+    return len(_header(file["name"], file["size"])) + _blocks(file["size"])
+
+
+def copy_members(out: Path, shard: str, files: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Write files of a shard, given by their entries, into a new one, and return theirs there. Raises `DiskError`."""
     new = f"{SHARDS}/{uuid.uuid4().hex[:16]}.tar"
     try:
         with open(out / shard, "rb") as source, open(out / new, "xb") as target:
@@ -192,17 +187,12 @@ def _blocks(size: int) -> int:
     return -(-size // _BLOCK) * _BLOCK
 
 
-def seal_shards(out: Path, rows: Iterable[dict[str, Any]], *, wait: float = 10.0) -> None:
-    """End every shard behind its last file with a row, as a tar archive ends; one without any is removed.
+def seal_shards(out: Path, ends: Mapping[str, int], *, wait: float = 10.0) -> None:
+    """End every shard where it is to end, as a tar archive ends; one that has no end is removed.
 
-    A shard that a worker still holds is left as it is after `wait` seconds. Raises `DiskError`.
+    `ends`: by the shard's name below `out`, the byte behind its last file with a row. A shard that a worker still holds
+    is left as it is after `wait` seconds. Raises `DiskError`.
     """
-    ends: dict[str, int] = {}
-    for row in rows:
-        for file in row["files"] or ():
-            if file["shard"]:
-                end = _blocks(file["start"] + file["size"])
-                ends[file["shard"]] = max(ends.get(file["shard"], 0), end)
     until = time.monotonic() + wait
     for path in sorted((out / SHARDS).glob("*.tar")):
         try:

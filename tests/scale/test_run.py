@@ -15,7 +15,7 @@ from small_jobs import TextJob, seeds
 from deltafast.errors import ResumeError
 from deltafast.files import lock_file
 from deltafast.scale import run as module
-from deltafast.scale.index import read_index
+from deltafast.scale.index import index_rows, read_index
 from deltafast.scale.jobs import Job
 from deltafast.scale.run import RayOptions, run_job
 from deltafast.scale.samples import Sample, table_of_samples
@@ -32,6 +32,15 @@ def _one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(module, "ray_session", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(module, "_work", work)
+
+
+def _run(
+    job: Job, samples: Sequence[Sample], out: Path, settings: dict[str, Any], options: RayOptions
+) -> dict[str, dict[str, Any]]:
+    """The rows of these samples, by id, when the job is done."""
+    run_job(job, samples, out, settings, options)
+    rows = {row["id"]: row for row in index_rows(out)}
+    return {sample.id: rows[sample.id] for sample in samples}
 
 
 def _made(folder: Path) -> list[str]:
@@ -66,13 +75,13 @@ def test_other_settings_make_the_inputs_of_this_run_anew_and_say_so(
     options = RayOptions(per_shard=3)
     every = seeds(*names)
     some = [every[1], Sample("d", "seed", number=9)]
-    before = run_job(job, every, out, first, options)
+    before = _run(job, every, out, first, options)
     assert _made(tmp_path) == names
-    assert run_job(job, every, out, first, options) == before
+    assert _run(job, every, out, first, options) == before
     assert _made(tmp_path) == []
     assert capsys.readouterr().err == ""
 
-    rows = run_job(job, some, out, second, options)
+    rows = _run(job, some, out, second, options)
     assert _made(tmp_path) == ["b", "d"]
     said = "were made with other settings (alpha): those of this run's inputs are made anew"
     assert capsys.readouterr().err == f"deltafast: 4 finished outputs in {out} {said}\n"
@@ -81,7 +90,7 @@ def test_other_settings_make_the_inputs_of_this_run_anew_and_say_so(
     assert _texts(out, index) == {name: name for name in (*names, "d")}
     assert index["a"]["settings"] == before["a"]["settings"] != rows["b"]["settings"]
     shards = {path: path.stat().st_mtime_ns for path in (out / "shards").iterdir()}
-    assert run_job(job, some, out, second, options) == rows
+    assert _run(job, some, out, second, options) == rows
     assert {path: path.stat().st_mtime_ns for path in (out / "shards").iterdir()} == shards
 
     run_job(job, every, out, second, options)
@@ -108,18 +117,18 @@ def test_another_input_of_the_same_name_leaves_nothing_of_the_first(tmp_path: Pa
 
 
 def test_tries_made_with_other_settings_do_not_count(tmp_path: Path) -> None:
-    from deltafast.scale.index import fold_journals
+    from deltafast.scale.fold import fold_journals
     from deltafast.scale.journal import Journal
 
     Journal.of(tmp_path, ["a"], settings="one").begin(["a"])
-    assert fold_journals(tmp_path, "one")[1] == {"a": 1}
-    assert fold_journals(tmp_path, "two")[1] == {}
-    assert fold_journals(tmp_path, "one")[1] == {}  # it is gone
+    assert fold_journals(tmp_path, "one") == {"a": 1}
+    assert fold_journals(tmp_path, "two") == {}
+    assert fold_journals(tmp_path, "one") == {}  # it is gone
 
 
 def test_an_error_is_kept_until_it_is_to_be_tried_again(tmp_path: Path) -> None:
     for retry, made in ((False, ["bad"]), (False, []), (True, ["bad"])):
-        rows = run_job(TextJob(tmp_path), seeds("bad"), tmp_path / "out", {}, RayOptions(retry=retry))
+        rows = _run(TextJob(tmp_path), seeds("bad"), tmp_path / "out", {}, RayOptions(retry=retry))
         assert rows["bad"]["error"] == "it is bad"
         assert _made(tmp_path) == made
 

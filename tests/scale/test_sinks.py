@@ -10,8 +10,10 @@ import pytest
 from small_jobs import TextJob, seeds
 
 from deltafast.errors import InvalidInputError, WorkerError
-from deltafast.scale.index import INDEX, fold_journals, read_index
+from deltafast.scale.fold import fold_journals
+from deltafast.scale.index import INDEX, index_rows, read_index
 from deltafast.scale.journal import Journal, Place, await_workers
+from deltafast.scale.kept import shard_ends
 from deltafast.scale.samples import table_of_samples
 from deltafast.scale.sinks import has_bytes, member_name, seal_shards
 from deltafast.scale.sources import find_samples
@@ -28,9 +30,10 @@ def test_shards_end_behind_their_last_row_and_hold_each_sample_once(tmp_path: Pa
     with open(second, "ab") as stream:
         stream.write(b"torn" * 400)  # of a worker that was killed while it wrote
     (tmp_path / "shards" / "orphan.tar").write_bytes(b"x" * 700)
-    rows, _ = fold_journals(tmp_path)
+    fold_journals(tmp_path)
+    rows = {row["id"]: row for row in index_rows(tmp_path)}
     for _ in range(2):
-        seal_shards(tmp_path, rows.values())
+        seal_shards(tmp_path, shard_ends(tmp_path))
         names = []
         for path in (first, second):
             with tarfile.open(path, "r:", ignore_zeros=False) as archive:
@@ -52,7 +55,7 @@ def test_a_shard_that_is_written_is_left_alone(tmp_path: Path) -> None:
     worker(table_of_samples(seeds("a")))
     (path,) = (tmp_path / "shards").glob("*.tar")
     before = path.read_bytes()
-    seal_shards(tmp_path, [], wait=0.0)
+    seal_shards(tmp_path, {}, wait=0.0)
     assert path.read_bytes() == before
 
 
@@ -81,17 +84,17 @@ def test_torn_notes_and_a_foreign_index_are_told_from_good_ones(tmp_path: Path) 
     with open(journal.path, "ab") as stream:
         stream.write(b'\n{"row": {"id": "c", "fi')
     assert set(Journal.of(tmp_path, ["a", "b"]).rows) == {"a", "b"}
-    assert set(fold_journals(tmp_path)[0]) == {"a", "b"}
+    fold_journals(tmp_path)
     assert not journal.path.exists()
     assert read_index(tmp_path)["id"].to_pylist() == ["a", "b"]
     (tmp_path / INDEX).write_bytes(b"PAR1")
     with pytest.raises(InvalidInputError, match=r"index\.parquet cannot be read"):
-        fold_journals(tmp_path)
+        list(index_rows(tmp_path))
 
 
 def test_written_shards_are_read_again(tmp_path: Path) -> None:
     _work(tmp_path, "a")
-    rows, _ = fold_journals(tmp_path)
-    seal_shards(tmp_path, rows.values())
+    fold_journals(tmp_path)
+    seal_shards(tmp_path, shard_ends(tmp_path))
     with pytest.raises(InvalidInputError, match="holds nothing that can be worked on"):
         find_samples(next((tmp_path / "shards").glob("*.tar")), tmp_path / "out")

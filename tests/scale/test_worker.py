@@ -11,7 +11,8 @@ import pytest
 from small_jobs import TextJob, seeds
 
 from deltafast.errors import DiskError, InvalidInputError
-from deltafast.scale.index import fold_journals, read_index
+from deltafast.scale.fold import fold_journals
+from deltafast.scale.index import index_rows, read_index
 from deltafast.scale.journal import journals
 from deltafast.scale.samples import Sample, samples_of_columns, table_of_samples
 from deltafast.scale.worker import FaceWorker
@@ -88,16 +89,15 @@ def test_what_ends_its_worker_is_tried_alone_and_then_given_up(tmp_path: Path, m
 
 def test_tries_are_remembered_when_batches_are_others(tmp_path: Path) -> None:
     assert _work_in_a_process(tmp_path, "a", "crash", "b") == 9
-    rows, tries = fold_journals(tmp_path / "out")
-    assert not rows
+    tries = fold_journals(tmp_path / "out")
+    assert not list(index_rows(tmp_path / "out"))
     assert tries == {"a": 1, "crash": 1, "b": 1}
-    assert fold_journals(tmp_path / "out")[1] == tries
+    assert fold_journals(tmp_path / "out") == tries
     again = [Sample("crash", "seed", tries=3)]
     (row,) = FaceWorker(TextJob(tmp_path), tmp_path / "out")(table_of_samples(again)).to_pylist()
     assert "given up after 3 tries" in row["error"]
-    rows, tries = fold_journals(tmp_path / "out")
-    assert list(rows) == ["crash"]
-    assert tries == {"a": 1, "b": 1}
+    assert fold_journals(tmp_path / "out") == {"a": 1, "b": 1}
+    assert [row["id"] for row in index_rows(tmp_path / "out")] == ["crash"]
     assert read_index(tmp_path / "out").num_rows == 1
 
 
