@@ -90,6 +90,10 @@ STABLE_TORCH_LIBRARY(deltafast, library) {
       "separable_conv_backward(Tensor grad, Tensor x, Tensor y, Tensor depthwise, Tensor "
       "pointwise, Tensor? style, bool wavelet, float negative_slope, float gain) -> (Tensor, "
       "Tensor)");
+  library.def(
+      "separable_conv_backward_weights(Tensor grad, Tensor x, Tensor y, Tensor depthwise, Tensor "
+      "pointwise, Tensor? style, bool wavelet, float negative_slope, float gain) -> (Tensor, "
+      "Tensor, Tensor, Tensor)");
   library.def("subband_image(Tensor x, Tensor? bias) -> Tensor");
   library.def("subband_image_backward(Tensor grad, Tensor like) -> Tensor");
   library.def(

@@ -34,6 +34,12 @@ struct SeparableConvParams {
   A* grad_x = nullptr;         // like x
   A* grad_style = nullptr;     // like style, or null
   double* partials = nullptr;  // [N, bands, width of style], or null where grad_style is
+
+  A* grad_depthwise = nullptr;   // backward of weights only, from here on: [C, 3, 3]
+  A* grad_pointwise = nullptr;   // [O, C]
+  A* grad_bias = nullptr;        // [O]
+  A* grad_noise = nullptr;       // [N, H, W]
+  A* weight_partials = nullptr;  // [units, sums], see below
 };
 
 // Elements of a weight matrix [outputs, channels] packed either way round, for any instruction set.
@@ -60,11 +66,25 @@ inline int64_t separable_conv_bands(int64_t height) {
   return (height + rows - 1) / rows;
 }
 
+// How many parts the gradient of the weights is summed up in, by the shape alone, and the elements
+// of one: those of the pointwise weights, of the depthwise ones, and of the bias.
+inline int64_t separable_conv_weight_units(int64_t batch, int64_t height) {
+  const int64_t bands = batch * separable_conv_bands(height);
+  return bands < 32 ? bands : 32;
+}
+template <typename A>
+int64_t separable_conv_weight_sums(const SeparableConvParams<A>& p) {
+  return p.outputs * p.channels + 9 * p.channels + p.outputs;
+}
+
 namespace cpu {
 template <typename A>
 void separable_conv(const SeparableConvParams<A>& params, ParallelFor parallel_for);
 template <typename A>
 void separable_conv_backward(const SeparableConvParams<A>& params, ParallelFor parallel_for);
+template <typename A>
+void separable_conv_backward_weights(const SeparableConvParams<A>& params,
+                                     ParallelFor parallel_for);
 }  // namespace cpu
 
 }  // namespace deltafast

@@ -179,6 +179,13 @@ def _fake_backward(grad: torch.Tensor, x: torch.Tensor, *rest: Any) -> tuple[tor
     return grad_x, x.new_empty((0 if style is None else x.shape[0], x.shape[1]), dtype=accumulation_dtype(x))
 
 
+def _fake_backward_weights(
+    grad: torch.Tensor, x: torch.Tensor, y: torch.Tensor, depthwise: torch.Tensor, pointwise: torch.Tensor, *rest: Any
+) -> tuple[torch.Tensor, ...]:
+    sizes = depthwise.shape, pointwise.shape, pointwise.shape[:1], (x.shape[0], 1, *y.shape[2:])
+    return tuple(x.new_empty(size, dtype=accumulation_dtype(x)) for size in sizes)
+
+
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
     x, depthwise, pointwise, noise, _, style, *ctx.constants = inputs
     ctx.one_noise_map = noise is not None and noise.shape[0] != x.shape[0]
@@ -189,49 +196,24 @@ def _backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
     x, depthwise, pointwise, style, y = ctx.saved_tensors
     needs_x, needs_depthwise, needs_pointwise, needs_noise, needs_bias, needs_style, *_ = ctx.needs_input_grad
     wavelet, negative_slope, gain = ctx.constants
-    grad_x = grad_depthwise = grad_pointwise = grad_noise = grad_bias = grad_style = None
+    gradients: list[torch.Tensor | None] = [None] * 9  # of x, depthwise, pointwise, noise, bias, style
     if needs_x or needs_style:
-        grad_x, grad_style = torch.ops.deltafast.separable_conv_backward(
+        gradients[0], of_style = torch.ops.deltafast.separable_conv_backward(
             grad, x, y, depthwise, pointwise, style, wavelet, negative_slope, gain
-        )  # like x, like style
-    if needs_depthwise or needs_pointwise or needs_noise or needs_bias:  # rare: through torch's own convolutions
-        grad = grad.to(accumulation_dtype(x))
-        right, left = (torch.full((), s, dtype=grad.dtype, device=y.device) for s in (gain, gain * negative_slope))
-        grad_u = grad * torch.where(y > 0, right, left)  # [N, O, H, W]; of two plain numbers it would be float32
-        grad_bias = grad_u.sum((0, 2, 3))  # [O]
-        grad_noise = grad_u.sum((0, 1) if ctx.one_noise_map else 1, keepdim=True)  # [N or 1, 1, H, W]
-        grad_depthwise, grad_pointwise = _weight_gradients(grad_u.to(x.dtype), x, depthwise, pointwise, style, wavelet)
-    return (
-        grad_x,
-        grad_depthwise,
-        grad_pointwise,
-        grad_noise if needs_noise else None,
-        grad_bias if needs_bias else None,
-        grad_style if needs_style else None,
-        None,
-        None,
-        None,
-    )
-
-
-def _weight_gradients(
-    grad_u: torch.Tensor,
-    x: torch.Tensor,
-    depthwise: torch.Tensor,
-    pointwise: torch.Tensor,
-    style: torch.Tensor | None,
-    wavelet: bool,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    c = depthwise.shape[0]
-    z = _modulated(x, style, wavelet)  # [N, C, H, W]
-    filtered = F.conv2d(z, depthwise, padding=1, groups=c)  # [N, C, H, W]
-    grad_pointwise = torch.einsum("nohw,nchw->oc", grad_u, filtered)  # [O, C]
-    grad_filtered = F.conv2d(grad_u, pointwise.transpose(0, 1))  # [N, C, H, W]
-    grad_depthwise = torch.ops.aten.convolution_backward(
-        grad_filtered, z, depthwise, None, [1, 1], [1, 1], [1, 1], False, [0, 0], c, [False, True, False]
-    )[1]  # [C, 1, 3, 3]
-    return grad_depthwise, grad_pointwise[:, :, None, None]
+        )
+        gradients[5] = of_style if needs_style else None
+    if needs_depthwise or needs_pointwise or needs_noise or needs_bias:
+        of_depthwise, of_pointwise, of_bias, of_noise = torch.ops.deltafast.separable_conv_backward_weights(
+            grad, x, y, depthwise, pointwise, style, wavelet, negative_slope, gain
+        )
+        gradients[1] = of_depthwise.to(depthwise.dtype) if needs_depthwise else None
+        gradients[2] = of_pointwise.to(pointwise.dtype) if needs_pointwise else None
+        if needs_noise:
+            gradients[3] = of_noise.sum(0, keepdim=True) if ctx.one_noise_map else of_noise
+        gradients[4] = of_bias if needs_bias else None
+    return tuple(gradients)
 
 
 register("separable_conv", fake=_fake, backward=_backward, setup_context=_setup_context)
 register("separable_conv_backward", fake=_fake_backward, differentiable=False)
+register("separable_conv_backward_weights", fake=_fake_backward_weights, differentiable=False)

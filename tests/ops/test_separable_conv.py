@@ -52,12 +52,12 @@ def native(*args: object, **options: object) -> torch.Tensor:
 
 
 def run_at(threads: int, *args: object, **options: object) -> list[torch.Tensor]:
-    """The result and the gradients of x and style, computed by this many threads."""
+    """The result and the gradients of all arguments, computed by this many threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         y = native(*args, **options)
-        return [y, *torch.autograd.grad(y, (args[0], options["style"]), torch.ones_like(y))]
+        return [y, *torch.autograd.grad(y, (*args, options["style"]), torch.ones_like(y))]
     finally:
         torch.set_num_threads(before)
 
@@ -128,8 +128,10 @@ def test_an_empty_batch(wavelet):
     given, named = case((0, 3, 5, 4, 4), wavelet)
     y = native(*given, **named)
     assert y.shape == (0, 5, 4, 4)
-    gradients = torch.autograd.grad(y.sum(), (given[0], named["style"]))
-    assert [g.shape for g in gradients] == [given[0].shape, named["style"].shape]
+    wanted = (*given, named["style"])
+    gradients = torch.autograd.grad(y.sum(), wanted)
+    assert [g.shape for g in gradients] == [t.shape for t in wanted]
+    assert not any(g.any() for g in gradients)
 
 
 @pytest.mark.parametrize("wavelet", [False, True], ids=["plain", "wavelet"])
@@ -151,11 +153,22 @@ def test_nan_stays_where_the_convolution_takes_it():
 
 
 @pytest.mark.parametrize("wavelet", [False, True], ids=["plain", "wavelet"])
+def test_gradients_of_weights_of_more_bands_than_they_are_summed_up_in(wavelet):
+    given, named = case((9, 8, 6, 66, 4), wavelet, maps=9)  # 45 bands
+    check_against_float64(NAME, native, separable_conv_reference, *given, **named)
+
+
+@pytest.mark.parametrize("wavelet", [False, True], ids=["plain", "wavelet"])
 def test_opcheck(wavelet):
     given, named = case((2, 8, 5, 4, 6), wavelet)
     operator = torch.ops.deltafast.separable_conv.default
     torch.library.opcheck(operator, (*given, named["style"], wavelet, 0.2, 1.4))
     torch.library.opcheck(operator, (*given[:3], None, None, None, wavelet, 0.2, 1.4))
+    of_weights = torch.ops.deltafast.separable_conv_backward_weights.default
+    (x, depthwise, pointwise, *_), named = case((2, 8, 5, 4, 6), wavelet, requires_grad=False)
+    y = native(x, depthwise, pointwise, **named)
+    for style in (named["style"], None):
+        torch.library.opcheck(of_weights, (torch.ones_like(y), x, y, depthwise, pointwise, style, wavelet, 0.2, 1.4))
 
 
 def test_compiles_without_graph_breaks():

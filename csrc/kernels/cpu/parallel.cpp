@@ -155,6 +155,25 @@ void separable_conv_backward(const SeparableConvParams<A>& p, ParallelFor parall
 }
 
 template <typename A>
+void separable_conv_backward_weights(const SeparableConvParams<A>& p, ParallelFor parallel_for) {
+  pack_transposed(p, parallel_for);
+  const int64_t units = separable_conv_weight_units(p.batch, p.height);
+  const int64_t sums = separable_conv_weight_sums(p);
+  run(kernels().separable_conv_backward_weights, p, units,
+      p.batch * p.height * p.width * p.channels / units, parallel_for);
+  const int64_t pointwise = p.outputs * p.channels, depthwise = 9 * p.channels;
+  for (int64_t i = 0; i < sums; ++i) {
+    double total = 0;
+    for (int64_t unit = 0; unit < units; ++unit) total += p.weight_partials[unit * sums + i];
+    const int64_t after = i - pointwise;
+    A& gradient = after < 0           ? p.grad_pointwise[i]
+                  : after < depthwise ? p.grad_depthwise[after]
+                                      : p.grad_bias[after - depthwise];
+    gradient = static_cast<A>(total);
+  }
+}
+
+template <typename A>
 void wavelet_block(const WaveletBlockParams<A>& p, ParallelFor parallel_for) {
   pack_pointwise(p.first, parallel_for);
   pack_pointwise(p.second, parallel_for);
@@ -234,6 +253,7 @@ DELTAFAST_ENTRY(modulated_epilogue, EpilogueParams)
 DELTAFAST_ENTRY(modulated_epilogue_backward, EpilogueParams)
 DELTAFAST_ENTRY(separable_conv, SeparableConvParams)
 DELTAFAST_ENTRY(separable_conv_backward, SeparableConvParams)
+DELTAFAST_ENTRY(separable_conv_backward_weights, SeparableConvParams)
 DELTAFAST_ENTRY(filtered_epilogue, FilteredEpilogueParams)
 DELTAFAST_ENTRY(invariant_linear, InvariantLinearParams)
 DELTAFAST_ENTRY(to_rgb, ToRgbParams)
