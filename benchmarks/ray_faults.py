@@ -22,13 +22,16 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.ray_cluster import Cluster
 from deltafast.evaluation.machine import describe_run
 from deltafast.files import write_json
 from deltafast.scale.index import INDEX
 from deltafast.scale.journal import FOLDER, Journal
+
+if TYPE_CHECKING:
+    from deltafast.scale import EditJob
 
 ROOT = Path(__file__).resolve().parent.parent
 _PER_FILE = 100  # latents
@@ -153,17 +156,23 @@ def make_inputs(folder: Path, samples: int, damaged: int, hanging: int) -> Input
     return Inputs(folder / "list.txt", words, latents + photos, *spoilt)
 
 
-def without_faults(inputs: Inputs, out: Path) -> dict[str, dict[str, str]]:
-    """Edit all but what hangs in this process; return the sha256 of each file by its name, for each sample."""
+def job_of(inputs: Inputs) -> EditJob:
+    """Return what `deltafast edit` does with the words of these inputs."""
     from deltafast.editing import EditOptions
-    from deltafast.scale import EditJob, FaceWorker
-    from deltafast.scale.samples import table_of_samples
-    from deltafast.scale.sources import find_samples
+    from deltafast.scale import EditJob
 
     given = dict(zip(inputs.words[::2], inputs.words[1::2], strict=True))
     options = EditOptions(batch_size=16, align=False, encoder=given["--encoder"])
-    job = EditJob((given["--editor"],), (1.0,), generator=given["--generator"], options=options)
-    worker = FaceWorker(job, out, per_shard=_PER_SHARD)
+    return EditJob((given["--editor"],), (1.0,), generator=given["--generator"], options=options)
+
+
+def without_faults(inputs: Inputs, out: Path) -> dict[str, dict[str, str]]:
+    """Edit all but what hangs in this process; return the sha256 of each file by its name, for each sample."""
+    from deltafast.scale import FaceWorker
+    from deltafast.scale.samples import table_of_samples
+    from deltafast.scale.sources import find_samples
+
+    worker = FaceWorker(job_of(inputs), out, per_shard=_PER_SHARD)
     samples = [one for one in find_samples(inputs.listed, out) if one.id not in inputs.hanging]
     rows: dict[str, dict[str, str]] = {}
     for start in range(0, len(samples), 1000):
@@ -175,7 +184,7 @@ def without_faults(inputs: Inputs, out: Path) -> dict[str, dict[str, str]]:
 def with_faults(inputs: Inputs, out: Path, options: argparse.Namespace) -> Told:
     """Edit everything on a cluster while its parts die."""
     told = Told()
-    total, done = options.samples, _Done(out)
+    total, done = options.samples, Done(out)
     draw = random.Random(1)
     cluster = Cluster()
     second = cluster.join()
@@ -234,7 +243,7 @@ def _driver(inputs: Inputs, out: Path, cluster: Cluster, options: argparse.Names
         )
 
 
-class _Done:
+class Done:
     """How many samples below a folder are done: in the index, and in journals, each of which is read when it grew."""
 
     def __init__(self, out: Path) -> None:
@@ -242,6 +251,7 @@ class _Done:
         self._known: dict[Path, tuple[int, int]] = {}  # size and rows
 
     def count(self) -> int:
+        """Return it as of now."""
         from pyarrow import parquet
 
         index = self._out / INDEX
