@@ -153,16 +153,16 @@ class Animator:
         """Yield an `Animation` for each face, or with paste_back for each photo, in order."""
         first = 0
         for samples in self._maker.samples(latents_or_images):
-            alphas = self._alphas(samples.ws, first)  # [M, U, E]
+            alphas = self._alphas(samples, first)  # [M, U, E]
             yield from self._frames(samples, alphas, first)
             first += len(samples.ws)
 
-    def _alphas(self, ws: Tensor, first: int) -> Tensor:
+    def _alphas(self, samples: Samples, first: int) -> Tensor:
         """How far the editors go for each of the frames that differ, `[M, U, E]`."""
         if self._finder is None:
-            return torch.from_numpy(self._path.at(self._places)).float().expand(len(ws), -1, -1)
+            return torch.from_numpy(self._path.at(self._places)).float().expand(len(samples.ws), -1, -1)
         knots = self._path.knots()
-        reached = self._finder.edit(ws, first=first).reached or {}
+        reached = self._finder.edit_read(samples, first).reached or {}
         alphas = torch.stack([one.alpha for one in reached.values()], 2).double().numpy()  # [M, K, E]
         return torch.from_numpy(PchipInterpolator(knots, alphas, axis=1)(self._places)).float()
 

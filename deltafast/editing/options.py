@@ -62,9 +62,9 @@ class EditOptions:
 
     - `by`, `to`: instead of alpha, and in every form that alpha may have, how far in the attribute's own unit, which
       `deltafast editors` prints: by 15 degrees of yaw from where the face looks; to 0, the camera. Of light, whose unit
-      is a ratio, `by` is a factor. Images are read (by MediaPipe's face mesh, as in training) and α is corrected, which
-      takes some two to eight more images for each edit; `EditResult.reached` says what came of it, and an
-      `UnreachedWarning` where the generator does not get there.
+      is a ratio, `by` is a factor. Images are read (by MediaPipe's face mesh, as in training; of tuned faces those that
+      carry the photo) and α is corrected, which takes some two to eight more images for each edit;
+      `EditResult.reached` says what came of it, and an `UnreachedWarning` where the generator does not get there.
     - `order`: "together": flows (form="flow") that stand side by side among several editors, and have as many hidden
       layers, become one flow of the summed field, so that their order does not matter; "sequence": one after the other,
       each reading the latent that the one before left, as jumps always do.

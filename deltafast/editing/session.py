@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -21,7 +22,7 @@ from deltafast.editing.alphas import Alphas, read_alphas
 from deltafast.editing.options import EditOptions, Synthesise
 from deltafast.editing.result import EditResult, joined
 from deltafast.editing.samples import FaceSource, Samples, Source, chunked, w_plus
-from deltafast.editing.steering import Steering
+from deltafast.editing.steering import Reached, Steering
 from deltafast.errors import InvalidInputError
 from deltafast.faces.pasting import paste_back
 from deltafast.generators.base import Generator
@@ -83,6 +84,11 @@ class EditSession:
         """Yield what is given as samples, those of one latent or one photo at a time."""
         return chunked(self._source.read(latents_or_images), 1)
 
+    def edit_read(self, samples: Samples, first: int = 0) -> EditResult:
+        """Edit samples that were read, the first of number `first`, by the session's own amounts, as a sweep."""
+        rows = [amounts.rows(0, len(samples.ws)) for amounts in self._read(len(samples.ws))]
+        return self.edit_samples(samples, rows, first)
+
     def _read(self, samples: int | None) -> list[Alphas]:
         amounts = read_alphas(self._amounts, samples, self._word)
         if self._steering is not None:
@@ -125,7 +131,7 @@ class EditSession:
         amounts = torch.stack([row.expand(count, sweep) for row in rows], 2)  # [M, K, E]
         reached = None
         if self._steering is not None:
-            amounts, reached = self._steering.find(ws, amounts, self._look, first)  # in the generator's own pictures
+            amounts, reached = self._steered(self._steering, samples, amounts, first)
         edited, offsets = self._moved(ws.repeat_interleave(sweep, 0), amounts.flatten(0, 1).to(ws.device))
         if not bool(torch.isfinite(edited).all()):
             raise InvalidInputError("the edited latents are beyond what numbers can hold: an alpha is far too large")
@@ -165,10 +171,28 @@ class EditSession:
             ws = editor.edit(ws, alphas[:, part[0]], raw=self.options.raw, slots=self._slots)
         return ws, offsets
 
-    def _look(self, ws: Tensor, alphas: Tensor) -> Iterator[Tensor]:
+    def _steered(
+        self, steering: Steering, samples: Samples, amounts: Tensor, first: int
+    ) -> tuple[Tensor, dict[str, Reached]]:
+        """Return α and what it reaches; tuned faces are looked at as they will be shown, one after the other."""
+        plain, ws = self._synthesis, samples.ws
+        if samples.tuned is None:
+            return steering.find(ws, amounts, partial(self._look, plain), first)
+        parts = []
+        for k, face in enumerate(samples.tuned):
+            look = partial(self._look, face.synthesis(self._generator, plain))
+            parts.append(steering.find(ws[k : k + 1], amounts[k : k + 1], look, first + k))
+        reached = {name: Reached.joined([one[name] for _, one in parts]) for name in self.attributes}
+        return torch.cat([alphas for alphas, _ in parts]), reached
+
+    @property
+    def _synthesis(self) -> Synthesise:
+        chosen = self.options.synthesise
+        return chosen if callable(chosen) else self._generator.synthesis
+
+    def _look(self, synthesis: Synthesise, ws: Tensor, alphas: Tensor) -> Iterator[Tensor]:
         """Yield what edits by `alphas` `[R, E]` look like, `batch_size` images at a time."""
         options, generator = self.options, self._generator
-        synthesis = options.synthesise if callable(options.synthesise) else generator.synthesis
         noise_mode = "none" if options.noise_mode == "none" else "const"
         for start in range(0, len(ws), options.batch_size):
             part = slice(start, start + options.batch_size)
@@ -177,10 +201,9 @@ class EditSession:
 
     def _images(self, edited: Tensor, tuned: list[TunedFace] | None) -> Tensor | None:
         """Synthesise latents, `batch_size` at a time, those of tuned faces face by face."""
-        options, generator = self.options, self._generator
-        if not options.synthesise:
+        generator, synthesis = self._generator, self._synthesis
+        if not self.options.synthesise:
             return None
-        synthesis = options.synthesise if callable(options.synthesise) else generator.synthesis
         if tuned is None:
             return self._synthesised(edited, synthesis)
         each = len(edited) // len(tuned)  # a sweep's

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from deltafast.errors import InvalidInputError
 from deltafast.face_networks.landmarks import FaceLandmarks
-from deltafast.projection.mesh_flow import MeshFlow, Region, mesh_flow, sampled
+from deltafast.projection.mesh_flow import MeshFlow, Region, mesh_flow, sampled, shortfall
 
 __all__ = ["CarriedPhoto"]
 
 _COARSE = 128  # pixels of a side at which light is compared, and masks are drawn
+_READ = 256  # pixels of a side at which the first result of an edit is looked at
 _SOFT = 0.025  # of the picture's side: within so much inside and outside of its outline the face's mask fades
 _INNER = 0.04  # of the picture's side: so far within the outline nothing new is added, for there is hair
 _LIGHT = 4.0  # of these pixels: what is coarser is light, what is finer is detail
@@ -63,6 +64,7 @@ class CarriedPhoto:
         if mesh is None:
             raise InvalidInputError("no face mesh is found in the photo: it cannot be carried along edits")
         self._photo_mesh = mesh
+        self._small_mesh = self._mesh(_small(photo))
         self._before: dict[
             str, tuple[Tensor, NDArray[np.float64]]
         ] = {}  # by noise mode: the pivot's picture and its mesh
@@ -79,10 +81,21 @@ class CarriedPhoto:
             if mesh is None:
                 parts.append(edited)
                 continue
-            flow = mesh_flow(self._photo_mesh, before_mesh, mesh)
-            carried = _carried(self._photo, before, edited, flow)
+            carried = self._carry(before, before_mesh, edited, mesh)
             parts.append(edited.lerp(carried, share) if share < 1 else carried)
         return torch.cat(parts)
+
+    def _carry(
+        self, before: Tensor, before_mesh: NDArray[np.float64], edited: Tensor, mesh: NDArray[np.float64]
+    ) -> Tensor:
+        """The photo carried along; a small first result is looked at, and what its mouth falls short of is added."""
+        photo_mesh = self._photo_mesh
+        flow = mesh_flow(photo_mesh, before_mesh, mesh)
+        first = self._mesh(_carried(_small(self._photo), _small(before), _small(edited), flow))
+        if first is not None and self._small_mesh is not None:
+            missing = shortfall(photo_mesh, before_mesh, mesh, self._small_mesh, first)
+            flow = mesh_flow(photo_mesh, before_mesh, mesh, missing)
+        return _carried(self._photo, before, edited, flow)
 
     def _pivots(self, noise_mode: str) -> tuple[Tensor, NDArray[np.float64]]:
         mode = "none" if noise_mode == "none" else "const"
@@ -132,6 +145,12 @@ def _carried(photo: Tensor, before: Tensor, edited: Tensor, flow: MeshFlow) -> T
     if flow.changed:  # there the photo's own tones go on the generator's picture, its detail does not
         result = result.lerp(toned, _fine(_changed_mask(flow.changed).to(edited), size))
     return result.clamp(0, 1) * 2 - 1
+
+
+def _small(image: Tensor) -> Tensor:
+    """An image of about 256 pixels a side, for reading its mesh."""
+    factor = max(1, image.shape[-1] // _READ)
+    return F.avg_pool2d(image, factor)
 
 
 def _face_mask(outline: NDArray[np.float64], inset: float) -> Tensor:

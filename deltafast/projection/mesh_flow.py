@@ -21,13 +21,15 @@ from torch import Tensor
 
 from deltafast.face_networks.landmarks import LANDMARK_PARTS
 
-__all__ = ["MeshFlow", "Region", "mesh_flow", "sampled"]
+__all__ = ["MeshFlow", "Region", "mesh_flow", "sampled", "shortfall"]
 
 Array = NDArray[np.float64]
 
 _GRID = 128  # places at which a flow is computed, along each side; between them it is interpolated
 _SMOOTH = 1.0  # of these places: the creases along the triangles' edges
 _SHUT = 0.05  # of how far an eye is open in the photo: as far as it closes
+_AROUND = 0.15  # of a face's spread: so far around the mouth skin follows what its shape was short of
+_ANSWER = 2.0  # times what a mouth was short of: pictures of moved mouths are read as moved by about half as much
 _BORDER = 9  # points along each side of the picture that stay
 
 _EYES = (LANDMARK_PARTS["eyes"][:16], LANDMARK_PARTS["eyes"][16:])
@@ -65,9 +67,14 @@ class MeshFlow:
     changed: tuple[Region, ...]
 
 
-def mesh_flow(photo: Array, pivot: Array, edited: Array) -> MeshFlow:
-    """Return the flow of a result from three meshes, points `[478, 2]` (x, y) in shares of the picture's side."""
+def mesh_flow(photo: Array, pivot: Array, edited: Array, missing: Array | None = None) -> MeshFlow:
+    """Return the flow of a result from three meshes, points `[478, 2]` (x, y) in shares of the picture's side.
+
+    `missing` `[478, 2]`: by how much the mouth of a first result fell short of its shape (`shortfall`).
+    """
     result, changed = _moved(photo, pivot, edited)
+    if missing is not None:
+        result = result + missing
     points = np.concatenate([result, _border()])  # [P, 2]
     still = np.zeros((len(points) - len(result), 6))
     offsets = np.concatenate([photo - result, pivot - result, edited - result], axis=1)  # [478, 6]
@@ -77,6 +84,25 @@ def mesh_flow(photo: Array, pivot: Array, edited: Array) -> MeshFlow:
     field = gaussian_filter(field, (_SMOOTH, _SMOOTH, 0.0))
     flows = torch.from_numpy(np.ascontiguousarray(field.transpose(2, 0, 1))).float()  # [6, G, G]
     return MeshFlow(flows[:2], flows[2:4], flows[4:], ConvexHull(result).equations, changed)
+
+
+def shortfall(photo: Array, pivot: Array, edited: Array, photo_read: Array, result_read: Array) -> Array:
+    """Return by how much the mouth in a result falls short of the shape that it was to have, `[478, 2]`.
+
+    `photo_read` and `result_read`: meshes of the photo and of the result, read at one size. The corners of the mouth
+    are where a smile moves most, and where smoothness of the flow costs most.
+    """
+    lips = list(LANDMARK_PARTS["lips"])
+    wanted = _moved(photo, pivot, edited)[0][lips] - photo[lips]
+    short = wanted - (result_read[lips] - photo_read[lips])
+    short = _ANSWER * (short - short.mean(axis=0))  # [40, 2]: its shape, not its place
+    apart = np.linalg.norm(photo[:, None] - photo[lips], axis=-1) / _spread(photo)  # [478, 40]
+    weight = np.exp(-0.5 * (apart / _AROUND) ** 2)
+    total = weight.sum(axis=1, keepdims=True)
+    near = np.exp(-0.5 * (apart.min(axis=1, keepdims=True) / _AROUND) ** 2)  # [478, 1]
+    result: Array = near * (weight @ short) / np.maximum(total, 1e-12)
+    result[lips] = short
+    return result
 
 
 def sampled(image: Tensor, flow: Tensor, size: int) -> Tensor:

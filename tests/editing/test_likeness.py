@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from torch import Tensor
 
 import deltafast
 from deltafast.delta import Editor
-from deltafast.editing import EditOptions, samples
+from deltafast.delta.amounts import UNITS, AmountReader
+from deltafast.editing import EditOptions, samples, steering
+from deltafast.editing.animation import AnimationPath, Animator
 from deltafast.errors import InvalidInputError
 from deltafast.projection import FitReport, ProjectionSettings, TunedFace, tuned_face
 
@@ -89,6 +92,32 @@ def test_tuned_photos_show_themselves_and_the_result_makes_its_images_again(
     assert torch.equal(torch.cat([one.images for one in streamed if one.images is not None]), result.images)
     with pytest.raises(InvalidInputError, match="without one"):
         deltafast.edit_batch(faces, result.tuned, yaw, 1, replace(options, paste_back=True))
+
+
+def test_by_is_read_off_the_pictures_that_carry_the_photo(
+    faces: Any, yaw: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FirstPixel(AmountReader):
+        def __init__(self, attributes: Sequence[str], device: object = "cpu") -> None:
+            self.units = [UNITS[attribute] for attribute in attributes]
+
+        def read(self, images: Tensor) -> Tensor:
+            return 10 * images.flatten(1)[:, :1]
+
+    monkeypatch.setattr(steering, "AmountReader", FirstPixel)
+    options = EditOptions(likeness="tuned", refine_steps=0, align=False, by=[[0.0, 0.5]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", steering.UnreachedWarning)
+        result = deltafast.edit_batch(faces, pictures(2), yaw, None, options)
+        photos = AnimationPath(np.array([[0.0], [0.5]]))
+        moving = list(Animator(faces, [yaw], photos, frames=2, options=options).animations(pictures(2)))
+    assert result.reached is not None
+    assert result.images is not None
+    one = result.reached["yaw"]
+    for k, picture in enumerate(pictures(2)):
+        assert float(one.before[k]) == pytest.approx(10 * (picture.mean() / 127.5 - 1), abs=0.2), "the photo's own"
+        torch.testing.assert_close(one.after[k], 10 * result.images[k, :, 0, 0, 0], atol=1e-4, rtol=0)
+        assert moving[k].alphas[-1, 0] == pytest.approx(float(one.alpha[k, 1]), abs=1e-5)
 
 
 def test_other_likenesses_carry_nothing(faces: Any, yaw: Editor) -> None:

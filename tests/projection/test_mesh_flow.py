@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from mesh_faces import LIDS, mesh
 
-from deltafast.projection.mesh_flow import mesh_flow, sampled
+from deltafast.projection.mesh_flow import mesh_flow, sampled, shortfall
 
 
 def test_nothing_moves_without_an_edit() -> None:
@@ -35,6 +35,20 @@ def test_eyes_close_until_the_lids_meet_and_the_photos_open_ones_are_no_longer_s
         shown = 0.45 + float(flow.to_photo[1, cell[1] - 3 : cell[1] + 4, cell[0]].abs().max())
         assert shown < 0.45 + opened, "lids that crossed would show what lies beyond the eye"
         assert upper[1] < 0.45
+
+
+def test_a_mouth_that_fell_short_of_its_shape_is_moved_farther_and_one_that_did_not_stays() -> None:
+    wide = mesh()
+    wide[[61, 291], 0] += (-0.008, 0.008)
+    half = mesh()
+    half[[61, 291], 0] += (-0.004, 0.004)
+    assert float(np.abs(shortfall(mesh(), mesh(), wide, mesh(), wide)).max()) < 1e-9
+    assert float(np.abs(shortfall(mesh(), mesh(), mesh() + 0.05, mesh(), mesh())).max()) < 1e-9, "places are not shapes"
+    missing = shortfall(mesh(), mesh(), wide, mesh(), half)
+    assert missing[61, 0] < -0.006 < 0.006 < missing[291, 0]
+    flows = [mesh_flow(mesh(), mesh(), wide, one).to_photo[0, 76:84, 70:88] for one in (None, missing)]
+    plain, mended = (float(flow.min()) for flow in flows)
+    assert mended < 1.2 * plain < 0, "the corner comes from farther inside the photo's mouth"
 
 
 def test_a_picture_is_read_where_the_flow_says() -> None:
