@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["Cluster", "children_of"]
+__all__ = ["Cluster", "children_of", "workers_below"]
 
 _STORE = 100 << 20  # bytes; only records travel
 _HEAD = "127.0.0.2"  # for 127.0.0.1 Ray takes the machine's address on its network
@@ -87,7 +87,7 @@ class Cluster:
         found = []
         for node in self.nodes:
             if node.poll() is None:
-                found += [one for one in children_of(node.pid) if b"FaceWorker" in _read(one, "cmdline")]
+                found += workers_below(node.pid)
         return sorted(found)
 
     def close(self) -> None:
@@ -96,6 +96,11 @@ class Cluster:
             if self.nodes[number].poll() is None:
                 self.stop(number)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def workers_below(process: int) -> list[int]:
+    """Return the processes that hold a FaceWorker among those that a process started."""
+    return [one for one in children_of(process) if b"FaceWorker" in _read(one, "cmdline")]
 
 
 def children_of(process: int) -> list[int]:

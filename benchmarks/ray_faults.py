@@ -3,9 +3,10 @@
     python -m benchmarks.ray_faults [--samples 20000] [--kill-every 20] [--out benchmarks/results/ray_faults.json]
 
 Edits latents and photos through a small generator, by `deltafast edit --ray ADDRESS`, on a cluster of two nodes on the
-loopback. Meanwhile a worker chosen at random is killed every so many seconds, the driver is killed twice and given
-again, one node is lost and another joins; damaged files lie among the inputs, and such whose reading never ends. The
-run without faults is one worker in this process. Exit code 1 where a sample is lost, there twice, or has other bytes.
+loopback. Meanwhile a worker chosen at random is killed every so many seconds (from when something is done again after
+the last one: on a busy machine a worker takes longer to start than that), the driver is killed twice and given again,
+one node is lost and another joins; damaged files lie among the inputs, and such whose reading never ends. The run
+without faults is one worker in this process. Exit code 1 where a sample is lost, there twice, or has other bytes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,13 +24,16 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.ray_cluster import Cluster
 from deltafast.evaluation.machine import describe_run
 from deltafast.files import write_json
 from deltafast.scale.index import INDEX
 from deltafast.scale.journal import FOLDER, Journal
+
+if TYPE_CHECKING:
+    from deltafast.scale import EditJob
 
 ROOT = Path(__file__).resolve().parent.parent
 _PER_FILE = 100  # latents
@@ -64,18 +69,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the program; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=20_000)
-    parser.add_argument("--kill-every", type=float, default=20.0, help="seconds from one worker's end to the next")
+    parser.add_argument("--kill-every", type=float, default=20.0, help="seconds of work before the next worker dies")
     parser.add_argument("--timeout", type=float, default=20.0, help="seconds after which a sample counts as hanging")
     parser.add_argument("--damaged", type=int, default=20)
     parser.add_argument("--hanging", type=int, default=2)
     parser.add_argument("--limit", type=float, default=3600.0, help="seconds after which the run counts as failed")
-    parser.add_argument("--work", type=Path, help="an empty folder to work in and to leave, else a temporary one")
+    parser.add_argument("--work", type=Path, help="a folder to work in and to leave; goes on after a stop")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "ray_faults.json")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="deltafast-") as name:
         folder = options.work or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
         inputs = make_inputs(folder, options.samples, options.damaged, options.hanging)
+        is_new = not (folder / "plain").exists()
+        shutil.rmtree(folder / "out", ignore_errors=True)
         begun = time.monotonic()
         plain = without_faults(inputs, folder / "plain")
         plain_seconds = time.monotonic() - begun
@@ -90,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
         "faults": {name: value for name, value in vars(told).items() if name not in ("seconds", "errors", "drivers")},
         "drivers": told.drivers,
         "seconds": round(told.seconds, 1),
-        "seconds_without_faults_in_one_process": round(plain_seconds, 1),
+        "seconds_without_faults_in_one_process": round(plain_seconds, 1) if is_new else None,
         **found,
     }
     write_json(options.out, result)
@@ -104,7 +111,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def make_inputs(folder: Path, samples: int, damaged: int, hanging: int) -> Inputs:
-    """Write a generator, an editor, an encoder, and a list of inputs that become so many samples."""
+    """Write a generator, an editor, an encoder, and a list of inputs that become so many samples; keep those there."""
+    listed = folder / "list.txt"
+    if not listed.exists():
+        _write_inputs(folder, samples, damaged, hanging)
+    names = [Path(line).stem for line in listed.read_text().splitlines()]
+    words = ["--generator", str(folder / "G.safetensors"), "--editor", str(folder / "yaw.safetensors"), "--alpha", "1"]
+    words += ["--encoder", str(folder / "encoder.safetensors"), "--align", "never", "--batch-size", "16"]
+    spoilt = [{name for name in names if name.startswith(word)} for word in ("damaged", "hanging")]
+    return Inputs(listed, words, samples - damaged - hanging, *spoilt)
+
+
+def _write_inputs(folder: Path, samples: int, damaged: int, hanging: int) -> None:
     import numpy as np
     import torch
     from safetensors.torch import save_file
@@ -147,23 +165,25 @@ def make_inputs(folder: Path, samples: int, damaged: int, hanging: int) -> Input
         os.mkfifo(inputs / names[-1])  # as a file on a server that does not answer
     random.Random(0).shuffle(names)
     (folder / "list.txt").write_text("".join(f"in/{name}\n" for name in names))
-    words = ["--generator", str(folder / "G.safetensors"), "--editor", str(folder / "yaw.safetensors"), "--alpha", "1"]
-    words += ["--encoder", str(folder / "encoder.safetensors"), "--align", "never", "--batch-size", "16"]
-    spoilt = [{Path(name).stem for name in names if name.startswith(word)} for word in ("damaged", "hanging")]
-    return Inputs(folder / "list.txt", words, latents + photos, *spoilt)
+
+
+def job_of(inputs: Inputs) -> EditJob:
+    """Return what `deltafast edit` does with the words of these inputs."""
+    from deltafast.editing import EditOptions
+    from deltafast.scale import EditJob
+
+    given = dict(zip(inputs.words[::2], inputs.words[1::2], strict=True))
+    options = EditOptions(batch_size=16, align=False, encoder=given["--encoder"])
+    return EditJob((given["--editor"],), (1.0,), generator=given["--generator"], options=options)
 
 
 def without_faults(inputs: Inputs, out: Path) -> dict[str, dict[str, str]]:
     """Edit all but what hangs in this process; return the sha256 of each file by its name, for each sample."""
-    from deltafast.editing import EditOptions
-    from deltafast.scale import EditJob, FaceWorker
+    from deltafast.scale import FaceWorker
     from deltafast.scale.samples import table_of_samples
     from deltafast.scale.sources import find_samples
 
-    given = dict(zip(inputs.words[::2], inputs.words[1::2], strict=True))
-    options = EditOptions(batch_size=16, align=False, encoder=given["--encoder"])
-    job = EditJob((given["--editor"],), (1.0,), generator=given["--generator"], options=options)
-    worker = FaceWorker(job, out, per_shard=_PER_SHARD)
+    worker = FaceWorker(job_of(inputs), out, per_shard=_PER_SHARD)
     samples = [one for one in find_samples(inputs.listed, out) if one.id not in inputs.hanging]
     rows: dict[str, dict[str, str]] = {}
     for start in range(0, len(samples), 1000):
@@ -175,13 +195,13 @@ def without_faults(inputs: Inputs, out: Path) -> dict[str, dict[str, str]]:
 def with_faults(inputs: Inputs, out: Path, options: argparse.Namespace) -> Told:
     """Edit everything on a cluster while its parts die."""
     told = Told()
-    total, done = options.samples, _Done(out)
+    total, done = options.samples, Done(out)
     draw = random.Random(1)
     cluster = Cluster()
     second = cluster.join()
     driver: subprocess.Popen[bytes] | None = None
     begun = time.monotonic()
-    next_kill, share_then = begun + options.kill_every, 0.0
+    share_then, goes_on = 0.0, None  # when the last worker was killed; since when something was done again
     try:
         while True:
             if driver is None:
@@ -205,12 +225,14 @@ def with_faults(inputs: Inputs, out: Path, options: argparse.Namespace) -> Told:
             elif told.nodes_stopped and not told.nodes_joined and share >= _JOINED_AT:
                 cluster.join()
                 told.nodes_joined += 1
-            elif now >= next_kill and share > share_then:  # where starting takes longer, what was started lives longer
+            elif share > share_then and goes_on is None:
+                goes_on = now
+            elif goes_on is not None and now >= goes_on + options.kill_every:
                 workers = cluster.workers()
                 if workers:
                     os.kill(draw.choice(workers), signal.SIGKILL)
                     told.workers_killed += 1
-                    next_kill, share_then = time.monotonic() + options.kill_every, share
+                    share_then, goes_on = share, None
             time.sleep(1.0)
         told.seconds = time.monotonic() - begun
         if driver is not None and driver.poll() not in (1, None):  # 1: some inputs could not be edited
@@ -234,27 +256,34 @@ def _driver(inputs: Inputs, out: Path, cluster: Cluster, options: argparse.Names
         )
 
 
-class _Done:
-    """How many samples below a folder are done: in the index, and in journals, each of which is read when it grew."""
+class Done:
+    """How many samples below a folder are done: in the index, and in journals that it has not taken over.
+
+    A journal is read again when it grew.
+    """
 
     def __init__(self, out: Path) -> None:
         self._out = out
         self._known: dict[Path, tuple[int, int]] = {}  # size and rows
 
     def count(self) -> int:
+        """Return it as of now."""
         from pyarrow import parquet
 
         index = self._out / INDEX
         try:
-            kept = parquet.read_metadata(index).num_rows if index.exists() else 0
+            written = index.stat().st_mtime_ns
+            kept = parquet.read_metadata(index).num_rows
         except OSError:
-            kept = 0
-        return kept + sum(self._rows(path) for path in (self._out / FOLDER).glob("*/*.jsonl"))
+            written = kept = 0
+        return kept + sum(self._rows(path, written) for path in (self._out / FOLDER).glob("*/*.jsonl"))
 
-    def _rows(self, path: Path) -> int:
+    def _rows(self, path: Path, since: int) -> int:
         try:
-            size = path.stat().st_size
-        except OSError:  # the index has taken it over
+            size, changed = path.stat().st_size, path.stat().st_mtime_ns
+        except OSError:
+            return 0
+        if changed <= since:  # nobody writes while the index is written
             return 0
         if self._known.get(path, (-1, 0))[0] != size:
             self._known[path] = size, len(Journal(path).rows)

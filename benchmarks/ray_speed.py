@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.ray_cluster import children_of
+from benchmarks.ray_cluster import workers_below
 from deltafast.delta.loading import load_editor
 from deltafast.editing import EditOptions, edit_stream
 from deltafast.editing.provenance import Provenance
@@ -155,7 +155,7 @@ class _Watch:
             if count > before:
                 before = count
                 shards = sum(1 for _ in (self._out / "shards").glob("*.tar"))
-                memory = [resident_bytes(one) for one in children_of(os.getpid()) if _is_worker(one)]
+                memory = [resident_bytes(one) for one in workers_below(os.getpid())]
                 self.rows.append((time.perf_counter(), count, shards, memory))
 
 
@@ -166,13 +166,6 @@ def resident_bytes(process: int) -> int:
     except OSError:
         return 0
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _is_worker(process: int) -> bool:
-    try:
-        return b"FaceWorker" in Path("/proc", str(process), "cmdline").read_bytes()
-    except OSError:
-        return False
 
 
 if __name__ == "__main__":

@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deltafast.errors import DiskError, ImageError, InvalidInputError
+from deltafast.errors import DiskError, ImageError, InvalidInputError, ResumeError
 from deltafast.untrusted.checks import reading, reason_of
 from deltafast.untrusted.json_text import parse_json
 
 __all__ = [
+    "alone_in",
     "IMAGE_SUFFIXES",
     "atomic_write",
     "cache_dir",
@@ -137,6 +138,18 @@ def hold_folder(folder: str | os.PathLike[str]) -> object:
         return None
     _held[key] = held
     return held
+
+
+@contextlib.contextmanager
+def alone_in(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold a run's folder for the block, as `hold_folder` does. Raises `ResumeError` where another process does."""
+    held = hold_folder(folder)
+    if held is None:
+        raise ResumeError(f"another run is at work in {folder}: wait until it ends, or choose another folder")
+    try:
+        yield
+    finally:
+        del held
 
 
 def remove_leftovers(folder: str | os.PathLike[str], *, older_than: float = 2.0) -> int:

@@ -8,23 +8,29 @@ from deltafast.projection import RefineConfig
 
 __all__ = ["LEVELS", "Level"]
 
+_CARRYING = 2  # steps of refinement that setting up a carried photo takes as long as
+
 
 @dataclass(frozen=True)
 class Level:
-    """One way from a photo to a latent: `name`, what it says to people, and the refinement it takes (None: none)."""
+    """One way from a photo to a face: `name`, and the refinement it takes (None: none).
+
+    `carries`: the photo itself is carried along the edits of the latent that is known by then.
+    """
 
     name: str
-    said: str
     refine: RefineConfig | None = None
+    carries: bool = False
 
     @property
     def steps(self) -> int:
         """How many steps it takes at most."""
-        return 0 if self.refine is None else self.refine.steps
+        return _CARRYING if self.carries else 0 if self.refine is None else self.refine.steps
 
 
 LEVELS: tuple[Level, ...] = (
-    Level("quick", "the encoder's answer"),
-    Level("refined", "refined in W+", RefineConfig(steps=50)),
+    Level("quick"),
+    Level("refined", RefineConfig(steps=50)),
+    Level("tuned", carries=True),
 )
 """In the order in which they are made; the first is shown at once, the others follow in the background."""

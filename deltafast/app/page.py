@@ -184,7 +184,8 @@ class _Page:
         settled = [self._after, self._status]
 
         def then_settle(event: Any) -> None:
-            event.then(_told(self._on_settle), [self._view], settled, trigger_mode="multiple", **quiet)
+            finished = event.then(_told(self._on_finish), [self._view], self._after, trigger_mode="multiple", **quiet)
+            finished.then(_told(self._on_settle), [self._view], settled, trigger_mode="multiple", **quiet)
 
         self.blocks.load(_told(self._on_load), [self._mode], everything, **quiet)
         self.blocks.unload(self._on_unload)
@@ -274,6 +275,11 @@ class _Page:
         visit = self._visit(request)
         visit.move(self._amounts(visit, mode, values))
         return self._after_picture(visit, view)
+
+    def _on_finish(self, view: str, request: gr.Request) -> Any:
+        visit = self._visit(request)
+        visit.finish()
+        return self._after_picture(visit, view, _FULL)
 
     def _on_settle(self, view: str, request: gr.Request) -> Any:
         visit = self._visit(request)

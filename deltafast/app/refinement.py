@@ -8,14 +8,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from deltafast.app.levels import LEVELS, Level
+from deltafast.app.looks import Look
 from deltafast.app.studio import Studio
 from deltafast.app.turns import BACKGROUND, URGENT
-from deltafast.errors import DeltafastError
+from deltafast.errors import DeltafastError, InvalidInputError
+from deltafast.pixels import as_rgb
 from deltafast.projection import refine
 from deltafast.projection.fit import FitReport
+from deltafast.projection.photos import at_size
+from deltafast.projection.tuned_face import TunedFace
 
 __all__ = ["Reconstruction", "Refinement", "reconstruct_quickly"]
 
@@ -26,11 +33,16 @@ State = Literal["running", "done", "stopped", "failed"]
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """A latent `[1, num_ws, w_dim]` that stands for a photo, the level it was made at, and how well it fits."""
+    """A latent `[1, num_ws, w_dim]` that stands for a photo, its look, the level it was made at, and how well it fits.
+
+    `carried` is the photo that is carried along edits, where it is.
+    """
 
     ws: Tensor
+    look: Look
     level: Level
     report: FitReport
+    carried: TunedFace | None = None
 
     def better_than(self, other: Reconstruction) -> bool:
         """Whether it looks more like the person; where that was not measured, whether it took longer to make."""
@@ -45,27 +57,34 @@ def reconstruct_quickly(studio: Studio, target: Tensor) -> Reconstruction:
     return _reported(studio, target, studio.projector.encode(target), LEVELS[0])
 
 
-def _reported(studio: Studio, target: Tensor, ws: Tensor, level: Level) -> Reconstruction:
-    projector = studio.projector
-    return Reconstruction(ws, level, projector.measure(target, projector.images(ws), ws)[0])
+def _reported(
+    studio: Studio, target: Tensor, ws: Tensor, level: Level, carried: TunedFace | None = None
+) -> Reconstruction:
+    projector, look = studio.projector, studio.look(ws, carried)
+    with torch.no_grad():
+        shown = at_size(as_rgb(look.full(ws))[0].float(), target.shape[-1])  # [1, 3, size, size]
+    return Reconstruction(ws, look, level, projector.measure(target, shown, ws)[0], carried)
 
 
 class Refinement:
     """The levels after the first, one after the other, in a thread of its own that lets everyone else go first.
 
-    `found` is called, in that thread, with each reconstruction that is better than the one before.
+    `target` is what `Projector.target` makes of the aligned face, `photo` that face itself, uint8 `[S, S, 3]`. `found`
+    is called, in that thread, with each reconstruction that is better than the one before.
     """
 
     def __init__(
         self,
         studio: Studio,
         target: Tensor,
+        photo: NDArray[np.uint8],
         start: Reconstruction,
         found: Callable[[Reconstruction], None],
         levels: Sequence[Level] = LEVELS[1:],
     ) -> None:
         self._studio = studio
         self._target = target
+        self._photo = photo
         self._best = start
         self._found = found
         self._levels = levels
@@ -113,6 +132,25 @@ class Refinement:
             self.state = "failed"
 
     def _make(self, level: Level) -> Reconstruction:
+        if level.carries:
+            made = self._carried(level)
+        else:
+            made = _reported(self._studio, self._target, self._refined(level), level)
+        self._steps += level.steps
+        return made
+
+    def _carried(self, level: Level) -> Reconstruction:
+        """The photo carried along; where no mesh of a face is found for it, the best so far."""
+        best = self._best
+        try:
+            face = TunedFace.of(self._studio.generator, best.ws, self._photo)
+            return _reported(self._studio, self._target, best.ws, level, face)
+        except InvalidInputError as error:
+            _log.info("a photo is not carried along: %s", error)
+            return best
+
+    def _refined(self, level: Level) -> Tensor:
+        """The latents of the best so far, refined; while it goes on, `_steps` counts its steps."""
         assert level.refine is not None
         projector, before = self._studio.projector, self._steps
 
@@ -134,5 +172,5 @@ class Refinement:
             shared_base=False,
             on_step=stepped,
         )
-        self._steps = before + level.steps
-        return _reported(self._studio, self._target, result.ws.detach(), level)
+        self._steps = before
+        return result.ws.detach()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deltafast.app.dials import Dial, Ends, dial_of, measured_ends
+from deltafast.app.looks import Look, PreviewChooser
 from deltafast.app.turns import Ticket, Turns
 from deltafast.delta.amounts import UNITS, AmountReader
 from deltafast.delta.editor import Editor, LatentEditor, list_editors
@@ -25,8 +26,9 @@ from deltafast.faces.meter import Face, FaceMeter
 from deltafast.faces.photos import Photo, PhotoReader
 from deltafast.files import image_size
 from deltafast.generators.base import Generator
-from deltafast.pixels import as_rgb, to_arrays
-from deltafast.projection import PHOTO_SIZE, Encoder, Projector
+from deltafast.pixels import as_rgb, to_arrays, to_floats
+from deltafast.projection import Encoder, Projector
+from deltafast.projection.tuned_face import TunedFace
 
 __all__ = ["Edited", "Studio"]
 
@@ -38,13 +40,15 @@ MAX_MEGAPIXELS = 50  # of a photo, all of whose pixels are kept while its visit 
 class Edited:
     """An edit: latents `[1, num_ws, w_dim]`, picture uint8 `[H, W, 3]`, α by dial, and what was read off it (by dial).
 
-    `reached` is empty where nothing was read: a quick picture, or a face that the network does not see.
+    `reached` is empty where nothing was read: a quick picture, or a face that the network does not see. Of a
+    `is_preview` the picture is a smaller estimate.
     """
 
     ws: Tensor
     pixels: Pixels
     alphas: dict[str, float]
     reached: dict[str, Reached]
+    is_preview: bool = False
 
 
 class Studio:
@@ -69,7 +73,8 @@ class Studio:
         self._has_meter = True
         self._reader: AmountReader | None = None
         self._has_reader = True
-        self._photos = PhotoReader(size=min(PHOTO_SIZE, generator.img_resolution), keep_photo=True)
+        self._photos = PhotoReader(faces="all", size=generator.img_resolution, keep_photo=True)
+        self._previews = PreviewChooser(generator)
         self.dials: dict[str, Dial] = {}
         for given in list_editors() if editors is None else editors:
             try:
@@ -131,12 +136,12 @@ class Studio:
         reader = self._amount_reader()
         if reader is None:
             return dict.fromkeys(UNITS, float("nan"))
-        image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].to(ws.device).float() / 127.5 - 1
+        image = to_floats(pixels)[None].to(ws.device)  # [1, 3, H, W]
         said = reader.said(reader.read(image))[0].tolist()
         return dict(zip(UNITS, said, strict=True))
 
     def read_photo(self, path: Path, name: str) -> Photo:
-        """Read an uploaded photo and find the largest face in it. Raises `DeltafastError` that says what is wrong."""
+        """Read an uploaded photo and find the faces in it, the largest first; `DeltafastError` says what is wrong."""
         width, height = image_size(path)
         if width * height > MAX_MEGAPIXELS * 1_000_000:
             raise DeltafastError(
@@ -145,19 +150,36 @@ class Studio:
         return self._photos.read(path, name)
 
     @torch.no_grad()
-    def picture(self, ws: Tensor) -> Pixels:
-        """Synthesise one latent `[1, num_ws, w_dim]` as uint8 `[H, W, 3]`."""
-        pixels: Pixels = to_arrays(as_rgb(self.generator.synthesis(ws)))[0]
+    def look(self, ws: Tensor, carried: TunedFace | None = None) -> Look:
+        """Return how a face `[1, num_ws, w_dim]` and its edits are shown, its photo `carried` along where there is one.
+
+        Raises `InvalidInputError` where a photo cannot be carried.
+        """
+        full = self.generator.synthesis if carried is None else carried.synthesis(self.generator)
+        preview = self._previews.preview(ws)
+        if preview is None:
+            return Look(full)
+        preview.fit(ws, self.generator.synthesis(ws))
+        return Look(full, preview if carried is None else carried.synthesis(self.generator, preview))
+
+    @torch.no_grad()
+    def picture(self, ws: Tensor, look: Look) -> Pixels:
+        """Make the full picture of one latent `[1, num_ws, w_dim]`, uint8 `[H, W, 3]`."""
+        pixels: Pixels = to_arrays(as_rgb(look.full(ws)))[0]
         return pixels
 
-    def quick(self, ws: Tensor, dials: Mapping[str, Dial], alphas: Mapping[str, float]) -> Edited:
-        """Edit a face by α, without looking at what comes of it."""
+    @torch.no_grad()
+    def quick(self, ws: Tensor, look: Look, dials: Mapping[str, Dial], alphas: Mapping[str, float]) -> Edited:
+        """Edit a face by α, without looking at what comes of it: an estimate where the full picture takes long."""
         moved = self._moved(ws, [dials[key] for key in alphas], list(alphas.values()))
-        return Edited(moved, self.picture(moved), dict(alphas), {})
+        if look.quick is None:
+            return Edited(moved, self.picture(moved, look), dict(alphas), {})
+        return Edited(moved, to_arrays(as_rgb(look.quick(moved)))[0], dict(alphas), {}, is_preview=True)
 
     def exact(
         self,
         ws: Tensor,
+        look: Look,
         dials: Mapping[str, Dial],
         amounts: Mapping[str, float],
         before: Mapping[str, float],
@@ -177,7 +199,7 @@ class Studio:
             return image
 
         if not steered:
-            return Edited(start, self.picture(start), plain, {})
+            return Edited(start, self.picture(start, look), plain, {})
         wanted = [dials[key].to(amounts[key], before[dials[key].editor.attribute]) for key in steered]
         options = EditOptions(batch_size=1, to=wanted, synthesise=synthesis)
         result = EditSession(self.generator, [dials[key].editor for key in steered], None, options).edit(start)
@@ -185,7 +207,9 @@ class Studio:
         assert result.reached is not None
         reached = {key: result.reached[dials[key].editor.attribute] for key in steered}
         found = {key: float(one.alpha[0]) for key, one in reached.items()}
-        return Edited(result.latents, to_arrays(as_rgb(result.images))[0], {**plain, **found}, reached)
+        is_plain = look.full is self.generator.synthesis  # a carried photo follows; the generator's picture steers
+        pixels = to_arrays(as_rgb(result.images))[0] if is_plain else self.picture(result.latents, look)
+        return Edited(result.latents, pixels, {**plain, **found}, reached)
 
     def same_person(self, first: Pixels, second: Pixels) -> float | None:
         """Return dlib's distance of two faces, None where one is not seen or dlib is not installed."""

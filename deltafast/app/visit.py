@@ -15,15 +15,17 @@ from torch import Tensor
 from deltafast.app.dials import Dial
 from deltafast.app.history import History
 from deltafast.app.latent_file import latent_bytes, read_latents
+from deltafast.app.looks import Look
+from deltafast.app.moving import moving_bytes
 from deltafast.app.pictures import png
 from deltafast.app.refinement import Reconstruction, Refinement, reconstruct_quickly
 from deltafast.app.studio import Edited, Studio
-from deltafast.app.turns import Newest, SupersededError, Ticket
+from deltafast.app.turns import URGENT, Newest, SupersededError, Ticket
 from deltafast.app.uploads import uploaded
+from deltafast.app.whole_photo import WholePhoto
 from deltafast.app.words import fit_words, identity_words, reached_words
 from deltafast.editing.provenance import Provenance
 from deltafast.errors import DeltafastError, InvalidInputError
-from deltafast.faces.pasting import paste_back
 from deltafast.faces.photos import Photo
 from deltafast.generators.seeds import latents_from_seeds
 
@@ -36,22 +38,26 @@ MAX_OWN = 4
 """Editors of one's own that a visit may bring."""
 
 _PSI = 0.7  # truncation of sampled faces
+_PAUSE = 0.15  # seconds without a further move, after which the full picture is made
 _CALM = 0.35  # seconds without a further move, after which an edit is made exact
 
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """What is edited: latents `[1, num_ws, w_dim]`, their picture uint8 `[H, W, 3]`, and what is read off it.
+    """What is edited: latents `[1, num_ws, w_dim]`, how they are shown, their picture uint8 `[H, W, 3]`, its readings.
 
-    `photo` and `fit` are of one that came as a photo.
+    `photo` and `fit` are of one that came as a photo; `number` says which of the photo's faces it is, 0 the largest.
     """
 
     name: str
     ws: Tensor
+    look: Look
     pixels: Pixels
     readings: Mapping[str, float]
     photo: Photo | None = None
+    whole: WholePhoto | None = None
     fit: Reconstruction | None = None
+    number: int = 0
 
 
 class Visit:
@@ -102,7 +108,7 @@ class Visit:
         with self._studio.turns.turn():
             classes = 0 if self._studio.generator.c_dim else None
             ws = latents_from_seeds(self._studio.generator, [seed], _PSI, class_index=classes)
-            face = self._face(f"face-{seed}", ws)
+            face = self._face(f"face-{seed}", ws, self._studio.look(ws))
         self._take(face)
 
     def bring_photo(self, path: str) -> None:
@@ -112,14 +118,25 @@ class Visit:
         """
         with uploaded(path) as file:
             photo = self._studio.read_photo(file, "the photo")
+        self._take_from(photo, 0)
+
+    def choose_face(self, number: int) -> None:
+        """Take another face of the photo at hand, 0 being the largest; `InvalidInputError` where there is none."""
+        photo = self._given_face().photo
+        if photo is None or not 0 <= number < len(photo.faces):
+            raise InvalidInputError(f"the photo at hand has no face number {number + 1}")
+        self._take_from(photo, number)
+
+    def _take_from(self, photo: Photo, number: int) -> None:
+        chosen = photo.faces[number]
         with self._studio.turns.turn():
-            projector = self._studio.projector
-            target = projector.target(photo.faces[0].image)
+            target = self._studio.projector.target(chosen.image)
             fit = reconstruct_quickly(self._studio, target)
-            face = self._face("photo", fit.ws)
-        face = replace(face, photo=photo, fit=fit)
+            face = self._face("photo", fit.ws, fit.look)
+        assert photo.pixels is not None
+        face = replace(face, photo=photo, whole=WholePhoto(photo.pixels, chosen.alignment), fit=fit, number=number)
         self._take(face)
-        refinement = Refinement(self._studio, target, fit, self._swap_in)
+        refinement = Refinement(self._studio, target, chosen.pixels, fit, self._swap_in)
         self._refinement = refinement
         refinement.start()
 
@@ -131,7 +148,7 @@ class Visit:
         with uploaded(path) as file:
             ws, amounts = read_latents(file, self._studio.generator)
         with self._studio.turns.turn():
-            face = self._face(Path(path).stem[:60] or "latents", ws)
+            face = self._face(Path(path).stem[:60] or "latents", ws, self._studio.look(ws))
         self._take(face)
         known = self.dials
         wanted = {key: by for key, by in amounts.items() if key in known and known[key].low <= by <= known[key].high}
@@ -165,10 +182,21 @@ class Visit:
         alphas = {key: dials[key].guess(by) * self._gains.get(key, 1.0) for key, by in kept.items()}
         with self._studio.turns.turn():
             ticket.check()
-            edited = self._studio.quick(face.ws, dials, alphas)
+            edited = self._studio.quick(face.ws, face.look, dials, alphas)
         ticket.check()
         self.edited = edited
         return edited
+
+    def finish(self) -> Edited:
+        """Once no further move comes, make the full picture of an edit of which there is an estimate.
+
+        Raises `SupersededError` as soon as there is a further move, and where there is nothing to do.
+        """
+        ticket = self._newest.last()
+        if ticket is self._settled or (self.edited is not None and not self.edited.is_preview):
+            raise SupersededError
+        ticket.rest(_PAUSE)
+        return self._finished(ticket)
 
     def settle(self) -> tuple[Edited, list[str]]:
         """Once no further move comes, make the edit exact, and say what came of it.
@@ -207,24 +235,52 @@ class Visit:
 
     # ---- results -----------------------------------------------------------------------------------------------------
 
-    def pictures(self, whole: bool) -> tuple[Pixels, Pixels]:
-        """Return the picture before and after the edits: of the face, or of the whole photo, the face in its place."""
+    def pictures(self, whole: bool, *, shown: bool = True) -> tuple[Pixels, Pixels]:
+        """Return the picture before and after the edits: of the face, or of the whole photo, the face in its place.
+
+        Whole photos come as large as they are `shown`, or, without it, as large as they are.
+        """
         face, edited = self._given_face(), self._given_edit()
-        if not whole or face.photo is None or face.photo.pixels is None:
+        if not whole or face.whole is None:
             return face.pixels, edited.pixels
-        alignment = face.photo.faces[0].alignment
-        return face.photo.pixels, paste_back(face.photo.pixels, edited.pixels, alignment)
+        photo = face.whole.shown if shown else face.whole
+        unedited = None if face.fit is None or face.fit.carried is None else face.pixels
+        return photo.pixels, photo.with_face(edited.pixels, unedited)
 
     def picture_file(self, whole: bool) -> bytes:
         """Return the picture after the edits as a PNG that says what was done to it; see `pictures`."""
-        _, after = self.pictures(whole)
-        photo = self._given_face().photo if whole else None
+        self._finished(self._newest.last())
+        _, after = self.pictures(whole, shown=False)
+        face = self._given_face()
+        photo = face.photo if whole else None
+        return png(after, self._provenance(whole).as_png_texts(), None if photo is None else photo.profile)
+
+    def moving_picture(self, kind: str) -> bytes:
+        """Return the edit as a moving picture, from the unedited face there and back: `kind` is gif, webp or mp4.
+
+        Raises `InvalidInputError` where nothing is edited, `DeltafastError` where `kind` cannot be written.
+        """
+        face, edited, dials = self._given_face(), self._given_edit(), self.dials
+        alphas = {key: alpha for key, alpha in edited.alphas.items() if alpha != 0}
+        if not alphas:
+            raise InvalidInputError("nothing is edited yet: move a slider, then save how the face gets there")
+        editors = [dials[key].editor for key in alphas]
+
+        def synthesis(codes: Tensor, **_: object) -> Tensor:
+            self._studio.turns.give_way(URGENT)  # nobody waits for all frames of another's picture
+            return face.look.full(codes)
+
+        with self._studio.turns.turn():
+            return moving_bytes(kind, self._studio.generator, editors, list(alphas.values()), face.ws, synthesis)
+
+    def _provenance(self, whole: bool) -> Provenance:
+        face = self._given_face()
         edits = [
             {"attribute": self.dials[key].editor.attribute, "alpha" if self.dials[key].unit is None else "by": amount}
             for key, amount in self.amounts.items()
         ]
-        said = Provenance.of(self._studio.generator, edits, composite=photo is not None)
-        return png(after, said.as_png_texts(), None if photo is None else photo.profile)
+        is_composite = (whole and face.photo is not None) or (face.fit is not None and face.fit.carried is not None)
+        return Provenance.of(self._studio.generator, edits, composite=is_composite)
 
     def latents(self) -> bytes:
         """Return a safetensors file of the edited latents, from which `bring_latents` goes on."""
@@ -247,9 +303,21 @@ class Visit:
 
     # ---- parts of these ----------------------------------------------------------------------------------------------
 
-    def _face(self, name: str, ws: Tensor) -> Face:
-        pixels = self._studio.picture(ws)
-        return Face(name, ws, pixels, self._studio.readings(ws, pixels))
+    def _face(self, name: str, ws: Tensor, look: Look) -> Face:
+        pixels = self._studio.picture(ws, look)
+        return Face(name, ws, look, pixels, self._studio.readings(ws, pixels))
+
+    def _finished(self, ticket: Ticket) -> Edited:
+        """The edit with its full picture. Raises `SupersededError` where `ticket` is stale."""
+        face, edited = self._given_face(), self._given_edit()
+        if not edited.is_preview:
+            return edited
+        with self._studio.turns.turn():
+            ticket.check()
+            full = replace(edited, pixels=self._studio.picture(edited.ws, face.look), is_preview=False)
+        ticket.check()
+        self.edited = full
+        return full
 
     def _take(self, face: Face) -> None:
         self._newest.take()
@@ -267,11 +335,11 @@ class Visit:
         if face is None or face.photo is None or (face.fit is not None and not better.better_than(face.fit)):
             return
         with self._studio.turns.turn():
-            made = self._face(face.name, better.ws)
+            made = self._face(face.name, better.ws, better.look)
         if self.face is not face:  # another one has come meanwhile
             return
         self._newest.take()
-        self.face = replace(made, photo=face.photo, fit=better)
+        self.face = replace(made, photo=face.photo, whole=face.whole, fit=better, number=face.number)
         self._news = True
         self.edited = Edited(made.ws, made.pixels, {}, {})
 
@@ -283,8 +351,9 @@ class Visit:
             if dials[key].unit is not None
         )
         if readable:
-            return self._studio.exact(face.ws, dials, amounts, face.readings, ticket)
-        return self._studio.quick(face.ws, dials, {key: dials[key].guess(by) for key, by in amounts.items()})
+            return self._studio.exact(face.ws, face.look, dials, amounts, face.readings, ticket)
+        alphas = {key: dials[key].guess(by) for key, by in amounts.items()}
+        return self._studio.quick(face.ws, Look(face.look.full), dials, alphas)
 
     def _said(self, face: Face, edited: Edited) -> list[str]:
         lines = []

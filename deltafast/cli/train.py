@@ -15,40 +15,72 @@ def train(
     attribute: Annotated[str, typer.Option(help="Attribute to learn: yaw, pitch, smile, eyes-closed, light ...")],
     out: Annotated[Path, typer.Option(help="Editor file to write (.safetensors).")],
     slots: Annotated[str | None, typer.Option(help="W+ slots to move, such as 0-5,8; chosen by attribute.")] = None,
-    identities: Annotated[int | None, typer.Option(help="Use only the first ones; 2 is the paper's setting.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Training steps.")] = None,
-    dim: Annotated[int | None, typer.Option(help="Components of the code in each slot.")] = None,
-    width: Annotated[int | None, typer.Option(help="Hidden units in each slot.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    noise_encoder: Annotated[float | None, typer.Option(help="Noise n_a, in units of the latents' spread.")] = None,
-    noise_decoder: Annotated[float | None, typer.Option(help="Noise n_b, in units of the latents' spread.")] = None,
-    lambda_a: Annotated[float | None, typer.Option(help="Weight of the first identity's loss.")] = None,
-    lambda_b: Annotated[float | None, typer.Option(help="Weight of the second identity's loss.")] = None,
-    negative: Annotated[str | None, typer.Option(help="What alpha < 0 means: symmetric, other-end or scale.")] = None,
+    identities: Annotated[
+        int | None, typer.Option(help="Use only the first ones; 2 is the paper's setting.", show_default="all")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps.", show_default="1000")] = None,
+    dim: Annotated[int | None, typer.Option(help="Components of the code in each slot.", show_default="16")] = None,
+    width: Annotated[int | None, typer.Option(help="Hidden units in each slot.", show_default="32")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.", show_default="0.002")] = None,
+    noise_encoder: Annotated[
+        float | None, typer.Option(help="Noise n_a, in units of the latents' spread.", show_default="0.1")
+    ] = None,
+    noise_decoder: Annotated[
+        float | None, typer.Option(help="Noise n_b, in units of the latents' spread.", show_default="0.5")
+    ] = None,
+    lambda_a: Annotated[
+        float | None, typer.Option(help="Weight of the first identity's loss.", show_default="1")
+    ] = None,
+    lambda_b: Annotated[
+        float | None, typer.Option(help="Weight of the second identity's loss.", show_default="1")
+    ] = None,
+    negative: Annotated[
+        str | None, typer.Option(help="What alpha < 0 means: symmetric, other-end or scale.", show_default="symmetric")
+    ] = None,
     extent: Annotated[
         float | None,
-        typer.Option("--extent", "--reach", help="Share of the way to the sequence's end that alpha 1 means."),
+        typer.Option(
+            "--extent", "--reach", help="Share of the way to the sequence's end that alpha 1 means.", show_default="1"
+        ),
     ] = None,
     form: Annotated[
-        str | None, typer.Option(help="jump, the paper's, or flow: amounts add up, and minus alpha is the way back.")
+        str | None,
+        typer.Option(
+            help="jump, the paper's, or flow: amounts add up, and minus alpha is the way back.", show_default="jump"
+        ),
     ] = None,
     loss: Annotated[
-        str | None, typer.Option(help="paper, or precise: train on by what edits do to images; minutes on a CPU.")
+        str | None,
+        typer.Option(
+            help="paper, or precise: train on by what edits do to images; minutes on a CPU.", show_default="paper"
+        ),
     ] = None,
     generator: Annotated[
         str | None, typer.Option(help="For --loss precise: a name or a checkpoint; the latents' own by default.")
     ] = None,
-    precise_steps: Annotated[int | None, typer.Option(help="Steps of the second stage of --loss precise.")] = None,
+    precise_steps: Annotated[
+        int | None, typer.Option(help="Steps of the second stage of --loss precise.", show_default="240")
+    ] = None,
     target_gain: Annotated[
         float | None,
-        typer.Option("--target-gain", "--asked-gain", help="Factor on the change that --loss precise wants."),
+        typer.Option(
+            "--target-gain", "--asked-gain", help="Factor on the change that --loss precise wants.", show_default="1"
+        ),
     ] = None,
     leak: Annotated[
         float | None,
-        typer.Option("--leak", "--kept", help="Weight that --loss precise gives to the change of everything else."),
+        typer.Option(
+            "--leak",
+            "--kept",
+            help="Weight that --loss precise gives to the change of everything else.",
+            show_default="2",
+        ),
     ] = None,
     far: Annotated[
-        float | None, typer.Option(help="The largest |alpha| that --loss precise looks at; above 1 edits go farther.")
+        float | None,
+        typer.Option(
+            help="The largest |alpha| that --loss precise looks at; above 1 edits go farther.", show_default="1"
+        ),
     ] = None,
     degrees: Annotated[
         bool | None,

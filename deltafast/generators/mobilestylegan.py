@@ -144,25 +144,44 @@ class MobileStyleGANSynthesis(SynthesisNetwork):
         """Synthesise images `[N, channels, H, W]` from `ws` `[N, num_ws, w_dim]`; see `SynthesisNetwork.forward`."""
         self.check_inputs(ws, noise_mode)
         styles = self.styles(ws)  # name -> [N, C]
-        dtype = self.computing_dtype(force_fp32)
-        style = styles["b4.conv1"].to(dtype)[:, :, None, None]  # [N, C, 1, 1]
-        x = (self.input.to(dtype) * style).contiguous(memory_format=torch.channels_last)  # [N, C, 4, 4]
-        first = self.first.to(dtype)
-        x = by_small_sample(lambda part: F.conv2d(part, first, padding=1), x, 16 * first.numel())  # [N, 4 C, 4, 4]
+        x = self._first_convolution(styles, self.computing_dtype(force_fp32))  # [N, 4 C, 4, 4]
         if second_order:
             return self._block_by_block(x, styles, noise_mode, "reference")
         if takes_cuda_kernels(x.device):
             return self._between_convolutions(x, styles, noise_mode)
         return self._block_by_block(x, styles, noise_mode, "auto")
 
-    def _block_by_block(self, u: Tensor, styles: dict[str, Tensor], noise_mode: str, impl: Impl) -> Tensor:
-        """Go on from the first convolution's result as CPUs do, one operation a block; or all of it in plain torch."""
+    @property
+    def feature_resolutions(self) -> tuple[int, ...]:
+        """8, 16, ..., half the resolution of the images."""
+        return tuple(8 << block for block in range(len(self._ups)))
+
+    def _features(self, ws: Tensor, resolution: int, noise_mode: str) -> Tensor:
+        styles = self.styles(ws)  # name -> [N, C]
+        u = self._first_convolution(styles, self.dtype)  # [N, 4 C, 4, 4]
+        blocks = self.feature_resolutions.index(resolution) + 1
+        return self._block_by_block(u, styles, noise_mode, "auto", blocks=blocks)
+
+    def _first_convolution(self, styles: dict[str, Tensor], dtype: torch.dtype) -> Tensor:
+        """The first convolution's result `[N, 4 C, 4, 4]`, before noise and activation."""
+        style = styles["b4.conv1"].to(dtype)[:, :, None, None]  # [N, C, 1, 1]
+        x = (self.input.to(dtype) * style).contiguous(memory_format=torch.channels_last)  # [N, C, 4, 4]
+        first = self.first.to(dtype)
+        return by_small_sample(lambda part: F.conv2d(part, first, padding=1), x, 16 * first.numel())
+
+    def _block_by_block(
+        self, u: Tensor, styles: dict[str, Tensor], noise_mode: str, impl: Impl, *, blocks: int | None = None
+    ) -> Tensor:
+        """Go on from the first convolution's result as CPUs do, one operation a block; or all of it in plain torch.
+
+        With `blocks`, so many blocks are run and no image is made.
+        """
         x = self._activated(0, u, noise_mode, impl=impl)  # [N, 4 C, 4, 4]
         dtype = x.dtype
-        for block in range(len(self._ups)):
+        for block in range(len(self._ups) if blocks is None else blocks):
             first = self._layer(2 * block + 1, styles, noise_mode, x)
             second = self._layer(2 * block + 2, styles, noise_mode, x)
-            is_last = block + 1 == len(self._ups)
+            is_last = blocks is None and block + 1 == len(self._ups)
             image = ImageLayer(self.image_weight.to(dtype), self.image_bias, styles[self._image]) if is_last else None
             x = wavelet_block(x, first, second, image, impl=impl)  # [N, 4 C, 2 H, 2 W], at last [N, 3, 4 H, 4 W]
         return x

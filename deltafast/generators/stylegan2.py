@@ -133,6 +133,22 @@ class StyleGAN2Synthesis(SynthesisNetwork):
         assert image is not None
         return image
 
+    @property
+    def feature_resolutions(self) -> tuple[int, ...]:
+        """4, 8, ..., the resolution of the images."""
+        return tuple(self._sizes)
+
+    def _features(self, ws: Tensor, resolution: int, noise_mode: str) -> Tensor:
+        blocks = [block._replace(torgb=None) for block in self.blocks()[: self._sizes.index(resolution) + 1]]
+        gradients = int(self.wants_gradient(ws))
+        backend = choose_backend(Pass(blocks, ws.device, self.dtype, noise_mode, self.upsampling.taps, gradients))
+        styles = self.styles(ws)  # name -> [N, C]
+        backend.modulate(styles)
+        x = backend.begin(self.const)  # [N, C, 4, 4]
+        for block in blocks:
+            x, _ = backend.block(block, x, None, styles)  # [N, O, H, W]
+        return x
+
     def blocks(self) -> list[Block]:
         """Return the layers of every block, from 4x4 upwards."""
         layers = dict(zip(self._names, self.convolutions, strict=True))

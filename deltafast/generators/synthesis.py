@@ -41,6 +41,11 @@ class SynthesisNetwork(PlacedModule, ABC):
         return self.img_resolution, self.img_resolution
 
     @property
+    def feature_resolutions(self) -> tuple[int, ...]:
+        """The heights at which `features` can stop, in pixels, from the smallest; empty where it cannot."""
+        return ()
+
+    @property
     def device(self) -> torch.device:
         """The device that holds the weights."""
         return next(self.parameters()).device
@@ -69,6 +74,23 @@ class SynthesisNetwork(PlacedModule, ABC):
             check_floating(ws, "ws")
         if noise_mode not in NOISE_MODES:
             raise InvalidInputError(f"noise_mode must be one of {', '.join(NOISE_MODES)}; got {noise_mode!r}")
+
+    def features(self, ws: Tensor, resolution: int, noise_mode: str = "const") -> Tensor:
+        """Return what the block of a resolution gives, `[N, C, resolution, W]`, and compute nothing behind it.
+
+        These are the activations that the next block of `forward` reads, in the precision of the convolutions; `ws`
+        `[N, num_ws, w_dim]` and `noise_mode` are as there. Raises `InvalidInputError` for a resolution that is not
+        one of `feature_resolutions`, and as `forward` does.
+        """
+        if resolution not in self.feature_resolutions:
+            known = ", ".join(map(str, self.feature_resolutions)) or "none"
+            raise InvalidInputError(f"features are to be had at the resolutions {known}; got {resolution!r}")
+        self.check_inputs(ws, noise_mode)
+        return self._features(ws, resolution, noise_mode)
+
+    def _features(self, ws: Tensor, resolution: int, noise_mode: str) -> Tensor:
+        """What `features` returns, its arguments checked; of networks that name `feature_resolutions`."""
+        raise AssertionError(f"{type(self).__name__} names feature_resolutions but makes no features")
 
     def wants_gradient(self, ws: Tensor) -> bool:
         """Return whether images of `ws` will be differentiated: by `ws`, a weight, or a noise image."""

@@ -9,6 +9,7 @@ and every batch; what a step draws at random it draws for the whole batch, so th
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from dataclasses import asdict, dataclass, field
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from deltafast.arguments import check_count, check_not_negative, check_seed
 from deltafast.errors import InvalidInputError
-from deltafast.files import write_json
+from deltafast.files import alone_in, write_json
 from deltafast.generators.base import Generator
 from deltafast.peers import Peers, peers
 from deltafast.pixels import to_floats
@@ -88,14 +89,14 @@ def train_encoder(
     moment, the same call goes on from the last finished shard, epoch or saved step. `folder/training.json` records
     the held-out R² (share of the codes' variance explained, per slot group) after every epoch and after the second
     stage, and that stage's image distances before and after. Raises `ResumeError` when the folder was begun with other
-    settings or other heads, `InvalidInputError` when there are too few pairs.
+    settings or other heads, or another training is at work in it, `InvalidInputError` when there are too few pairs.
 
     In processes that torchrun started the same call trains one encoder on all of them, each on the device of its
     `generator`: each takes its part of every batch (`EncoderTraining.batch` is of all together), and the first writes
     the files. A restart may have another number of processes. The result is that of one process up to the order in
     which gradients are added.
     """
-    with peers(generator.device) as group:
+    with peers(generator.device) as group, alone_in(folder) if group.is_first else contextlib.nullcontext():
         return _train(group, generator, folder, samples, training, heads)
 
 

@@ -80,11 +80,6 @@ class Journal:
         except OSError as error:
             raise DiskError(f"cannot write {self.path}: {error.strerror or error}") from error
 
-    def remove(self) -> None:
-        """Remove the notes, which an index has taken over."""
-        with contextlib.suppress(OSError):
-            self.path.unlink()
-
 
 def journals(out: Path, settings: str = "") -> Iterator[Journal]:
     """Yield every journal below `out`, with the tries that were made with these settings."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import logging
+import math
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from deltafast.errors import DeltafastError, InvalidInputError, ResumeError, WorkerError
-from deltafast.files import hold_folder, remove_leftovers
+from deltafast.files import alone_in, remove_leftovers
 from deltafast.progress import track
 from deltafast.scale.cluster import ray_session
 from deltafast.scale.fold import fold_journals
 from deltafast.scale.jobs import Job
 from deltafast.scale.journal import await_workers
 from deltafast.scale.kept import close_gaps, drop_rows, look_through, shard_ends
-from deltafast.scale.samples import Sample, table_of_samples
+from deltafast.scale.samples import Sample, check_id, table_of_samples
 from deltafast.scale.sinks import seal_shards
 from deltafast.scale.worker import FaceWorker
 
@@ -29,6 +29,7 @@ __all__ = ["RayOptions", "run_job"]
 _PATIENCE = 60.0  # seconds for workers to end whose driver has
 _ENDING = 5.0  # ... of this run
 _BATCH = 64  # samples handed to a worker at once, at most
+_LONGEST = 1e6  # seconds: what Python's clock for a stuck process takes, with a batch of samples at once
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,10 @@ class RayOptions:
     - `address`: "local", or that of a cluster, as `ray.init` takes it.
     - `workers`: processes that work, each with its own generator; None is one for each GPU, or on CPUs as many as have
       `threads` cores each.
-    - `threads`: cores of a worker. `gpus`: of a worker; 0 works on the CPU.
+    - `threads`: cores of a worker. `gpus`: GPUs of a worker, a whole number or a part of one; 0 works on the CPU.
     - `per_shard`: 0 writes files, else tar shards of so many samples.
-    - `timeout`: seconds for one sample, after which it counts as hanging. `tries`: of a sample that ends its worker.
+    - `timeout`: seconds for one sample, after which it counts as hanging. `tries`: how often a sample is begun at most
+      that ends its worker or hangs, over all runs with the same settings.
     - `retry`: try again what an earlier run gave an error.
 
     Raises `InvalidInputError` for what they cannot be.
@@ -58,10 +60,20 @@ class RayOptions:
     def __post_init__(self) -> None:
         for name, least in (("workers", 1), ("threads", 1), ("per_shard", 0), ("tries", 1)):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < least):
+            if value is None and name == "workers":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise InvalidInputError(f"{name} must be a whole number of at least {least}, got {value!r}")
-        if not self.timeout > 0:
-            raise InvalidInputError(f"timeout must be a number of seconds above 0, got {self.timeout!r}")
+        if not _is_number(self.timeout) or not 0 < self.timeout <= _LONGEST:
+            raise InvalidInputError(f"timeout must be seconds above 0, at most {_LONGEST:g}, got {self.timeout!r}")
+        if not _is_number(self.gpus) or self.gpus < 0 or (self.gpus > 1 and self.gpus % 1):
+            raise InvalidInputError(f"gpus must be 0, a part of one or a whole number, got {self.gpus!r}")
+        if not isinstance(self.address, str) or not self.address:
+            raise InvalidInputError(f'address must be "local" or that of a cluster, got {self.address!r}')
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def run_job(
@@ -79,22 +91,24 @@ def run_job(
     interruption, also with other workers. A sample with an error keeps it until `options.retry` asks for another try.
     The memory of this process grows with the list of samples, not with their rows.
 
-    Raises `ResumeError` where `out` is that of another command or another run is at work in it, `WorkerError` where
-    workers cannot be had, and what concerns all samples, as a full disk (`DiskError`).
+    Raises `InvalidInputError` where two samples have one id, or an id cannot name files; `ResumeError` where `out` is
+    that of another command or another run is at work in it; `WorkerError` where workers cannot be had; and what
+    concerns all samples, as a full disk (`DiskError`).
     """
     # torch comes with it, which not every worker needs
     from deltafast.runs import adopt_settings, remove_results, say_made_anew
 
     options = options or RayOptions()
     out = Path(out).absolute()
-    with _alone(out):
+    by_id = _by_id(samples)
+    with alone_in(out):
         described = {"command": "run_job", **settings, **({"shards": True} if options.per_shard else {})}
         digest, differing = adopt_settings(out, described, optional=["shards"])
         if not await_workers(out, _PATIENCE):
             raise ResumeError(f"workers of an earlier run still write into {out}: let them end, then run this again")
         remove_leftovers(out)
         tries = fold_journals(out, digest)
-        kept = look_through(out, {sample.id: sample for sample in samples}, digest, retry=options.retry)
+        kept = look_through(out, by_id, digest, retry=options.retry)
         say_made_anew(out, kept.others, differing)
         drop_rows(out, kept.dropped)
         close_gaps(out)
@@ -103,7 +117,7 @@ def run_job(
         todo = [
             replace(one, tries=tries[one.id]) if one.id in tries else one for one in samples if one.id not in kept.done
         ]
-        del kept
+        del kept, by_id
         try:
             if todo:
                 with ray_session(options.address, _cpus(options)) as ray:
@@ -113,6 +127,15 @@ def run_job(
             await_workers(out, _ENDING)
             fold_journals(out, digest)
             seal_shards(out, shard_ends(out))
+
+
+def _by_id(samples: Sequence[Sample]) -> dict[str, Sample]:
+    found: dict[str, Sample] = {}
+    for sample in samples:
+        if check_id(sample.id) in found:
+            raise InvalidInputError(f"two samples are called {sample.id}; ids must differ")
+        found[sample.id] = sample
+    return found
 
 
 def _cpus(options: RayOptions) -> int | None:
@@ -181,15 +204,3 @@ def _reason(error: BaseException) -> DeltafastError:
         return inner
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return WorkerError(f"Ray ended the run: {lines[-1] if lines else type(error).__name__}")
-
-
-@contextlib.contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Let nobody else begin in this folder, as far as its disk knows locks; the lock ends with the process."""
-    held = hold_folder(out)
-    if held is None:
-        raise ResumeError(f"another run is at work in {out}; let it end, or choose another folder")
-    try:
-        yield
-    finally:
-        del held

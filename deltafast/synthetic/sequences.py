@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deltafast.errors import InvalidInputError, ResumeError
-from deltafast.files import read_json, remove_leftovers, sha256_file, write_json, write_png
+from deltafast.files import alone_in, read_json, remove_leftovers, sha256_file, write_json, write_png
 from deltafast.progress import track
 from deltafast.sequence_manifest import MANIFEST_NAME, FrameRecord, Manifest
 from deltafast.synthetic.asset import HEAD_SHA256
@@ -77,8 +77,8 @@ def render_sequences(
     the odd length of a sequence, `size` the side of the pictures in pixels, `processes` how many render at a time
     (default: all cores). The bytes depend on none but the pictures' own parameters. Frames that are finished are
     kept, so an interrupted run goes on where it was. Raises `InvalidInputError` for bad arguments, `ResumeError`
-    when `out` holds sequences with other settings, `DiskError` when it cannot be written, `WorkerError` when one of
-    several processes ends by itself.
+    when `out` holds sequences with other settings or another run is at work in it, `DiskError` when it cannot be
+    written, `WorkerError` when one of several processes ends by itself.
     """
     root = Path(out)
     if processes is not None and processes < 1:
@@ -99,31 +99,32 @@ def render_sequences(
         "attributes": values,
         "identities": {head.name: _digest(head.parameters()) for head in heads},
     }
-    _claim(root, settings)
-    remove_leftovers(root)
-    jobs = [
-        _Job(root, head, name, index, value, size, supersampling, "")
-        for name in attributes
-        for head in heads
-        for index, value in enumerate(values[name])
-    ]
-    jobs = [_Job(**{**vars(job), "key": _key(job)}) for job in jobs]
-    done = {job.file: record for job in jobs if (record := _finished(job)) is not None}
-    todo = [job for job in jobs if job.file not in done]
-    workers = min(processes or os.cpu_count() or 1, max(len(todo), 1))
-    with closing(_run(todo, workers)) as results:
-        for record in track(results, "rendering", total=len(todo)):
-            done[record.file] = record
-    manifest = Manifest(
-        folder=root,
-        size=size,
-        attributes={name: {"values": values[name], "unit": attribute_named(name).unit} for name in attributes},
-        identities={head.name: head.parameters() for head in heads},
-        frames=tuple(done[job.file] for job in jobs),
-        settings=settings,
-    )
-    manifest.save()
-    return manifest
+    with alone_in(root):
+        _claim(root, settings)
+        remove_leftovers(root)
+        jobs = [
+            _Job(root, head, name, index, value, size, supersampling, "")
+            for name in attributes
+            for head in heads
+            for index, value in enumerate(values[name])
+        ]
+        jobs = [_Job(**{**vars(job), "key": _key(job)}) for job in jobs]
+        done = {job.file: record for job in jobs if (record := _finished(job)) is not None}
+        todo = [job for job in jobs if job.file not in done]
+        workers = min(processes or os.cpu_count() or 1, max(len(todo), 1))
+        with closing(_run(todo, workers)) as results:
+            for record in track(results, "rendering", total=len(todo)):
+                done[record.file] = record
+        manifest = Manifest(
+            folder=root,
+            size=size,
+            attributes={name: {"values": values[name], "unit": attribute_named(name).unit} for name in attributes},
+            identities={head.name: head.parameters() for head in heads},
+            frames=tuple(done[job.file] for job in jobs),
+            settings=settings,
+        )
+        manifest.save()
+        return manifest
 
 
 def _check_names(heads: Sequence[Identity]) -> None:

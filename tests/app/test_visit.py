@@ -98,9 +98,9 @@ def test_moves_that_waited_while_newer_ones_came_are_not_computed(
     made: list[dict[str, float]] = []
     quick = studio.quick
 
-    def counted(ws: object, dials: object, alphas: dict[str, float]) -> object:
+    def counted(ws: object, look: object, dials: object, alphas: dict[str, float]) -> object:
         made.append(dict(alphas))
-        return quick(ws, dials, alphas)  # type: ignore[arg-type]
+        return quick(ws, look, dials, alphas)  # type: ignore[arg-type]
 
     monkeypatch.setattr(studio, "quick", counted)
     stale: list[int] = []

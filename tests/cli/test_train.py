@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 from typer.testing import CliRunner
 
 from deltafast.cli import app
-from deltafast.delta import load_editor
+from deltafast.delta import DeltaConfig, PreciseConfig, load_editor
 from deltafast.sequence_latents import GeneratorId, SequenceLatents
 
 
@@ -112,3 +113,17 @@ def test_editors_tells_what_a_file_holds(latents: Path, tmp_path: Path) -> None:
     assert facts[str(out)]["slots"] == [1]
     assert CliRunner().invoke(app, ["editors"]).exit_code == 0
     assert CliRunner().invoke(app, ["editors", "nobody"]).exit_code == 1
+
+
+def test_the_help_shows_the_defaults_that_train_has() -> None:
+    """They stand in the help as text: its command does not load torch."""
+    options = {one.name: one for one in typer.main.get_command(app).commands["train"].params}  # type: ignore[attr-defined]
+    config, precise = DeltaConfig(), PreciseConfig()
+    own = {name: getattr(config, name) for name in options if hasattr(config, name)}
+    own |= {name: getattr(precise, name) for name in ("target_gain", "leak", "far")}
+    own["precise_steps"] = precise.steps
+    shown = {name: options[name].show_default for name, value in own.items() if value is not None and name != "seed"}
+    assert shown == {name: f"{own[name]:g}" if isinstance(own[name], (int, float)) else own[name] for name in shown}
+    assert len(shown) == 16
+    help_ = CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
+    assert "0.002" in help_

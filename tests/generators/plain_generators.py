@@ -50,9 +50,20 @@ def fir(x, taps, up, padding, gain):
 
 
 def stylegan2(
-    t, ws, resolution, noise_mode="const", clamp=None, architecture="skip", activation="lrelu", equalised=False
+    t,
+    ws,
+    resolution,
+    noise_mode="const",
+    clamp=None,
+    architecture="skip",
+    activation="lrelu",
+    equalised=False,
+    features_at=None,
 ):
-    """StyleGAN2 in the parametrisation of its checkpoints; differentiable in all of `t` any number of times."""
+    """StyleGAN2 in the parametrisation of its checkpoints; differentiable in all of `t` any number of times.
+
+    With `features_at` the activations of the block of that resolution, instead of the image.
+    """
     t = {name.removeprefix("synthesis."): tensor for name, tensor in t.items()}
     taps = t["resample_filter"]
     k = taps.shape[0]
@@ -97,7 +108,7 @@ def stylegan2(
     image = torgb(x, "b4.torgb", 1) if architecture == "skip" else None
     slot, size = 1, 8
     half = math.sqrt(0.5) if architecture == "resnet" else 1.0
-    while size <= resolution:
+    while size <= (features_at or resolution):
         before = x
         x = layer(x, f"b{size}.conv0", slot, up=True)
         x = layer(x, f"b{size}.conv1", slot + 1, up=False, gain=half)
@@ -108,10 +119,11 @@ def stylegan2(
             colour = torgb(x, f"b{size}.torgb", slot + 2)
             image = colour if image is None else upsample(image) + colour
         slot, size = slot + 2, size * 2
-    return image
+    return image if features_at is None else x
 
 
-def mobilestylegan(t, ws, noise_mode="const"):
+def mobilestylegan(t, ws, noise_mode="const", features_at=None):
+    """MobileStyleGAN; with `features_at` the activations of the block of that resolution, instead of the image."""
     t = {name.removeprefix("synthesis."): tensor for name, tensor in t.items()}
 
     def style(name, slot):
@@ -143,6 +155,8 @@ def mobilestylegan(t, ws, noise_mode="const"):
         x = wavelet(x * style(f"b{size}.up", 1 + 2 * block))
         x = layer(x, f"b{size}.conv0", 1 + 2 * block)
         x = layer(x, f"b{size}.conv1", 2 + 2 * block)
+        if size == features_at:
+            return x
         block, size = block + 1, size * 2
     x = F.conv2d(x * style(f"b{size}.to_img", -1), t[f"b{size}.to_img.weight"])
     return wavelet(x + t[f"b{size}.to_img.bias"][:, None, None])

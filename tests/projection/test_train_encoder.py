@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from deltafast.errors import DownloadError, InvalidInputError, ResumeError
+from deltafast.files import lock_file
 from deltafast.generators.base import Generator
 from deltafast.projection import load_encoder
 from deltafast.projection import train_encoder as module
@@ -27,6 +29,17 @@ TRAINING = EncoderTraining(
     mixed_precision=False,
     images=ImageTraining(steps=0),
 )
+
+
+def test_a_folder_in_which_another_process_trains_is_left_alone(tiny_generator: Generator, tmp_path: Path) -> None:
+    other = os.open(tmp_path, os.O_RDONLY)  # as another process would: flock is the open file's
+    assert lock_file(other)
+    try:
+        with pytest.raises(ResumeError, match="another run is at work in"):
+            train_encoder(tiny_generator, tmp_path, SAMPLES, TRAINING)
+        assert not list(tmp_path.iterdir())
+    finally:
+        os.close(other)
 
 
 class _StopError(Exception):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deltafast.errors import DiskError, InvalidInputError
-from deltafast.scale.jobs import Made
+from deltafast.scale.jobs import Engine, Job, Made
 from deltafast.scale.samples import Sample
 
 
@@ -71,6 +71,25 @@ class _TextEngine:
         if sample.id.startswith("full") and (self.job.notes / "full").exists():
             cause = OSError(errno.ENOSPC, "No space left on device")
             raise DiskError(f"cannot write: {cause.strerror}") from cause
+
+
+@dataclass(frozen=True)
+class SlowJob:
+    """Another job, which takes `seconds` longer for what it makes at once."""
+
+    job: Job
+    seconds: float
+
+    def open(self, threads: int) -> Engine:
+        engine = self.job.open(threads)
+        make = engine.make
+
+        def slowly(samples: Sequence[Sample], folder: Path) -> list[Made]:
+            time.sleep(self.seconds)
+            return make(samples, folder)
+
+        engine.make = slowly  # type: ignore[method-assign]
+        return engine
 
 
 def seeds(*names: str) -> list[Sample]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from small_jobs import TextJob, seeds
 
-from deltafast.errors import ResumeError
+from deltafast.errors import InvalidInputError, ResumeError
 from deltafast.files import lock_file
 from deltafast.scale import run as module
 from deltafast.scale.index import index_rows, read_index
@@ -131,6 +131,37 @@ def test_an_error_is_kept_until_it_is_to_be_tried_again(tmp_path: Path) -> None:
         rows = _run(TextJob(tmp_path), seeds("bad"), tmp_path / "out", {}, RayOptions(retry=retry))
         assert rows["bad"]["error"] == "it is bad"
         assert _made(tmp_path) == made
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("address", ""),
+        ("workers", 0),
+        ("threads", None),
+        ("threads", True),
+        ("gpus", -1.0),
+        ("gpus", 1.5),
+        ("gpus", float("nan")),
+        ("per_shard", -1),
+        ("timeout", 0.0),
+        ("timeout", float("inf")),
+        ("timeout", "60"),
+        ("tries", 1.0),
+    ],
+)
+def test_options_that_no_run_can_have_are_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(InvalidInputError, match=f"^{name} must be "):
+        RayOptions(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("names", "told"), [(("a", "b", "a"), "two samples are called a"), (("../a",), "id names")])
+def test_ids_that_cannot_be_told_apart_or_leave_the_folder_are_refused(
+    tmp_path: Path, names: Sequence[str], told: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=told):
+        run_job(TextJob(tmp_path), seeds(*names), tmp_path / "out", {})
+    assert not (tmp_path / "out").exists()
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deltafast.errors import InvalidInputError, ResumeError
-from deltafast.files import read_image, sha256_file
+from deltafast.files import lock_file, read_image, sha256_file
 from deltafast.synthetic import HeadModel, female, load_manifest, male, render_frame, render_sequences
 from deltafast.synthetic import sequences as sequences_module
 
@@ -96,6 +97,18 @@ def test_an_interrupted_run_goes_on_and_keeps_finished_frames(
     assert first[0] in again
     assert not set(first[1:]) & set(again)
     assert _hashes(out) == _hashes(folder)
+
+
+def test_a_folder_in_which_another_process_renders_is_left_alone(folder: Path) -> None:
+    """The lock itself is tested in tests/test_runs.py."""
+    other = os.open(folder, os.O_RDONLY)  # as another process would: flock is the open file's
+    assert lock_file(other)
+    try:
+        with pytest.raises(ResumeError, match="another run is at work in"):
+            render_sequences(folder, processes=1, **_SMALL)  # type: ignore[arg-type]
+    finally:
+        os.close(other)
+    render_sequences(folder, processes=1, **_SMALL)  # type: ignore[arg-type]
 
 
 def test_a_finished_folder_is_left_as_it_is(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
