@@ -50,18 +50,22 @@ class Dial:
 
     @property
     def low(self) -> float:
-        """The smallest amount that the slider offers."""
-        return min(self.neutral, self.ends[0][0])
+        """The smallest amount that the slider offers, a whole number of steps from the neutral one."""
+        return self._whole(min(self.neutral, self.ends[0][0]))
 
     @property
     def high(self) -> float:
-        """The largest amount that the slider offers."""
-        return max(self.neutral, self.ends[1][0])
+        """The largest amount that the slider offers, a whole number of steps from the neutral one."""
+        return self._whole(max(self.neutral, self.ends[1][0]))
 
     @property
     def step(self) -> float:
         """The slider's step, a round number."""
-        return _round_step((self.high - self.low) / _STEPS)
+        return _round_step((max(self.neutral, self.ends[1][0]) - min(self.neutral, self.ends[0][0])) / _STEPS)
+
+    def shown(self, value: float) -> float:
+        """A value as the slider shows it: a multiple of its step."""
+        return round(round(value / self.step) * self.step, 6)
 
     def is_neutral(self, by: float) -> bool:
         """Whether an amount is none, to what a slider can show."""
@@ -86,6 +90,10 @@ class Dial:
         if not self.is_ratio:
             return to - before
         return to / before if before > 0 and to > 0 else 1.0
+
+    def _whole(self, by: float) -> float:
+        """The amount next to `by` that is a whole number of steps from the neutral one."""
+        return round(self.neutral + round((by - self.neutral) / self.step) * self.step, 6)
 
     def _scaled(self, by: float) -> float:
         return math.log(max(by, 1e-6)) if self.is_ratio else by

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import itertools
 from collections.abc import Mapping
 from typing import Literal
 
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 __all__ = ["PREVIEW", "data_address", "img", "jpeg", "png"]
+
+_numbers = itertools.count()
 
 PREVIEW = 512
 """Pixels of the longer side while a slider moves."""
@@ -51,4 +54,8 @@ def img(pixels: NDArray[np.uint8] | None, side: Literal["before", "after"], said
     if pixels is None:
         return f'<div class="df-picture df-{side} df-empty"></div>'
     source = data_address(jpeg(pixels, longest), "image/jpeg")
-    return f'<img class="df-picture df-{side}" decoding="sync" alt="{html.escape(said)}" src="{source}">'
+    number = next(_numbers)  # what is the same as before is put there again: a moving slider's picture may hide it
+    return (
+        f'<img class="df-picture df-{side}" decoding="sync" alt="{html.escape(said)}" data-number="{number}" '
+        f'src="{source}">'
+    )

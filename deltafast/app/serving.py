@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deltafast.app.moves import Moves
 from deltafast.app.studio import Studio
 from deltafast.app.uploads import MAX_UPLOAD, Shelf
 from deltafast.app.visit import Visits
@@ -26,6 +27,7 @@ from deltafast.errors import DeltafastError, InvalidInputError
 __all__ = ["AppOptions", "is_loopback", "running", "serve"]
 
 _UPLOAD = "/gradio_api/upload"
+_MOVES = "/moves"
 _ENVELOPE = 1_000_000  # bytes that a request may have beyond the file that it uploads
 _POLICY = (
     "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -108,6 +110,8 @@ def running(studio: Studio, options: AppOptions) -> Iterator[tuple[str, threadin
         tempfile.tempdir = str(shelf.folder)
         os.environ["GRADIO_TEMP_DIR"] = str(shelf.folder)
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = "1000000000"  # else it adds up all events after each of them
+        os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
         os.environ["HF_HUB_OFFLINE"] = "1"
         warnings.simplefilter("ignore", UnreachedWarning)  # the page says it
         bound = _bound(options)
@@ -157,16 +161,17 @@ def _application(studio: Studio, options: AppOptions, shelf: Shelf, port: int) -
         import gradio
     except ImportError as error:
         raise DeltafastError('the app needs the extra `app`: pip install "deltafast[app]"') from error
-    from deltafast.app.page import build_page, page_css, page_theme
+    from deltafast.app.page import build_page, page_css, page_script, page_theme
 
     password = options.password()
 
     def allowed(_: str, given: str) -> bool:
         return hmac.compare_digest(given.encode(), (password or "").encode())
 
+    visits = Visits(studio)
     application = gradio.mount_gradio_app(
         fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
-        build_page(studio, Visits(studio)),
+        build_page(studio, visits),
         path="/",
         server_name=options.host,
         server_port=port,
@@ -182,8 +187,9 @@ def _application(studio: Studio, options: AppOptions, shelf: Shelf, port: int) -
         enable_monitoring=False,
         theme=page_theme(),
         css=page_css(),
+        head=f"<script>{page_script()}</script>",
     )
-    return _Door(application, shelf, None if password else port)
+    return _Door(application, Moves(visits), shelf, None if password else port)
 
 
 class _Door:
@@ -193,8 +199,9 @@ class _Door:
     name is made to point at this machine could use the app.
     """
 
-    def __init__(self, inner: Any, shelf: Shelf, port: int | None) -> None:
+    def __init__(self, inner: Any, moves: Moves, shelf: Shelf, port: int | None) -> None:
         self._inner = inner
+        self._moves = moves
         self._shelf = shelf
         self._port = port
 
@@ -219,7 +226,8 @@ class _Door:
             if not self._shelf.has_room():
                 await _refuse(send, 429, "too many uploads at once: try again in a moment")
                 return
-        await self._inner(scope, receive, _Answer(send, self._shelf if is_upload else None))
+        inner = self._moves if scope["path"] == _MOVES and scope["method"] == "POST" else self._inner
+        await inner(scope, receive, _Answer(send, self._shelf if is_upload else None))
 
 
 class _Answer:

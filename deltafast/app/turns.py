@@ -45,6 +45,11 @@ class Turns:
         with self._condition:
             return sum(1 for one, _ in self._waiting if one == urgency)
 
+    def ahead(self, urgency: int = URGENT) -> int:
+        """Return how many are served before one who comes now: those who wait, and whoever computes."""
+        with self._condition:
+            return sum(1 for one, _ in self._waiting if one <= urgency) + self._busy
+
     def _enter(self, urgency: int) -> None:
         with self._condition:
             mine = (urgency, next(self._numbers))

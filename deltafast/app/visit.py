@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -80,6 +81,8 @@ class Visit:
         self.history: History[dict[str, float]] = History({})
         self.edited: Edited | None = None
         self.last_seen = time.monotonic()
+        self.key = secrets.token_urlsafe(24)
+        """What the visit's own page calls it by; nobody else is told."""
 
     # ---- the face ----------------------------------------------------------------------------------------------------
 
@@ -187,16 +190,23 @@ class Visit:
         self.edited = edited
         return edited
 
-    def finish(self) -> Edited:
+    def stand_at(self, amounts: Amounts) -> None:
+        """Say where the sliders rest: where the last move did not come through, it is made."""
+        dials = self.dials
+        if {key: by for key, by in amounts.items() if key in dials and not dials[key].is_neutral(by)} != self.amounts:
+            self.move(amounts)
+
+    def finish(self) -> bool:
         """Once no further move comes, make the full picture of an edit of which there is an estimate.
 
-        Raises `SupersededError` as soon as there is a further move, and where there is nothing to do.
+        Returns whether there was one. Raises `SupersededError` as soon as there is a further move.
         """
         ticket = self._newest.last()
-        if ticket is self._settled or (self.edited is not None and not self.edited.is_preview):
-            raise SupersededError
+        if self.edited is None or not self.edited.is_preview:
+            return False
         ticket.rest(_PAUSE)
-        return self._finished(ticket)
+        self._finished(ticket)
+        return True
 
     def settle(self) -> tuple[Edited, list[str]]:
         """Once no further move comes, make the edit exact, and say what came of it.
@@ -410,6 +420,17 @@ class Visits:
         for one in ended:
             one.close()
         return visit
+
+    def known(self, key: str) -> Visit:
+        """Return the visit that calls itself by `key` (`Visit.key`). Raises `InvalidInputError` where there is none."""
+        with self._lock:
+            found = next(
+                (one for one in self._visits.values() if secrets.compare_digest(one.key.encode(), key.encode())), None
+            )
+        if found is None:
+            raise InvalidInputError("this visit is over: reload the page")
+        found.last_seen = self._clock()
+        return found
 
     def end(self, key: str | None) -> None:
         """End the visit of a key, if there is one."""

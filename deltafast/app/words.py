@@ -18,6 +18,8 @@ def fit_words(report: FitReport | None, level: str) -> list[str]:
     """Say how well a reconstruction stands for its photo; the first line is the verdict."""
     if report is None:
         return []
+    if level == "tuned":
+        return ["The photo itself is carried along the edit; light, and what is new in the face, are the generator's."]
     if report.face_found is None:
         return [f"Reconstruction ({level}): not compared with the photo; that needs the extra `photos`."]
     if report.face_found is False or report.descriptor_distance is None:

@@ -21,6 +21,9 @@ def app(
     generator: Annotated[str, typer.Option(help="Generator: a name or a checkpoint file.")] = "mobilestylegan-ffhq",
     encoder: Annotated[Path | None, typer.Option(help="Encoder file for photos; the bundled one by default.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; cuda where there is one.")] = None,
+    precision: Annotated[
+        str, typer.Option(help="Of the convolutions: float32, or bfloat16 and float16, quicker on GPUs, rougher.")
+    ] = "float32",
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
     """Edit faces in the browser: sampled ones or photos, a slider for every editor; nothing leaves this machine."""
@@ -29,9 +32,10 @@ def app(
     from deltafast.app import AppOptions, serve
     from deltafast.app.studio import Studio
     from deltafast.generators.load import load_generator
+    from deltafast.generators.precision import named_precision
     from deltafast.projection import load_encoder
 
     options = AppOptions(host, port, password_file, browser)
     target = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    loaded = load_generator(generator, device=target)
+    loaded = load_generator(generator, device=target, dtype=named_precision(precision))
     serve(Studio(loaded, encoder=None if encoder is None else load_encoder(encoder)), options, typer.echo)

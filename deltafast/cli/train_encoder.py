@@ -33,20 +33,15 @@ def train_encoder(
 
     `torchrun --nproc-per-node 8 -m deltafast train-encoder ... --device cuda` trains the same encoder on eight GPUs.
     """
-    import torch
-
-    from deltafast.errors import InvalidInputError
     from deltafast.generators.load import load_generator
+    from deltafast.generators.precision import named_precision
     from deltafast.peers import own_device
     from deltafast.projection.sampling import SampleConfig
     from deltafast.projection.train_encoder import EncoderTraining
     from deltafast.projection.train_encoder import train_encoder as run
     from deltafast.projection.train_through_generator import ImageTraining
 
-    dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-    if dtype not in dtypes:
-        raise InvalidInputError(f"--dtype must be one of {', '.join(dtypes)}, got {dtype!r}")
-    loaded = load_generator(generator, device=own_device(device), dtype=dtypes[dtype])
+    loaded = load_generator(generator, device=own_device(device), dtype=named_precision(dtype))
     training = EncoderTraining(epochs=epochs, seed=seed, images=ImageTraining(steps=image_steps, seed=seed))
     pairs = SampleConfig(count=samples, resolution=min(256, loaded.img_resolution), class_index=class_index)
     run(loaded, out, pairs, training, heads=heads)

@@ -8,10 +8,22 @@ import torch
 from torch import Tensor
 
 from deltafast.arguments import PlacedModule
+from deltafast.errors import InvalidInputError
 
-__all__ = ["LOW_PRECISION", "FullPrecisionModule"]
+__all__ = ["LOW_PRECISION", "FullPrecisionModule", "named_precision"]
 
 LOW_PRECISION = (torch.float16, torch.bfloat16)
+_NAMED = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def named_precision(name: str) -> torch.dtype:
+    """Return the precision of convolutions that is called float32, float16 or bfloat16.
+
+    Raises `InvalidInputError` for another name.
+    """
+    if name not in _NAMED:
+        raise InvalidInputError(f"the precision must be one of {', '.join(_NAMED)}, got {name!r}")
+    return _NAMED[name]
 
 
 class FullPrecisionModule(PlacedModule):

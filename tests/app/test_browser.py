@@ -247,6 +247,22 @@ def test_every_control_has_a_name_that_a_screen_reader_says(page: Any) -> None:
     assert nameless == []
 
 
+def test_axe_finds_nothing_serious(page: Any) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="the extra `browser` brings axe-core")
+    for tab in ("Sample", "Photo", "Latents"):
+        page.get_by_role("tab", name=tab).click()
+        found = axe.Axe().run(page).response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
+
+
+def test_the_wipe_uncovers_the_picture_before_the_edit(page: Any) -> None:
+    wipe = page.locator(".df-wipe input")
+    assert page.evaluate("getComputedStyle(document.querySelector('#df-before')).clipPath") == "inset(0px 100% 0px 0px)"
+    wipe.focus()
+    page.keyboard.press("End")
+    assert page.evaluate("getComputedStyle(document.querySelector('#df-before')).clipPath") == "inset(0px 0% 0px 0px)"
+
+
 def test_a_phone_need_not_scroll_sideways(browser: Any, app: _Watched) -> None:
     with _opened(browser, app, viewport={"width": 390, "height": 844}, has_touch=True) as page:
         width = page.evaluate("document.documentElement.scrollWidth")

@@ -19,6 +19,8 @@ from deltafast.app.studio import Studio
 from deltafast.app.turns import SupersededError
 from deltafast.app.visit import MAX_OWN, Visit, Visits
 from deltafast.errors import DeltafastError, InvalidInputError
+from deltafast.faces.alignment import Alignment
+from deltafast.faces.photos import Photo, PhotoFace
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +194,47 @@ def test_visits_are_apart_and_end_when_idle_or_too_many(studio: Studio) -> None:
     assert len(visits) == 0
     with pytest.raises(InvalidInputError, match="key"):
         visits.of(None)
+
+
+def test_an_edit_is_saved_as_a_moving_picture_there_and_back_that_says_what_was_done(visit: Visit) -> None:
+    with pytest.raises(InvalidInputError, match="nothing is edited"):
+        visit.moving_picture("gif")
+    visit.move({"yaw": 15.0})
+    with Image.open(io.BytesIO(visit.moving_picture("gif"))) as picture:
+        assert picture.n_frames == 32  # type: ignore[attr-defined]
+        assert picture.size == (64, 64)
+        assert b"yaw" in picture.info["comment"]
+    with pytest.raises(InvalidInputError, match="gif, webp, mp4"):
+        visit.moving_picture("avi")
+
+
+def test_another_face_of_the_photo_is_chosen_by_its_number(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidInputError, match="face number 2"):
+        visit.choose_face(1)
+    pixels = np.full((120, 160, 3), 60, np.uint8)
+    pixels[:, 80:] = 220
+    quads = [np.array([[x, 30.0], [x, 90.0], [x + 60, 90.0], [x + 60, 30.0]]) for x in (10.0, 90.0)]
+    faces = [PhotoFace(pixels[30:90, int(q[0, 0]) :][:, :60].copy(), Alignment(q, (160, 120))) for q in quads]
+    monkeypatch.setattr("deltafast.app.visit.Refinement", _NoRefinement)
+    visit._take_from(Photo("two", faces, pixels), 0)
+    first = visit.face
+    visit.choose_face(1)
+    assert first is not None
+    assert visit.face is not None
+    assert visit.face.number == 1
+    assert visit.face.photo is first.photo
+    assert not torch.equal(visit.face.ws, first.ws)
+    visit.move({"yaw": 20.0})
+    changed = (visit.pictures(True)[1] != pixels).any(-1)
+    assert changed[40:80, 100:140].any()
+    assert not changed[:, :80].any()  # the other face keeps its very bytes
+    with pytest.raises(InvalidInputError, match="face number 3"):
+        visit.choose_face(2)
+
+
+class _NoRefinement:
+    def __init__(self, *given: object) -> None: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
