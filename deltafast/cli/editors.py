@@ -18,13 +18,24 @@ def editors(
         list[str] | None, typer.Argument(help="Editor files or names; all bundled ones by default.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure", help="See first how far each of FILES holds on a dozen sampled faces, and write it into it."
+        ),
+    ] = False,
+    generator: Annotated[
+        str, typer.Option(help="Generator for --measure: a name or a checkpoint file.")
+    ] = "mobilestylegan-ffhq",
 ) -> None:
-    """List the bundled editors: their names, ranges and generators."""
+    """List the bundled editors, or those of FILES: their ranges, units and generators."""
     from deltafast.delta.direction import DirectionEditor
     from deltafast.delta.editor import list_editors
     from deltafast.delta.loading import load_editor
 
     names = list(files or list_editors())
+    if measure:
+        _measure(files or [], generator)
     loaded = {name: load_editor(name) for name in names}
     facts: dict[str, dict[str, Any]] = {
         name: one.as_json() if isinstance(one, DirectionEditor) else one.info.as_json() for name, one in loaded.items()
@@ -43,6 +54,32 @@ def editors(
         slots = ",".join(str(slot) for slot in info.slots)
         print(f"{name:<14} alpha 0..1 = {start:g}..{end:g}   slots {slots} of {info.num_ws}   {info.generator.name}")
         print(f"{'':<14} {_amounts(info)}")
+
+
+def _measure(files: list[str], generator: str) -> None:
+    """Measure how far the editors of files hold, and write it into them."""
+    from pathlib import Path
+
+    from deltafast.delta.editor import Editor
+    from deltafast.delta.loading import load_editor
+    from deltafast.delta.measured_range import measure_range
+    from deltafast.errors import InvalidInputError
+    from deltafast.generators.load import load_generator
+
+    loaded = [(file, load_editor(file)) for file in files]
+    for file, editor in loaded:
+        if not Path(file).is_file() or not isinstance(editor, Editor):
+            raise InvalidInputError(f"--measure writes into editor files; {file} is none")
+    if not files:
+        raise InvalidInputError("--measure takes the editor files that it writes into")
+    G = load_generator(generator)
+    for file, editor in loaded:
+        assert isinstance(editor, Editor)
+        held = measure_range(editor.for_generator(G), G)
+        if held is None:
+            raise InvalidInputError(f"nothing reads {editor.attribute!r} off a picture: the range of {file} is unknown")
+        editor.info.training["range"] = held
+        editor.save(file)
 
 
 def _amounts(info: EditorInfo) -> str:

@@ -21,7 +21,7 @@ from deltafast.delta.face_feedback import FaceFeedback
 from deltafast.delta.flow import ChartEncoder, FlowDecoder
 from deltafast.delta.flow_step import FlowTrainingStep, split_flat
 from deltafast.delta.linear import both_directions, linear_editor
-from deltafast.delta.measured_range import measure_range
+from deltafast.delta.measured_range import RANGE_FACES, measure_range
 from deltafast.delta.precise_step import PreciseStep
 from deltafast.delta.slots import check_slots
 from deltafast.delta.training_state import Stage, TrainingState, load_training, save_training, state_path
@@ -121,7 +121,8 @@ def train_editor(
             parameters[name].copy_(trained)
     _finish(editor, chosen, attribute, settings, losses.tolist())
     if feedback is not None:
-        held = measure_range(editor.to(feedback.faces.device), feedback)
+        assert generator is not None
+        held = measure_range(editor.to(generator.device), generator, feedback.faces[:RANGE_FACES])
         editor.cpu()
         if held is not None:
             editor.info.training["range"] = held

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from deltafast.cli import app
 from deltafast.delta import DeltaConfig, PreciseConfig, load_editor
+from deltafast.generators.base import Generator
+from deltafast.generators.load import save_generator
 from deltafast.sequence_latents import GeneratorId, SequenceLatents
 
 
@@ -127,3 +129,30 @@ def test_the_help_shows_the_defaults_that_train_has() -> None:
     assert len(shown) == 16
     help_ = CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
     assert "0.002" in help_
+
+
+@pytest.mark.usefixtures("loss_networks")
+def test_how_far_an_editor_holds_is_measured_on_request_and_written_into_its_file(
+    tiny_generator: Generator, tmp_path: Path
+) -> None:
+    save_generator(tiny_generator, tmp_path / "G.safetensors")
+    random, shape = torch.Generator().manual_seed(0), (1, tiny_generator.num_ws, tiny_generator.w_dim)
+    frames = {("yaw", name): torch.randn(3, *shape[1:], generator=random) for name in ("anna", "ben", "carl")}
+    latents = SequenceLatents(
+        {"yaw": [-20.0, 0.0, 20.0]}, ["anna", "ben", "carl"], frames, GeneratorId.of(tiny_generator)
+    )
+    latents.save(tmp_path / "latents.safetensors")
+    out = tmp_path / "yaw.safetensors"
+    assert _train(tmp_path / "latents.safetensors", "--out", out, "--report", 0)[0] == 0
+    edited = load_editor(out).edit(torch.zeros(shape), 1.0)
+    measure = ["editors", str(out), "--measure", "--generator", str(tmp_path / "G.safetensors")]
+    shown = CliRunner().invoke(app, measure)
+    assert shown.exit_code == 0, shown.output
+    assert "held by 0 to 0 on 12 faces" in shown.output  # what this generator draws are no faces
+    again = load_editor(out)
+    assert again.info.training["range"]["alpha"] == [0.0, 0.0]
+    assert torch.equal(again.edit(torch.zeros(shape), 1.0), edited)
+    for words in (["editors", "--measure"], ["editors", "yaw", "--measure"]):
+        refused = CliRunner().invoke(app, words)
+        assert refused.exit_code == 1
+        assert "--measure" in refused.output + refused.stderr

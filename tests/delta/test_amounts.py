@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from deltafast.delta import Editor
+from deltafast.delta import Editor, measured_range
 from deltafast.delta.amounts import UNITS, UNREAD, AmountReader, reduced
 from deltafast.delta.measured_range import holds_until, measure_range
 from deltafast.face_networks.landmarks import load_face_landmarks
@@ -58,32 +58,44 @@ def test_a_range_ends_where_faces_turn_back_or_hardly_move_on() -> None:
     assert holds_until(torch.zeros(10, 4)) == 0
 
 
-class _SeenFaces:
-    """Faces that an edit of slot 0 turns by so many degrees as it moves it, up to 25."""
+class _Turning:
+    """A generator whose images are the latents, and a reader that sees slot 0 turn its faces, by 25 degrees at most."""
 
-    def __init__(self, ws: torch.Tensor, direction: torch.Tensor) -> None:
-        self.faces = ws
+    device = torch.device("cpu")
+
+    def __init__(self, faces: torch.Tensor, direction: torch.Tensor) -> None:
+        self._faces = faces
         self._direction = direction
+        self.looks = 0
 
-    def changes(self, ws: torch.Tensor, faces: range) -> torch.Tensor:
-        moved = (ws - self.faces[list(faces)])[:, 0] @ self._direction  # [N]: α, about
-        result = torch.zeros(len(ws), len(FACE_MEASURES))
-        result[:, FACE_MEASURES.index("yaw")] = (20 * moved).clamp(-25.0, 25.0)
-        return result
+    def synthesis(self, ws: torch.Tensor) -> torch.Tensor:
+        return ws
+
+    def read(self, images: torch.Tensor) -> torch.Tensor:
+        assert len(images) == 1
+        moved = (images - self._faces[self.looks % len(self._faces)])[:, 0] @ self._direction  # [1]: α, about
+        self.looks += 1
+        return (20 * moved).clamp(-25.0, 25.0)[:, None]
+
+    def said(self, readings: torch.Tensor) -> torch.Tensor:
+        return readings
 
 
-def test_an_editor_is_told_how_far_it_was_seen_to_hold(editor: Editor, sequences: SequenceLatents) -> None:
+def test_an_editor_is_told_how_far_it_was_seen_to_hold(
+    editor: Editor, sequences: SequenceLatents, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ws = sequences.stack("yaw")[:, 2]  # [6, num_ws, w_dim]
     move = (editor.edit(ws, 1.0) - ws)[:, 0].mean(0)
-    seen = _SeenFaces(ws, move / move.square().sum())
-    trained = copy.copy(editor)
-    trained.info = replace(editor.info, config=replace(editor.info.config, loss="precise"))
-    held = measure_range(trained, seen)  # type: ignore[arg-type]
+    seen = _Turning(ws, move / move.square().sum())
+    monkeypatch.setattr(measured_range, "AmountReader", lambda *_: seen)
+    held = measure_range(editor, seen, ws)  # type: ignore[arg-type]
     assert held is not None
     assert held["unit"] == "degree"
     assert held["faces"] == 6
     assert held["alpha"][0] < -0.5 < 0.5 < held["alpha"][1] < 2
     for by in held["by"]:
-        assert abs(by) == pytest.approx(25 / DEGREES_READ["mesh"]["yaw"], rel=0.35)
-    trained.info = replace(trained.info, attribute="age")
-    assert measure_range(trained, seen) is None  # type: ignore[arg-type]
+        assert abs(by) == pytest.approx(25, rel=0.35)
+    assert seen.looks < 6 * 25  # where faces do not move on it looks no further
+    trained = copy.copy(editor)
+    trained.info = replace(editor.info, attribute="age")
+    assert measure_range(trained, seen, ws) is None  # type: ignore[arg-type]
