@@ -1,7 +1,7 @@
 """Amounts that people can say: in which unit an attribute is read off a picture, and the reading itself.
 
 The network that reads is MediaPipe's face mesh, the one that looks in training with loss="precise"; dlib's landmarks,
-another one, judge. Angles are true degrees, by the mesh's factors in `deltafast.faces.true_degrees`.
+another one, judge. Angles are true degrees, 0 looking straight at the camera (`deltafast.faces.true_degrees`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from deltafast.errors import InvalidInputError
 from deltafast.face_networks.landmarks import load_face_landmarks
 from deltafast.face_networks.measures import FACE_MEASURES, FaceMeasures
-from deltafast.faces.true_degrees import true_degrees
+from deltafast.faces.true_degrees import READ_UPRIGHT, true_degrees
 from deltafast.pixels import as_rgb
 
 __all__ = ["UNITS", "UNREAD", "AmountReader", "Unit", "in_degrees", "reduced", "unit_of"]
@@ -30,7 +30,7 @@ class Unit:
     """How an attribute is read: `measure`, one of `FACE_MEASURES`; `name`, its unit; `within`, how near is there.
 
     A `ratio` is read as such, and by and to multiply: by=2 doubles it, and `within` is of its logarithm. `factor`
-    makes the unit of the measure.
+    makes the unit of the measure, less `upright`, what is measured of a face that looks straight at the camera.
     """
 
     measure: str
@@ -38,13 +38,18 @@ class Unit:
     within: float
     ratio: bool = False
     factor: float = 1.0
+    upright: float = 0.0
+
+
+def _angle(axis: str) -> Unit:
+    return Unit(axis, "degree", 1.0, factor=true_degrees("mesh", axis), upright=READ_UPRIGHT["mesh"][axis])
 
 
 _WIDTH = "share of the face's width"
 
 UNITS = {
-    "yaw": Unit("yaw", "degree", 1.0, factor=true_degrees("mesh", "yaw")),
-    "pitch": Unit("pitch", "degree", 1.0, factor=true_degrees("mesh", "pitch")),
+    "yaw": _angle("yaw"),
+    "pitch": _angle("pitch"),
     "smile": Unit("mouth_width", f"mouth's width, {_WIDTH}", 0.01),
     "eyes-closed": Unit("eye_openness", "eyes' height over their width", 0.02),
     "mouth-open": Unit("mouth_opening", f"gap between the lips, {_WIDTH}", 0.01),
@@ -95,8 +100,9 @@ class AmountReader:
         landmarks = self._measures.landmarks.read(small)
         found = self._measures.of(small, landmarks)[:, self._columns]  # [N, A]
         factors = found.new_tensor([unit.factor for unit in self.units])
+        upright = found.new_tensor([unit.upright for unit in self.units])
         seen = (landmarks.presence >= _PRESENCE)[:, None]
-        return torch.where(seen, found * factors, torch.nan)
+        return torch.where(seen, (found - upright) * factors, torch.nan)
 
     def scaled(self, amounts: Tensor) -> Tensor:
         """Return amounts `[..., A]` as people say them, ratios above 0, on the scale of `read`."""

@@ -13,7 +13,7 @@ from deltafast.delta.amounts import UNITS, UNREAD, AmountReader, reduced
 from deltafast.delta.measured_range import holds_until, measure_range
 from deltafast.face_networks.landmarks import load_face_landmarks
 from deltafast.face_networks.measures import FACE_MEASURES, FaceMeasures
-from deltafast.faces.true_degrees import DEGREES_READ
+from deltafast.faces.true_degrees import DEGREES_READ, true_angle
 from deltafast.generators.base import Generator
 from deltafast.generators.seeds import latents_from_seeds
 from deltafast.sequence_latents import SequenceLatents
@@ -38,8 +38,9 @@ def test_readings_are_true_degrees_of_the_network_that_trains_and_nan_without_a_
     with torch.no_grad():
         measures = FaceMeasures(load_face_landmarks())(faces)
     raw = measures[:, [FACE_MEASURES.index(name) for name in ("yaw", "pitch", "shading")]]
-    torch.testing.assert_close(found[:2, 0], raw[:, 0] / DEGREES_READ["mesh"]["yaw"])
-    torch.testing.assert_close(found[:2, 1], raw[:, 1] / DEGREES_READ["mesh"]["pitch"])
+    for column, axis in enumerate(("yaw", "pitch")):
+        expected = [true_angle("mesh", axis, float(one)) for one in raw[:, column]]
+        torch.testing.assert_close(found[:2, column], torch.tensor(expected))
     assert DEGREES_READ["mesh"]["pitch"] < 0  # the mesh's own pitch is positive downwards, an editor's upwards
     torch.testing.assert_close(reader.said(found)[:2, 2], raw[:, 2].exp())
     torch.testing.assert_close(reader.scaled(reader.said(found))[:2], found[:2])

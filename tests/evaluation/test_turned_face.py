@@ -15,7 +15,13 @@ from deltafast.faces.attributes import measure_attributes
 from deltafast.faces.head_points import POINTS
 from deltafast.faces.meter import FaceMeter
 from deltafast.faces.pose import fit_pose, rotation
-from deltafast.faces.true_degrees import DEGREES_READ, DEGREES_READ_ON_HEADS, true_degrees
+from deltafast.faces.true_degrees import (
+    DEGREES_READ,
+    DEGREES_READ_ON_HEADS,
+    READ_UPRIGHT,
+    true_angle,
+    true_degrees,
+)
 from deltafast.files import read_json
 from deltafast.generators.base import Generator
 from deltafast.synthetic import HeadModel, random_identity, render_frame
@@ -93,6 +99,8 @@ def test_readings_are_in_true_degrees(drawn_reader: FaceReader, tiny_generator: 
     readings = drawn_reader.read(latents)
     image = np.zeros((512, 512, 3), np.uint8)  # its light is not looked at here
     raw = measure_attributes(image, readings.landmarks[0])
-    assert readings.measures["yaw"][0] == pytest.approx(raw["yaw"] / DEGREES_READ["dlib"]["yaw"], abs=1e-6)
-    assert readings.measures["pitch"][0] == pytest.approx(raw["pitch"] / DEGREES_READ["dlib"]["pitch"], abs=1e-6)
+    for axis in ("yaw", "pitch"):
+        expected = (raw[axis] - READ_UPRIGHT["dlib"][axis]) / DEGREES_READ["dlib"][axis]
+        assert readings.measures[axis][0] == pytest.approx(expected, abs=1e-6)
+        assert true_angle("dlib", axis, raw[axis]) == pytest.approx(expected, abs=1e-9)
     assert readings.measures["mouth_width"][0] == pytest.approx(raw["mouth_width"])
