@@ -106,6 +106,7 @@ def table_rows(root: Path) -> dict[str, tuple[str, Any]]:
         "results": ("results", results(root)),
         "degrees": ("degrees", turned),
         "turn-floor": ("turn_floor", turned),
+        "upright": ("upright", result("upright_heads")),
         "convolution-model": ("convolution_model", convolution_model(result("convolution_model"))),
         "convolution-layers": ("convolution_layers", convolution_layers(result("convolution_model"))),
         "convolution-blocks": ("convolution_blocks", convolution_blocks(result("conv_occupancy"))),

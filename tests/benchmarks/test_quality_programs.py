@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import reconstruction
+from benchmarks.asked_amounts import Request, summary
 from deltafast.files import read_image, read_json
 from deltafast.generators.base import Generator
 from deltafast.generators.load import load_generator
@@ -51,3 +52,21 @@ def test_reconstruction_compares_every_frame(latents: Path, tmp_path: Path) -> N
     assert sequence["descriptor_distance"] > 0.3
     assert (tmp_path / "table.md").read_text(encoding="utf-8").count("\n| yaw | female |") == 1
     assert read_image(tmp_path / "table.png").shape == (2 * 128 + 4, 3 * 128, 3)
+
+
+def _face(before: float | None, after: list[float | None], there: list[bool]) -> dict[str, object]:
+    return {"before": before, "after": after, "there": there}
+
+
+def test_errors_are_of_changes_for_by_and_of_readings_for_to() -> None:
+    faces = [_face(4.0, [15.0, 20.0], [True, False]), _face(-2.0, [8.0, None], [True, True])]
+    near, far = summary(Request("yaw", "by", (10.0, 20.0)), faces)
+    assert near["mean_error"] == pytest.approx(0.5)  # 1 and 0
+    assert (near["faces"], near["unseen"], near["there"]) == (2, 0, 1.0)
+    assert far["mean_error"] == pytest.approx(4.0)  # one was not got there, and counts; one is not seen
+    assert (far["faces"], far["unseen"], far["there"]) == (1, 1, 0.5)
+    (straight,) = summary(Request("yaw", "to", (0.0,)), [_face(30.0, [3.0], [True]), _face(1.0, [-1.0], [True])])
+    assert straight["mean_error"] == pytest.approx(2.0)
+    assert straight["percentile_90"] == pytest.approx(2.8)
+    (nobody,) = summary(Request("yaw", "to", (0.0,)), [_face(None, [None], [False])])
+    assert (nobody["mean_error"], nobody["unseen"]) == (None, 1)

@@ -85,6 +85,14 @@ def test_the_factors_are_those_that_were_measured(repository_root: Path) -> None
     assert all(int(row["face"].split()[1]) >= 1000 for row in found["faces"] if row["kind"] == "tuning")
 
 
+def test_degrees_begin_where_heads_that_look_at_the_camera_are_read(repository_root: Path) -> None:
+    found = read_json(repository_root / "benchmarks" / "results" / "upright_heads.json")["readers"]
+    for reader, axes in READ_UPRIGHT.items():
+        for axis, read in axes.items():
+            assert read == pytest.approx(found[reader][axis]["mean"], abs=6e-3)
+            assert true_angle(reader, axis, read) == 0
+
+
 def test_the_floor_grows_with_the_turn_and_is_none_for_what_is_no_turn() -> None:
     floor = [turn_floor("yaw", degrees) for degrees in (0.0, -5.0, 10.0, 15.0, 30.0, 50.0)]
     assert floor[0] == 0
