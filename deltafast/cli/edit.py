@@ -13,6 +13,7 @@ from deltafast.cli._ray_options import RayAddress, RayPerShard, RayRetry, RayThr
 
 if TYPE_CHECKING:
     from deltafast.cli._edit_inputs import LatentsUnit, PhotoUnit
+    from deltafast.cli._reached import ReachedReport
     from deltafast.editing import EditSession
     from deltafast.editing.result_files import ResultFiles
     from deltafast.runs import Run
@@ -120,6 +121,7 @@ def edit(
     from deltafast.cli._edit_inputs import LatentsUnit, PhotoUnit, file_units, seed_units
     from deltafast.cli._photo_files import align_choice, face_choice, one_of, reported, warned
     from deltafast.cli._ray_options import absolute, edit_on_ray, ray_options
+    from deltafast.cli._reached import ReachedReport
     from deltafast.delta.slots import parse_slots
     from deltafast.editing import EditOptions, EditSession
     from deltafast.editing.named_editors import amount_label, given_editor, named_editors
@@ -216,18 +218,22 @@ def edit(
     run = Run(out, "edit", settings)
     results = ResultFiles(named.labels(word), named.provenance(word, G), latents)
     failures = Failures()
+    reached = ReachedReport()
     edited = 0
     for unit in track(units, "editing"):
         with failures.of(unit.label), warned(unit.label):
             if not isinstance(unit, LatentsUnit):
-                edited += _edit_photo(session, results, run, unit)
+                edited += _edit_photo(session, results, run, unit, reached)
             else:
-                edited += _edit_latents(session, results, run, unit, batch_size)
+                edited += _edit_latents(session, results, run, unit, batch_size, reached)
+    reached.close()
     print(f"{edited} faces edited, {len(units)} inputs seen; images are in {out}")
     reported(failures, len(units), "inputs could not be edited")
 
 
-def _edit_photo(session: EditSession, results: ResultFiles, run: Run, unit: PhotoUnit) -> int:
+def _edit_photo(
+    session: EditSession, results: ResultFiles, run: Run, unit: PhotoUnit, reached: ReachedReport
+) -> int:
     """Edit the faces of a photo, or a tuned face, unless that is done, and return how many there are."""
     source = unit.source()
     if run.is_finished(unit.name, source):
@@ -236,10 +242,14 @@ def _edit_photo(session: EditSession, results: ResultFiles, run: Run, unit: Phot
     for told in edit.warnings:
         typer.echo(f"warning: {unit.label}: {told}", err=True)
     run.finish(unit.name, source, results.write_photo(run.folder, unit.name, edit))
+    several = len(edit) > 1
+    reached.add([f"{unit.name}-{number}" if several else unit.name for number in range(len(edit))], edit)
     return len(edit)
 
 
-def _edit_latents(session: EditSession, results: ResultFiles, run: Run, unit: LatentsUnit, batch_size: int) -> int:
+def _edit_latents(
+    session: EditSession, results: ResultFiles, run: Run, unit: LatentsUnit, batch_size: int, reached: ReachedReport
+) -> int:
     """Edit those latents of a file or of some seeds that are not done, and return how many that were."""
     source, ws = unit.source(), session.latents(unit.read())  # [N, num_ws, w_dim]
     names = unit.names(len(ws))
@@ -250,4 +260,5 @@ def _edit_latents(session: EditSession, results: ResultFiles, run: Run, unit: La
         edit = session.edit(ws[rows], first=rows[0])
         for name, files in zip(chosen, results.write_rows(run.folder, chosen, edit), strict=True):
             run.finish(name, source, files)
+        reached.add(chosen, edit)
     return len(todo)

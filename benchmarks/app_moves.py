@@ -1,0 +1,277 @@
+"""How quickly the app shows what a slider asks for, and whether twenty people at once get their own faces.
+
+    python -m benchmarks.app_moves [--moves 200] [--users 20] [--seconds 600] [--out benchmarks/results/app_moves.json]
+
+Wants the extras `app` and `browser` and a Chromium. The app runs as people run it, `deltafast app`, in a process of its
+own. First one page in Chromium: every slider in turn is put to other places, each as soon as the picture of the one
+before is on the screen; the time is that from the slider's event to the frame after the new picture is decoded. After
+every 25 moves the hand rests until the exact picture stands. Then so many people at once for so many seconds (at least
+one round each), by the requests that pages send: each samples a face of its own, moves two sliders, waits for the exact
+edit and saves its latents, again and again; whatever is not its own face or its own amounts is counted, and the app's
+memory is read every two seconds. The file is written after each part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import re
+import secrets
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_tensors
+
+from deltafast.evaluation.machine import describe_run
+from deltafast.files import write_json
+from deltafast.generators.load import load_generator
+from deltafast.generators.seeds import latents_from_seeds
+
+_PSI = 0.7  # as the app samples
+_REST_EVERY = 25
+_MOST_SECONDS = 300.0  # that one answer may take
+_MOVE = """async ([dial, share]) => {
+  const range = document.querySelector(`#df-dial-${dial} input[type=range]`);
+  const image = () => document.querySelector('#df-after img');
+  const before = image().src;
+  const [low, high, step] = [range.min, range.max, range.step].map(Number);
+  const place = low + Math.round(share * (high - low) / step) * step;
+  const shown = new Promise(done => {
+    const watch = new MutationObserver(() => {
+      if (!image() || image().src === before) return;
+      watch.disconnect();
+      image().decode().then(() => requestAnimationFrame(() => setTimeout(() => done(performance.now()))));
+    });
+    watch.observe(document.querySelector('#df-after'), { subtree: true, childList: true, attributes: true });
+  });
+  const begin = performance.now();
+  Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(range, place);
+  range.dispatchEvent(new Event('input', { bubbles: true }));
+  return [await shown - begin, image().naturalWidth];
+}"""
+
+
+@contextlib.contextmanager
+def app_running() -> Iterator[tuple[str, int]]:
+    """Run `deltafast app` on a free port; yield its address and the number of its process."""
+    command = [sys.executable, "-u", "-m", "deltafast", "app", "--port", "0", "--no-browser"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdout is not None
+        found = None
+        while found is None:
+            line = process.stdout.readline()
+            if not line:
+                raise SystemExit("the app has not started")
+            found = re.search(r"http://\S+", line)
+        yield found[0], process.pid
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def time_moves(address: str, moves: int) -> dict[str, Any]:
+    """Move the sliders of one page so often, and say how long pictures took, in milliseconds."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    generator = random.Random(0)
+    took, widths = [], []
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(_MOST_SECONDS * 1000)
+        page.goto(address)
+        page.wait_for_selector("#df-after img")
+        dials = page.evaluate(
+            "[...document.querySelectorAll('.df-dial')].filter(e => e.checkVisibility()).map(e => e.id.slice(8))"
+        )
+        for number in range(moves):
+            dial = dials[number // _REST_EVERY % len(dials)]
+            milliseconds, width = page.evaluate(_MOVE, [dial, generator.random()])
+            took.append(milliseconds)
+            widths.append(width)
+            if number % _REST_EVERY == _REST_EVERY - 1:
+                page.wait_for_function("document.querySelector('#df-after img').naturalWidth >= 1024")
+        version = browser.version
+        browser.close()
+    ordered = sorted(took)
+    return {
+        "moves": moves,
+        "median_ms": round(statistics.median(took), 1),
+        "p95_ms": round(ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))], 1),
+        "all_ms": [round(one, 1) for one in took],
+        "preview_pixels": statistics.mode(widths),
+        "dials": dials,
+        "chromium": version,
+    }
+
+
+class _User:
+    """One person's page, as the requests that it sends."""
+
+    def __init__(self, address: str, seed: int, latents: torch.Tensor) -> None:
+        self._address, self._seed, self._latents = address, seed, latents
+        self._session = secrets.token_hex(8)
+        self._config = json.loads(self._get("config"))
+        self._ids = {one["props"].get("elem_id"): one["id"] for one in self._config["components"]}
+        self._before = ""
+        self.rounds = self.mixed = self.queued = 0
+        self.move_seconds: list[float] = []
+        self.rest_seconds: list[float] = []
+        self.failures: list[str] = []
+        self._key = self._call(self._event(None, "load"), ["Change by"])[0]
+
+    def play(self, until: float) -> None:
+        """Go round until the clock says `until`, once at least."""
+        generator = random.Random(self._seed)
+        try:
+            while not self.rounds or time.monotonic() < until:
+                self._round(generator)
+                self.rounds += 1
+        except Exception as error:
+            self.failures.append(f"{type(error).__name__}: {error}"[:300])
+
+    def _round(self, generator: random.Random) -> None:
+        shown = self._call(self._event("df-sample", "click"), [self._seed, "Change by"])
+        before = re.sub(r'data-number="\d+"', "", shown[0])
+        self.mixed += bool(self._before) and before != self._before
+        self._before = before
+        sliders = [
+            one["props"] for one in self._config["components"] if "df-dial" in one["props"].get("elem_classes", [])
+        ]
+        values = [one["value"] for one in sliders]
+        for _ in range(2):
+            at = generator.randrange(sum(one["visible"] is not False for one in sliders))
+            values[at] = round(generator.uniform(sliders[at]["minimum"], sliders[at]["maximum"]), 4)
+            begin = time.monotonic()
+            asked = {"key": self._key, "mode": "Change by", "view": "Face", "values": values}
+            self._post("moves", asked)
+            self.move_seconds.append(time.monotonic() - begin)
+        begin = time.monotonic()
+        self._call(self._event("df-rest", "click"), ["Change by", "Face", *values])
+        self.rest_seconds.append(time.monotonic() - begin)
+        saved = self._call(self._event("df-save-latents", "click"), ["Face"])[1]
+        file = urllib.request.urlopen(saved).read()  # an address that holds its data
+        own = torch.equal(load_tensors(file)["source"], self._latents)
+        amounts = json.loads(_metadata(file)["deltafast-app"])["amounts"]
+        asked_for = {round(value, 4) for value in values}
+        self.mixed += not own or not {round(value, 4) for value in amounts.values()} <= asked_for or not amounts
+
+    def _event(self, element: str | None, event: str) -> int:
+        for one in self._config["dependencies"]:
+            for target, name in one["targets"]:
+                if name == event and (element is None or target == self._ids[element]):
+                    return int(one["id"])
+        raise KeyError(f"{element}.{event}")
+
+    def _call(self, number: int, data: list[Any]) -> list[Any]:
+        """Run one of the page's events and return what it puts where."""
+        asked = {"data": data, "fn_index": number, "session_hash": self._session, "trigger_id": None}
+        event = json.loads(self._post("gradio_api/queue/join", asked))["event_id"]
+        place = f"{self._address}gradio_api/queue/data?session_hash={self._session}"
+        shown: list[Any] = []
+        with urllib.request.urlopen(place, timeout=_MOST_SECONDS) as stream:
+            for line in stream:
+                if not line.startswith(b"data:"):
+                    continue
+                said = json.loads(line[5:])
+                if said.get("event_id") != event:
+                    continue
+                self.queued += said["msg"] == "process_generating" and b"served first" in line
+                if said["msg"] == "process_completed":
+                    if not said["success"]:
+                        raise RuntimeError(str(said["output"])[:200])
+                    shown = said["output"]["data"]
+                    break
+        return shown
+
+    def _get(self, path: str) -> bytes:
+        with urllib.request.urlopen(self._address + path, timeout=_MOST_SECONDS) as answer:
+            return bytes(answer.read())
+
+    def _post(self, path: str, value: Any) -> bytes:
+        headers = {"content-type": "application/json"}
+        request = urllib.request.Request(self._address + path, json.dumps(value).encode(), headers)
+        with urllib.request.urlopen(request, timeout=_MOST_SECONDS) as answer:
+            return bytes(answer.read())
+
+
+def _metadata(file: bytes) -> dict[str, str]:
+    """What a safetensors file says of itself."""
+    length = int.from_bytes(file[:8], "little")
+    found: dict[str, str] = json.loads(file[8 : 8 + length])["__metadata__"]
+    return found
+
+
+def many_at_once(address: str, process: int, users: int, seconds: float) -> dict[str, Any]:
+    """Let so many people play at once for so long; say what was mixed up, and what memory the app took."""
+    generator = load_generator("mobilestylegan-ffhq")
+    seeds = range(1000, 1000 + users)
+    people = [_User(address, seed, latents_from_seeds(generator, [seed], _PSI)) for seed in seeds]
+    begin = time.monotonic()
+    threads = [threading.Thread(target=one.play, args=(begin + seconds,)) for one in people]
+    memory: list[tuple[float, float]] = []
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        memory.append((round(time.monotonic() - begin, 1), _resident(process)))
+        time.sleep(2)
+    half = [mib for at, mib in memory if at > (time.monotonic() - begin) / 2]
+    moves = [one for person in people for one in person.move_seconds]
+    rests = [one for person in people for one in person.rest_seconds]
+    return {
+        "users": users,
+        "seconds": round(time.monotonic() - begin, 1),
+        "rounds": [person.rounds for person in people],
+        "moves": len(moves),
+        "mixed_up": sum(person.mixed for person in people),
+        "failures": [one for person in people for one in person.failures],
+        "told_of_the_queue": sum(person.queued for person in people),
+        "median_move_s": round(statistics.median(moves), 2) if moves else None,
+        "median_exact_s": round(statistics.median(rests), 2) if rests else None,
+        "memory_mib": {"first": memory[0][1], "most": max(mib for _, mib in memory), "last": memory[-1][1]},
+        "memory_mib_second_half": {"least": min(half), "most": max(half)} if half else None,
+    }
+
+
+def _resident(process: int) -> float:
+    """The memory of a process in MiB."""
+    text = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    found = re.search(r"VmRSS:\s+(\d+) kB", text)
+    return round(int(found[1]) / 1024, 1) if found else 0.0
+
+
+def main() -> None:
+    """Measure, and write the file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--moves", type=int, default=200, help="0: none")
+    parser.add_argument("--users", type=int, default=20, help="0: none")
+    parser.add_argument("--seconds", type=float, default=600, help="that the users stay")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/app_moves.json"))
+    given = parser.parse_args()
+    result: dict[str, Any] = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}
+    with app_running() as (address, process):
+        if given.moves:
+            result["moves"] = {**time_moves(address, given.moves), "run": describe_run()}
+            write_json(given.out, result)
+        if given.users:
+            result["at_once"] = {**many_at_once(address, process, given.users, given.seconds), "run": describe_run()}
+            write_json(given.out, result)
+    for part in result.values():
+        print({key: value for key, value in part.items() if key not in ("run", "all_ms")})
+
+
+if __name__ == "__main__":
+    main()
