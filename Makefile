@@ -3,13 +3,16 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo test scale check format docs wheel bench gpu gpu-data gpu-check gpu-bench ledger assets clean
+.PHONY: help install demo test scale app check format docs wheel bench gpu gpu-data gpu-check gpu-bench ledger assets clean
 
 PYTHON   ?= python3# the interpreter that .venv is made from, and that runs gpu
 VENV     ?= .venv
 TORCH    := $(shell grep '^torch==' constraints.txt)# by its version: an unpinned torch brings gigabytes of CUDA libraries
 OUT      ?= out
 PYTEST_ARGS ?=
+APP_VENV := $(OUT)/app-venv
+APP_BIN := $(APP_VENV)/bin
+APP_PACKAGES := gradio pillow playwright axe-playwright-python
 TEST_JOBS ?= 2# test files side by side, each with its share of the cores
 RESULTS  ?= benchmarks/results# where bench and gpu leave their JSON
 GPU_DATA ?= .gpu-data# weights and golden values for a GPU machine without a network; ignored by git
@@ -61,6 +64,17 @@ test: $(BIN)/.installed ## every test that this machine can run
 scale: $(BIN)/.installed ## the tests of many machines with Ray itself, which `test` leaves out (115 MB, some minutes)
 	$(BIN)/python -m pip install --quiet -c constraints.txt "ray[data]"
 	$(BIN)/python -m pytest tests/scale $(PYTEST_ARGS)
+
+# What Gradio needs is newer or older than what the tests need: it lies before the packages of .venv, in a place of its own.
+$(APP_BIN)/.installed: $(BIN)/.installed constraints-app.txt
+	$(PYTHON) -m venv $(APP_VENV)
+	echo "import site; site.addsitedir('$$($(abspath $(BIN))/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")')" \
+	  > $$($(APP_BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/packages_of_tests.pth
+	$(APP_BIN)/python -m pip install --quiet -c constraints-app.txt $(APP_PACKAGES)
+	touch $@
+
+app: $(APP_BIN)/.installed ## the app's tests, in a real Chromium, which `test` leaves out (some 200 MB, three minutes)
+	$(APP_BIN)/python -m pytest tests/app $(PYTEST_ARGS)
 
 check: $(BIN)/.installed ## ruff, mypy --strict, clang-format
 	$(BIN)/ruff check .

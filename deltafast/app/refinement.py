@@ -132,11 +132,13 @@ class Refinement:
             self.state = "failed"
 
     def _make(self, level: Level) -> Reconstruction:
+        before = self._steps
         if level.carries:
             made = self._carried(level)
         else:
             made = _reported(self._studio, self._target, self._refined(level), level)
-        self._steps += level.steps
+        if not self._stopping.is_set():
+            self._steps = before + level.steps
         return made
 
     def _carried(self, level: Level) -> Reconstruction:
@@ -172,5 +174,4 @@ class Refinement:
             shared_base=False,
             on_step=stepped,
         )
-        self._steps = before
         return result.ws.detach()

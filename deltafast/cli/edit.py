@@ -231,9 +231,7 @@ def edit(
     reported(failures, len(units), "inputs could not be edited")
 
 
-def _edit_photo(
-    session: EditSession, results: ResultFiles, run: Run, unit: PhotoUnit, reached: ReachedReport
-) -> int:
+def _edit_photo(session: EditSession, results: ResultFiles, run: Run, unit: PhotoUnit, reached: ReachedReport) -> int:
     """Edit the faces of a photo, or a tuned face, unless that is done, and return how many there are."""
     source = unit.source()
     if run.is_finished(unit.name, source):

@@ -40,6 +40,7 @@ ROOMS = {  # module whose `__all__` is a page of the reference -> what it is abo
     "deltafast.generators.synthesis": "Generators: the synthesis",
     "deltafast.generators.mapping": "Generators: the mapping",
     "deltafast.generators.compiled": "Generators: compiled and captured",
+    "deltafast.generators.preview": "Generators: quick previews",
     "deltafast.faces.alignment": "Faces found and aligned",
     "deltafast.faces.pasting": "Faces put back",
     "deltafast.faces.meter": "Faces measured",
