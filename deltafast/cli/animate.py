@@ -54,7 +54,9 @@ def animate(
     ] = "largest",
     likeness: Annotated[
         str | None,
-        typer.Option(help="Of photos: quick, refined, or tuned, which carries the photo; as in `deltafast edit`."),
+        typer.Option(
+            help="Of photos: quick, refined, or tuned, which carries the photo; default as in `deltafast edit`."
+        ),
     ] = None,
     refine_steps: Annotated[int | None, typer.Option(min=0, help="Steps of refinement of projected photos.")] = None,
     paste_back: Annotated[
@@ -81,6 +83,7 @@ def animate(
     from deltafast.editing.animation import AnimationPath, Animator
     from deltafast.editing.named_editors import named_editors
     from deltafast.editing.named_ways import named_ways
+    from deltafast.editing.samples import with_default_likeness
     from deltafast.errors import InvalidInputError
     from deltafast.faces.pasting import PASTE_MASKS
     from deltafast.generators.load import load_generator
@@ -113,6 +116,8 @@ def animate(
     for unit in units:
         if paste_back and type(unit) is not PhotoUnit:  # a tuned face comes without its photo
             raise InvalidInputError(f"--paste-back needs photos; {unit.label} holds none to put faces back into")
+    if seeds is None and places[0].is_file() and type(units[0]) is PhotoUnit:
+        options = with_default_likeness(options, G, places[0])
     fitted = named_editors(ways.editors, [], G)
     animator = Animator(G, fitted.editors, path, word=ways.word, frames=frames, size=size, options=options)
     settings = {

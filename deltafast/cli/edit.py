@@ -72,7 +72,8 @@ def edit(
         str | None,
         typer.Option(
             help="How like the person a photo's unedited face is: quick (a look-alike), refined (fifty steps closer), "
-            "tuned (the photo itself, carried along the edit). Default: refined with --refine-steps, else quick."
+            "tuned (the photo itself, carried along the edit). Default: refined with --refine-steps; else a single "
+            "photo is tuned, and folders are quick."
         ),
     ] = None,
     refine_steps: Annotated[
@@ -126,6 +127,7 @@ def edit(
     from deltafast.editing import EditOptions, EditSession
     from deltafast.editing.named_editors import amount_label, given_editor, named_editors
     from deltafast.editing.result_files import ResultFiles
+    from deltafast.editing.samples import with_default_likeness
     from deltafast.errors import InvalidInputError
     from deltafast.faces.pasting import PASTE_MASKS
     from deltafast.generators.load import load_generator
@@ -187,6 +189,8 @@ def edit(
             holds = "a face without its photo" if isinstance(unit, PhotoUnit) else "latents"
             raise InvalidInputError(f"--paste-back needs photos; {unit.label} holds {holds}")
     G = load_generator(generator, device=None if spread is not None else device)
+    if files and places[0].is_file() and type(units[0]) is PhotoUnit:
+        options = with_default_likeness(options, G, units[0].path)
     named = named_editors(own, amounts, G, same_w_space=same_w_space)
     alphas = named.amounts
     if compile_synthesis:

@@ -20,7 +20,7 @@ from deltafast.arguments import check_count
 from deltafast.editing.options import EditOptions
 from deltafast.editing.provenance import Provenance
 from deltafast.editing.result import EditResult
-from deltafast.editing.samples import Samples
+from deltafast.editing.samples import Samples, with_default_likeness
 from deltafast.editing.session import EditSession
 from deltafast.errors import InvalidInputError
 from deltafast.generators.base import Generator
@@ -217,6 +217,7 @@ def animate(
     several = isinstance(editor, (list, tuple))
     editors = list(editor) if several else [editor]
     path = AnimationPath(_keys(list(way) if several else [way], len(editors)), there_and_back)
+    chosen = with_default_likeness(chosen, generator, latents_or_images)
     animator = Animator(generator, editors, path, word=word, frames=frames, size=size, options=chosen)
     return list(animator.animations(latents_or_images))
 

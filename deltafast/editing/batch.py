@@ -12,6 +12,7 @@ from torch import Tensor
 from deltafast.delta.editor import LatentEditor
 from deltafast.editing.options import EditOptions
 from deltafast.editing.result import EditResult
+from deltafast.editing.samples import with_default_likeness
 from deltafast.editing.session import EditSession
 from deltafast.generators.base import Generator
 
@@ -58,6 +59,7 @@ def edit_batch(
     if chosen.output_device is None:
         device = latents_or_images.device if isinstance(latents_or_images, Tensor) else "cpu"
         chosen = replace(chosen, output_device=device)
+    chosen = with_default_likeness(chosen, generator, latents_or_images)
     return EditSession(generator, editor, alpha, chosen).edit(latents_or_images)
 
 

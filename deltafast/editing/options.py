@@ -46,7 +46,8 @@ class EditOptions:
       second. "refined": fifty steps from there bring the latent closer. "tuned": the refined latent, and the photo
       itself carried along the edit by a face mesh, so that freckles, teeth, glasses and background stay what they are
       (`deltafast.projection.carried` says how, and `EditResult.tuned` what came of it). None is "refined" with
-      `refine_steps`, else "quick".
+      `refine_steps`; without, a single photo's face is "tuned" by `edit_batch`, `animate` and the command line, if a
+      face mesh is seen in it, and all else is "quick": many photos, streams, `face="all"`.
     - `refine_steps`: steps of refinement after the encoder's answer, as in `deltafast project --steps`: closer to the
       photo, and slower by a forward and a backward pass of the generator for each. None is what the likeness says;
       "tuned" with 0 steps carries the photo on the encoder's answer.
@@ -132,7 +133,7 @@ class EditOptions:
     def paste_mask(self) -> PasteMask | None:
         """The mask through which faces are put back; None where they are not."""
         if self.paste_back is True:
-            return "crop" if self.likeness == "tuned" else "face"
+            return "crop" if self.likeness in ("tuned", "auto") else "face"
         return self.paste_back or None
 
     def as_json(self) -> dict[str, Any]:
@@ -140,7 +141,7 @@ class EditOptions:
         given = {name: _plain(value) for name, value in (("by", self.by), ("to", self.to)) if value is not None}
         if self.order != "together":
             given["order"] = self.order
-        if self.likeness == "tuned":  # of the others their steps say all
+        if self.likeness in ("tuned", "auto"):  # of the others their steps say all
             given["likeness"] = self.likeness
         return {
             **given,

@@ -18,6 +18,9 @@ from deltafast.projection import FitReport, TunedFace
 __all__ = ["EditResult", "joined"]
 
 T = TypeVar("T")
+_LOST = (
+    "{:.0%} of the photo is carried, the rest is the generator's own: no face mesh is seen, or the edit goes too far"
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class EditResult:
       is the generator whose images of `latents[k]` are `images[k]`. None otherwise.
     - `fits`: with a `likeness` of "refined" or "tuned", how well each latent shows its photo without the photo's own
       pixels (`FitReport`); None otherwise. `warnings` has in words which are poor.
+    - `carried`: with `likeness="tuned"` how much of each face's photo its images carry at least: 1 all of it, 0 none,
+      where they are the generator's alone. None otherwise.
     """
 
     images: Tensor | None
@@ -54,11 +59,14 @@ class EditResult:
     reached: dict[str, Reached] | None = None
     tuned: list[TunedFace] | None = None
     fits: list[FitReport] | None = None
+    carried: list[float] | None = None
 
     @property
     def warnings(self) -> list[str]:
-        """What makes faces poor starts for edits, one line each, "face 3: ..."; empty where nothing does."""
-        return [f"face {k}: {told}" for k, fit in enumerate(self.fits or []) for told in fit.warnings()]
+        """What makes faces poor results, one line each, "face 3: ..."; empty where nothing does."""
+        told = [(k, line) for k, fit in enumerate(self.fits or []) for line in fit.warnings()]
+        told += [(k, _LOST.format(share)) for k, share in enumerate(self.carried or []) if share < 1]
+        return [f"face {k}: {line}" for k, line in sorted(told, key=lambda one: one[0])]
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -83,6 +91,7 @@ def joined(parts: Sequence[EditResult]) -> EditResult:
         _reached([part.reached for part in parts]),
         _listed([part.tuned for part in parts]),
         _listed([part.fits for part in parts]),
+        _listed([part.carried for part in parts]),
     )
 
 

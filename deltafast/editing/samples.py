@@ -29,9 +29,10 @@ from deltafast.projection import (
     is_tuned_file,
     load_encoder,
     load_face,
+    shows_mesh,
 )
 
-__all__ = ["FaceSource", "Samples", "Source", "chunked", "w_plus"]
+__all__ = ["FaceSource", "Samples", "Source", "chunked", "w_plus", "with_default_likeness"]
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,14 @@ class Samples:
 
     `photos` are None for latents; their faces, in order, are the samples, and have lost their images. `tuned` are the
     faces whose photo is carried, one for each sample, and `fits` how well latents fit their photos; None where not
-    asked for.
+    asked for. `carried`: for each sample 1, or 0 where its photo was to be carried and shows no face mesh.
     """
 
     ws: Tensor
     photos: list[Photo] | None = None
     tuned: list[TunedFace] | None = None
     fits: list[FitReport] | None = None
+    carried: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,8 @@ class FaceSource:
     def __init__(self, generator: Generator, options: EditOptions) -> None:
         self._generator = generator
         self._options = options
-        self._settings = ProjectionSettings(RefineConfig(steps=options.steps))
-        self._projector: Projector | None = None
-        most = CARRIED_SIZE if options.likeness == "tuned" else PHOTO_SIZE
+        self._projectors: dict[int, Projector] = {}  # by steps of refinement
+        most = CARRIED_SIZE if options.likeness in ("tuned", "auto") else PHOTO_SIZE
         size = min(most, generator.img_resolution)
         self._reader = PhotoReader(options.align, options.face, size, keep_photo=bool(options.paste_back))
 
@@ -162,21 +163,52 @@ class FaceSource:
         photos, rows = [], []
         tuned: list[TunedFace] = []
         fits: list[FitReport] = []
+        carried: list[float] = []
         for number, picture in enumerate(pictures, first):
             photo = self._reader.read(picture, f"image {number}")
-            if self._projector is None:
-                self._projector = Projector(self._generator, self._encoder(), self._settings)
-            ws = self._projector.project(face.image for face in photo.faces)  # [F, L, C]
+            likeness = self._likeness(photo)
+            projector = self._projector(0 if likeness == "quick" else self._options.steps)
+            ws = projector.project(face.image for face in photo.faces)  # [F, L, C]
             rows.append(ws)
-            if self._options.likeness in ("refined", "tuned"):
-                fits += self._projector.fits((face.image for face in photo.faces), ws)
-            if self._options.likeness == "tuned":
+            if likeness in ("refined", "tuned"):
+                fits += projector.fits((face.image for face in photo.faces), ws)
+            if likeness == "tuned":
                 source = sha256_file(picture) if isinstance(picture, (str, os.PathLike)) else ""
                 for face, w in zip(photo.faces, ws, strict=True):
                     tuned.append(TunedFace.of(self._generator, w[None], face.pixels, source))
+            if self._options.likeness in ("tuned", "auto"):
+                carried += [float(likeness == "tuned")] * len(photo.faces)
             places = [replace(face, crop=face.crop[:0]) for face in photo.faces]
             photos.append(replace(photo, faces=places))
-        return Samples(torch.cat(rows), photos, tuned or None, fits or None)
+        return Samples(torch.cat(rows), photos, tuned or None, fits or None, carried or None)
+
+    def _likeness(self, photo: Photo) -> str | None:
+        """What is asked for; of "auto", the one that goes with the photo."""
+        asked = self._options.likeness
+        if asked != "auto":
+            return asked
+        return "tuned" if all(shows_mesh(face.image[None]) for face in photo.faces) else "quick"
+
+    def _projector(self, steps: int) -> Projector:
+        if steps not in self._projectors:
+            settings = ProjectionSettings(RefineConfig(steps=steps))
+            self._projectors[steps] = Projector(self._generator, self._encoder(), settings)
+        return self._projectors[steps]
+
+
+def with_default_likeness(options: EditOptions, generator: Any, given: Any) -> EditOptions:
+    """Return options in which a single photo, where no likeness and no steps are asked for, is tuned if that can be.
+
+    A single photo is a path, a PIL image or an array `[H, W, 3]` by itself, of whose faces one is edited.
+    """
+    asked = options.likeness is not None or options.refine_steps is not None
+    if asked or options.face == "all" or options.synthesise is False or getattr(generator, "img_channels", 0) != 3:
+        return options
+    if isinstance(given, np.ndarray):
+        single = given.ndim == 3 and given.shape[2] == 3
+    else:
+        single = not isinstance(given, Tensor) and is_picture(given) and not _is_face(given)
+    return replace(options, likeness="auto") if single else options
 
 
 def _is_face(given: Any) -> bool:
@@ -191,7 +223,8 @@ def _together(group: list[Samples]) -> Samples:
     photos = None if group[0].photos is None else [photo for one in group for photo in one.photos or []]
     tuned = None if group[0].tuned is None else [face for one in group for face in one.tuned or []]
     fits = None if group[0].fits is None else [fit for one in group for fit in one.fits or []]
-    return Samples(torch.cat([one.ws for one in group]), photos, tuned, fits)
+    carried = None if group[0].carried is None else [share for one in group for share in one.carried or []]
+    return Samples(torch.cat([one.ws for one in group]), photos, tuned, fits, carried)
 
 
 def w_plus(generator: Generator, given: Tensor) -> Tensor:

@@ -27,7 +27,6 @@ from deltafast.errors import InvalidInputError
 from deltafast.faces.pasting import paste_back
 from deltafast.generators.base import Generator
 from deltafast.pixels import as_rgb, to_arrays, to_bytes
-from deltafast.projection import TunedFace
 
 __all__ = ["EditSession"]
 
@@ -135,7 +134,7 @@ class EditSession:
         edited, offsets = self._moved(ws.repeat_interleave(sweep, 0), amounts.flatten(0, 1).to(ws.device))
         if not bool(torch.isfinite(edited).all()):
             raise InvalidInputError("the edited latents are beyond what numbers can hold: an alpha is far too large")
-        images = self._images(edited, samples.tuned)  # [M K, C, H, W]
+        images, carried = self._images(edited, samples)  # [M K, C, H, W]
         device = cast("torch.device | None", options.output_device) or ws.device
         photos = samples.photos
         return EditResult(
@@ -150,6 +149,7 @@ class EditSession:
             reached,
             samples.tuned,
             samples.fits,
+            carried,
         )
 
     def _moved(self, ws: Tensor, alphas: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -199,20 +199,20 @@ class EditSession:
             edited, _ = self._moved(ws[part], alphas[part])
             yield synthesis(edited if generator.code_dtype == torch.float64 else edited.float(), noise_mode=noise_mode)
 
-    def _images(self, edited: Tensor, tuned: list[TunedFace] | None) -> Tensor | None:
-        """Synthesise latents, `batch_size` at a time, those of tuned faces face by face."""
+    def _images(self, edited: Tensor, samples: Samples) -> tuple[Tensor | None, list[float] | None]:
+        """Synthesise latents, `batch_size` at a time, tuned faces one by one; and what is carried at least."""
         generator, synthesis = self._generator, self._synthesis
         if not self.options.synthesise:
-            return None
-        if tuned is None:
-            return self._synthesised(edited, synthesis)
-        each = len(edited) // len(tuned)  # a sweep's
-        # one face's photo and pictures are in memory at a time
-        parts = [
-            self._synthesised(edited[k * each : (k + 1) * each], face.synthesis(generator, synthesis))
-            for k, face in enumerate(tuned)
-        ]
-        return torch.cat(parts)
+            return None, samples.carried
+        if samples.tuned is None:
+            return self._synthesised(edited, synthesis), samples.carried
+        each = len(edited) // len(samples.tuned)  # a sweep's
+        parts, shares = [], []
+        for k, face in enumerate(samples.tuned):  # one face's photo and pictures are in memory at a time
+            carried = face.synthesis(generator, synthesis)
+            parts.append(self._synthesised(edited[k * each : (k + 1) * each], carried))
+            shares.append(carried.least)
+        return torch.cat(parts), shares
 
     def _synthesised(self, edited: Tensor, synthesis: Synthesise) -> Tensor:
         options = self.options
@@ -231,6 +231,8 @@ class EditSession:
     def _put_back(self, samples: Samples, images: Tensor) -> list[NDArray[np.uint8]]:
         """Paste edited faces `[M, K, C, H, W]` into the photos they come from: for each `[K, H, W, 3]`."""
         mask, feather = self.options.paste_mask or "face", self.options.feather
+        if self.options.paste_back is True and samples.tuned is None:
+            mask = "face"
         rows = iter(images)
         before = iter(samples.tuned or [])
         result = []

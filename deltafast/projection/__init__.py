@@ -9,7 +9,7 @@ from deltafast.projection.pictures import sequences_of_pictures
 from deltafast.projection.projector import PHOTO_SIZE, ProjectionSettings, Projector, encode_images
 from deltafast.projection.refine import PREFERENCES, RefineConfig, RefineResult, refine
 from deltafast.projection.sequences import project_sequences
-from deltafast.projection.tuned_face import CARRIED_SIZE, TunedFace, is_tuned_file, load_face
+from deltafast.projection.tuned_face import CARRIED_SIZE, TunedFace, is_tuned_file, load_face, shows_mesh
 
 __all__ = [
     "CARRIED_SIZE",
@@ -34,4 +34,5 @@ __all__ = [
     "project_sequences",
     "refine",
     "sequences_of_pictures",
+    "shows_mesh",
 ]

@@ -14,7 +14,7 @@ from deltafast.errors import InvalidInputError
 from deltafast.face_networks.landmarks import FaceLandmarks
 from deltafast.projection.mesh_flow import MeshFlow, Region, mesh_flow, sampled, shortfall
 
-__all__ = ["CarriedPhoto"]
+__all__ = ["PRESENT", "CarriedPhoto"]
 
 _COARSE = 128  # pixels of a side at which light is compared, and masks are drawn
 _READ = 256  # pixels of a side at which the first result of an edit is looked at
@@ -25,7 +25,8 @@ _TONE = 6.0  # of these pixels: what is coarser is the tone of skin and hair, in
 _BEYOND = 0.03  # of the range from black to white: so far beyond both of two pictures one between them may go
 _DARK = 0.03  # of the range from black to white: below it ratios of light mean nothing
 _BRIGHTEST = 2.5  # the most by which light is multiplied or divided
-_PRESENT = 0.5  # probability of a face from which a mesh is believed
+PRESENT = 0.5
+"""Probability of a face from which a mesh is believed."""
 _NEAR, _FAR = 0.8, 1.2  # steps in W, as shares of the pivot's distance from the mean: carried in full, no more
 
 
@@ -43,8 +44,8 @@ class CarriedPhoto:
     - `photo`: `[1, 3, S, S]` in [-1, 1], aligned, on the pivot's device;
     - `landmarks`: the network that reads the mesh.
 
-    The same pictures on every call, whatever is beside them in the batch; no gradients. Raises `InvalidInputError`
-    where the photo or the generator's picture of the pivot shows no face.
+    The same pictures on every call, whatever is beside them in the batch; no gradients. `least` says how much of the
+    photo they carried. Raises `InvalidInputError` where the photo shows no face.
     """
 
     def __init__(
@@ -60,13 +61,16 @@ class CarriedPhoto:
         self._reach = float((pivot - w_avg).square().mean().sqrt())
         self._landmarks = landmarks
         self._photo = photo
+        self.least = 1.0  # of the photo carried so far, 0 being the generator's own picture
         mesh = self._mesh(photo)
         if mesh is None:
-            raise InvalidInputError("no face mesh is found in the photo: it cannot be carried along edits")
+            raise InvalidInputError(
+                'no face mesh is found in the photo: it cannot be carried along edits; likeness="refined" does without'
+            )
         self._photo_mesh = mesh
         self._small_mesh = self._mesh(_small(photo))
         self._before: dict[
-            str, tuple[Tensor, NDArray[np.float64]]
+            str, tuple[Tensor, NDArray[np.float64] | None]
         ] = {}  # by noise mode: the pivot's picture and its mesh
 
     @torch.no_grad()
@@ -76,9 +80,10 @@ class CarriedPhoto:
         parts = [before.new_empty(0, *before.shape[1:])]
         for code in ws:
             edited = self._synthesise(code[None], noise_mode=noise_mode)  # [1, 3, R, R]
-            share = self._share(code)
+            share = self._share(code) if before_mesh is not None else 0.0
             mesh = self._mesh(edited) if share > 0 else None
-            if mesh is None:
+            self.least = min(self.least, share if mesh is not None else 0.0)
+            if before_mesh is None or mesh is None:
                 parts.append(edited)
                 continue
             carried = self._carry(before, before_mesh, edited, mesh)
@@ -97,22 +102,18 @@ class CarriedPhoto:
             flow = mesh_flow(photo_mesh, before_mesh, mesh, missing)
         return _carried(self._photo, before, edited, flow)
 
-    def _pivots(self, noise_mode: str) -> tuple[Tensor, NDArray[np.float64]]:
+    def _pivots(self, noise_mode: str) -> tuple[Tensor, NDArray[np.float64] | None]:
+        """The generator's picture of the pivot, and its mesh; None where it shows no face."""
         mode = "none" if noise_mode == "none" else "const"
         if mode not in self._before:
             image = self._synthesise(self._pivot, noise_mode=mode)  # [1, 3, R, R]
-            mesh = self._mesh(image)
-            if mesh is None:
-                raise InvalidInputError(
-                    "the generator's picture of the photo shows no face: refine the latent with more steps"
-                )
-            self._before[mode] = image, mesh
+            self._before[mode] = image, self._mesh(image)
         return self._before[mode]
 
     def _mesh(self, image: Tensor) -> NDArray[np.float64] | None:
         """The mesh `[478, 2]` in an image `[1, 3, R, R]`; None where there is no face."""
         reading = self._landmarks.read(image.float().clamp(-1, 1))
-        if float(reading.presence[0]) < _PRESENT:
+        if float(reading.presence[0]) < PRESENT:
             return None
         points: NDArray[np.float64] = reading.points[0].double().cpu().numpy()
         return points

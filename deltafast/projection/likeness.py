@@ -8,14 +8,15 @@ from deltafast.errors import InvalidInputError
 
 __all__ = ["LIKENESSES", "Likeness", "check_likeness", "refinement_steps"]
 
-Likeness: TypeAlias = Literal["quick", "refined", "tuned"]
+Likeness: TypeAlias = Literal["quick", "refined", "tuned", "auto"]
 LIKENESSES: tuple[Likeness, ...] = ("quick", "refined", "tuned")
-_STEPS = {"quick": 0, "refined": 50, "tuned": 50}
+_AUTO = "auto"  # what a single photo gets by default: tuned where its face mesh is seen, else quick
+_STEPS = {"quick": 0, "refined": 50, "tuned": 50, _AUTO: 50}
 
 
 def check_likeness(likeness: str | None, steps: int | None = None) -> None:
     """Raise `InvalidInputError` unless `likeness` is one of `LIKENESSES` or None, and goes with `steps`."""
-    if likeness is not None and likeness not in LIKENESSES:
+    if likeness is not None and likeness not in (*LIKENESSES, _AUTO):
         raise InvalidInputError(f"likeness must be one of {', '.join(LIKENESSES)}; got {likeness!r}")
     if likeness == "quick" and steps:
         raise InvalidInputError(f"a quick likeness has no refinement, but {steps} steps are asked for")

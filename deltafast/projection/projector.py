@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,7 @@ from deltafast.face_networks.identity import load_identity_distance
 from deltafast.face_networks.landmarks import load_face_landmarks
 from deltafast.generators.base import Generator
 from deltafast.pixels import as_rgb, to_arrays
+from deltafast.progress import track
 from deltafast.projection.encoder import Encoder, load_encoder
 from deltafast.projection.fit import FitMeter, FitReport
 from deltafast.projection.perceptual import FaceDistance
@@ -150,7 +152,17 @@ class Projector:
         return ws.clone()  # an ordinary tensor, not one of inference mode
 
     def refine(self, targets: Tensor, start: Tensor, *, shared_base: bool, state: Path | None = None) -> RefineResult:
-        """Refine `start` towards `targets`; see `deltafast.projection.refine`."""
+        """Refine `start` towards `targets`, behind a progress bar; see `deltafast.projection.refine`."""
+        with contextlib.closing(track(range(self.settings.refine.steps), "refining")) as bar:
+
+            def taken(step: int) -> None:
+                next(bar, None)
+
+            return self._refine(targets, start, shared_base, state, taken)
+
+    def _refine(
+        self, targets: Tensor, start: Tensor, shared_base: bool, state: Path | None, on_step: Callable[[int], None]
+    ) -> RefineResult:
         return refine(
             self.generator,
             self.distance,
@@ -162,6 +174,7 @@ class Projector:
             batch_size=self.settings.batch_size,
             synthesise=self.synthesise,
             state=state,
+            on_step=on_step,
         )
 
     @torch.inference_mode()

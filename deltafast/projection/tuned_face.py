@@ -23,13 +23,13 @@ from deltafast.files import atomic_write
 from deltafast.generators.base import Generator
 from deltafast.generators.synthesis import SynthesisNetwork
 from deltafast.pixels import to_floats
-from deltafast.projection.carried import CarriedPhoto
+from deltafast.projection.carried import PRESENT, CarriedPhoto
 from deltafast.sequence_latents import GeneratorId
 from deltafast.untrusted.checks import check_name, reading, shown
 from deltafast.untrusted.json_text import parse_json
 from deltafast.untrusted.safetensors_file import read_safetensors
 
-__all__ = ["CARRIED_SIZE", "TunedFace", "is_tuned_file", "load_face"]
+__all__ = ["CARRIED_SIZE", "TunedFace", "is_tuned_file", "load_face", "shows_mesh"]
 
 _FORMAT, _VERSION, _KEY = "deltafast-tuned-face", 1, "deltafast"
 _MAX_BYTES = 12_000_000
@@ -156,6 +156,15 @@ def is_tuned_file(path: str | os.PathLike[str]) -> bool:
     except Exception:  # whatever is wrong with it, reading it as latents says so
         return False
     return isinstance(head, dict) and head.get("format") == _FORMAT
+
+
+def shows_mesh(photo: Tensor) -> bool:
+    """Whether an aligned photo `[1, 3, S, S]` in [-1, 1] shows a face whose mesh can be read, as carrying it needs.
+
+    Raises `DownloadError` where the network that reads it cannot be fetched.
+    """
+    found = load_face_landmarks().to(photo.device).read(photo.float().clamp(-1, 1))
+    return float(found.presence[0]) >= PRESENT
 
 
 class _CarriedSynthesis(SynthesisNetwork):

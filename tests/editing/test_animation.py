@@ -159,7 +159,7 @@ def test_ways_that_cannot_be_are_named(texts: list[str], given: dict[str, list[f
 
 def test_a_photo_moves_in_its_place(mobilestylegan: deltafast.Generator) -> None:
     astronaut = pytest.importorskip("skimage.data").astronaut()
-    options = EditOptions(paste_back=True)
+    options = EditOptions(paste_back=True, likeness="quick")
     (one,) = animate(mobilestylegan, astronaut, "smile", [0, 1], options, frames=2, size=128, there_and_back=False)
     assert one.frames.shape[0] == 2
     assert max(one.frames.shape[1:3]) == 128

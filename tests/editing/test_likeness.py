@@ -120,6 +120,29 @@ def test_by_is_read_off_the_pictures_that_carry_the_photo(
         assert moving[k].alphas[-1, 0] == pytest.approx(float(one.alpha[k, 1]), abs=1e-5)
 
 
+def test_a_single_photo_is_tuned_unless_something_else_is_asked_for_or_no_mesh_is_seen_in_it(
+    faces: Any, yaw: Editor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photo,) = pictures(1)
+    result = deltafast.edit_batch(faces, photo, yaw, 0.0, align=False)
+    assert result.tuned is not None
+    assert result.carried == [1.0]
+    assert float(result.latents.mean()) > 4000, "refined by as many steps as the likeness has"
+    for given, options in (([photo], {}), (photo, {"refine_steps": 1}), (photo, {"likeness": "quick"})):
+        assert deltafast.edit_batch(faces, given, yaw, 0.0, align=False, **options).tuned is None
+    (streamed,) = deltafast.edit_stream(faces, [photo], yaw, 0.0, align=False)
+    assert streamed.tuned is None
+    far = deltafast.edit_batch(faces, photo, yaw, 1e4, align=False)
+    assert far.carried is not None
+    assert far.carried[0] < 0.5
+    assert any(f"{far.carried[0]:.0%} of the photo is carried" in line for line in far.warnings)
+    monkeypatch.setattr(tuned_face, "load_face_landmarks", lambda: landmarks(presence=0.1))
+    plain = deltafast.edit_batch(faces, photo, yaw, 0.0, align=False)
+    assert (plain.tuned, plain.carried, plain.fits) == (None, [0.0], None)
+    assert float(plain.latents.mean()) < 100, "a cat's photo is edited at once, as before"
+    assert "no face mesh" in plain.warnings[0]
+
+
 def test_other_likenesses_carry_nothing(faces: Any, yaw: Editor) -> None:
     for likeness, fits in (("quick", None), ("refined", 1)):
         result = deltafast.edit_batch(faces, pictures(1), yaw, 0.0, align=False, likeness=likeness)

@@ -72,6 +72,7 @@ def projected(monkeypatch: pytest.MonkeyPatch, made: list[Any]) -> list[Tensor]:
             return means[:, None, None].expand(-1, L, C) + 100 * self._steps
 
     monkeypatch.setattr(samples, "Projector", MeanProjector)
+    monkeypatch.setattr(samples, "shows_mesh", lambda image: False)  # single photos are as many: none is tuned
     return seen
 
 
