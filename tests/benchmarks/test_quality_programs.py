@@ -55,18 +55,22 @@ def test_reconstruction_compares_every_frame(latents: Path, tmp_path: Path) -> N
 
 
 def _face(before: float | None, after: list[float | None], there: list[bool]) -> dict[str, object]:
-    return {"before": before, "after": after, "there": there}
+    """A face as dlib and WHENet see it, the second three degrees farther."""
+    read = [None if angle is None else {"dlib": angle, "whenet": angle + 3} for angle in (before, *after)]
+    return {"before": read[0], "after": read[1:], "there": there}
 
 
 def test_errors_are_of_changes_for_by_and_of_readings_for_to() -> None:
     faces = [_face(4.0, [15.0, 20.0], [True, False]), _face(-2.0, [8.0, None], [True, True])]
     near, far = summary(Request("yaw", "by", (10.0, 20.0)), faces)
-    assert near["mean_error"] == pytest.approx(0.5)  # 1 and 0
+    assert near["errors"]["dlib"] == near["errors"]["whenet"]
+    assert near["errors"]["dlib"]["mean_absolute"] == pytest.approx(0.5)  # 1 and 0
     assert (near["faces"], near["unseen"], near["there"]) == (2, 0, 1.0)
-    assert far["mean_error"] == pytest.approx(4.0)  # one was not got there, and counts; one is not seen
+    assert far["errors"]["dlib"]["mean"] == pytest.approx(-4.0)  # one was not got there, and counts; one is not seen
     assert (far["faces"], far["unseen"], far["there"]) == (1, 1, 0.5)
     (straight,) = summary(Request("yaw", "to", (0.0,)), [_face(30.0, [3.0], [True]), _face(1.0, [-1.0], [True])])
-    assert straight["mean_error"] == pytest.approx(2.0)
-    assert straight["percentile_90"] == pytest.approx(2.8)
+    assert straight["errors"]["dlib"]["mean_absolute"] == pytest.approx(2.0)
+    assert straight["errors"]["dlib"]["percentile_90"] == pytest.approx(2.8)
+    assert straight["errors"]["whenet"]["mean"] == pytest.approx(4.0)
     (nobody,) = summary(Request("yaw", "to", (0.0,)), [_face(None, [None], [False])])
-    assert (nobody["mean_error"], nobody["unseen"]) == (None, 1)
+    assert (nobody["errors"]["dlib"]["mean"], nobody["unseen"]) == (None, 1)
