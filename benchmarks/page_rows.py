@@ -107,6 +107,7 @@ def table_rows(root: Path) -> dict[str, tuple[str, Any]]:
         "degrees": ("degrees", turned),
         "turn-floor": ("turn_floor", turned),
         "upright": ("upright", result("upright_heads")),
+        "asked": ("asked", result("asked_amounts")["rows"]),
         "convolution-model": ("convolution_model", convolution_model(result("convolution_model"))),
         "convolution-layers": ("convolution_layers", convolution_layers(result("convolution_model"))),
         "convolution-blocks": ("convolution_blocks", convolution_blocks(result("conv_occupancy"))),
