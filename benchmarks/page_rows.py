@@ -100,6 +100,8 @@ def table_rows(root: Path) -> dict[str, tuple[str, Any]]:
             [*ablation(result("precise_ablation_smile")), *ablation(result("precise_ablation_yaw"))],
         ),
         "photos": ("photos", result("photos")),
+        "likeness": ("likeness", result("likeness")["likeness"]),
+        "likeness-edits": ("likeness_edits", likeness_edits(result("likeness")["edits"])),
         "reconstruction": ("reconstruction", result("reconstruction")),
         "linear-of": ("linear_of", [linear_of(name, result(file)) for name, file in _LINEAR_OF]),
         "delta-ablation": ("delta_ablation", delta_ablation(delta)),
@@ -346,6 +348,22 @@ _KINDS = {
     "head, by its pixels": "rendered heads, by their pixels",
     "head, turned": "rendered heads, truly turned",
 }
+
+
+def likeness_edits(edits: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return for each edit of tuned photos its figures beside those of the same latents' plain edits and LINEAR's."""
+    return [
+        {
+            "edit": edit,
+            "latents": latents,
+            "plain": ways[latents],
+            "tuned": ways[f"tuned on {latents}"],
+            "matched": ways[f"matched on {latents}"],
+            "linear": ways[f"LINEAR on {latents}"],
+        }
+        for edit, ways in edits.items()
+        for latents in ("quick", "refined")
+    ]
 
 
 def turned_faces(found: dict[str, Any]) -> list[dict[str, Any]]:
