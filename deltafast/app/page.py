@@ -164,7 +164,7 @@ class _Page:
     def _build_edits(self) -> None:
         with gr.Column(elem_id="df-edits"):
             with gr.Row(elem_classes="df-line"):
-                self._mode = gr.Radio([BY, TO], value=BY, label="Sliders", elem_id="df-mode", min_width=230)
+                self._mode = gr.Radio([BY, TO], value=BY, label="Sliders", elem_id="df-mode", min_width=262)
                 self._undo = gr.Button("Undo", min_width=70, elem_id="df-undo")
                 self._reset = gr.Button("Reset", min_width=70, elem_id="df-reset")
             self._sliders = [self._slider(dial, key) for key, dial in self._studio.dials.items()]
@@ -254,12 +254,11 @@ class _Page:
         for button, handler in (
             (self._save_png, self._on_save_png),
             (self._save_latents, self._on_save_latents),
-            (self._save_gif, functools.partial(self._on_save_moving, "gif")),
-            (self._save_mp4, functools.partial(self._on_save_moving, "mp4")),
+            (self._save_gif, self._on_save_gif),
+            (self._save_mp4, self._on_save_mp4),
         ):
             saved = [self._saved_name, self._saved]
-            told = functools.wraps(getattr(handler, "func", handler))(_told(handler))
-            button.click(told, [self._view], saved, **shown).then(None, saved, None, js=_SAVE).then(
+            button.click(_told(handler), [self._view], saved, **shown).then(None, saved, None, js=_SAVE).then(
                 lambda: ("", ""), None, saved, **quiet
             )
 
@@ -389,7 +388,13 @@ class _Page:
         assert visit.face is not None
         return [f"{visit.face.name}-edited.png", data_address(data, "image/png")]
 
-    def _on_save_moving(self, kind: str, _: str, request: gr.Request) -> Any:
+    def _on_save_gif(self, _: str, request: gr.Request) -> Any:
+        return self._moving_picture("gif", request)
+
+    def _on_save_mp4(self, _: str, request: gr.Request) -> Any:
+        return self._moving_picture("mp4", request)
+
+    def _moving_picture(self, kind: str, request: gr.Request) -> Any:
         visit = self._visit(request)
         data = visit.moving_picture(kind)
         assert visit.face is not None
