@@ -39,7 +39,7 @@ from deltafast.runs import begin_or_resume
 
 PSI = 0.7
 AXES, JUDGES = ("yaw", "pitch"), ("dlib", "whenet")
-WHENET_READS = {"yaw": 1.004, "pitch": 0.893}  # degrees per true degree (turned_faces.json); its zero is not known
+TURNED_FACES = Path(__file__).parent / "results" / "turned_faces.json"
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ class Judges:
 
     def __init__(self) -> None:
         self._meter, self._whenet = FaceMeter(), WHENet()
+        reads = read_json(TURNED_FACES)["readers"]["tuning"]["whenet"]
+        self._whenet_reads = {axis: reads[f"{axis}_gain"]["mean"] for axis in AXES}  # degrees per true degree
 
     def read(self, images: Tensor, attribute: str) -> list[dict[str, float] | None]:
         """Return each judge's angle of each of N images `[N, 3, R, R]`; None where dlib finds no face."""
@@ -75,7 +77,7 @@ class Judges:
             return None
         dlib = float(measure_attributes(picture, face.landmarks)[attribute])
         whenet = self._whenet.read(picture, face.landmarks)[AXES.index(attribute)]
-        return {"dlib": true_angle("dlib", attribute, dlib), "whenet": whenet / WHENET_READS[attribute]}
+        return {"dlib": true_angle("dlib", attribute, dlib), "whenet": whenet / self._whenet_reads[attribute]}
 
 
 def steered(generator: Generator, ws: Tensor, request: Request) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from deltafast.face_networks.measures import FACE_MEASURES, FaceMeasures
 from deltafast.faces.meter import FaceMeter
 from deltafast.faces.pose import fit_pose
 from deltafast.files import write_json
+from deltafast.pixels import to_floats
 from deltafast.progress import track
 from deltafast.synthetic import HeadModel, random_identity, render_frame
 
@@ -41,9 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
         face = meter.measure(image)
         pose = None if face is None else fit_pose(face.landmarks)
         read["dlib"].append([np.nan, np.nan] if pose is None else [pose.yaw, pose.pitch])
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1  # [1, 3, S, S]
         with torch.inference_mode():
-            read["mesh"].append(mesh(pixels)[0, columns].tolist())
+            read["mesh"].append(mesh(to_floats(np.array(image))[None])[0, columns].tolist())
     result: dict[str, dict[str, dict[str, float]]] = {}
     for reader, angles in read.items():
         table = np.array(angles)  # [N, axes]

@@ -66,15 +66,16 @@ def _measure(files: list[str], generator: str) -> None:
     from deltafast.errors import InvalidInputError
     from deltafast.generators.load import load_generator
 
-    loaded = [(file, load_editor(file)) for file in files]
-    for file, editor in loaded:
-        if not Path(file).is_file() or not isinstance(editor, Editor):
-            raise InvalidInputError(f"--measure writes into editor files; {file} is none")
     if not files:
         raise InvalidInputError("--measure takes the editor files that it writes into")
+    editors: list[tuple[str, Editor]] = []
+    for file in files:
+        editor = load_editor(file)
+        if not Path(file).is_file() or not isinstance(editor, Editor):
+            raise InvalidInputError(f"--measure writes into editor files; {file} is none")
+        editors.append((file, editor))
     G = load_generator(generator)
-    for file, editor in loaded:
-        assert isinstance(editor, Editor)
+    for file, editor in editors:
         held = measure_range(editor.for_generator(G), G)
         if held is None:
             raise InvalidInputError(f"nothing reads {editor.attribute!r} off a picture: the range of {file} is unknown")

@@ -26,7 +26,7 @@ from deltafast.errors import ImageError, InvalidInputError
 from deltafast.evaluation.feature_networks import FeatureNetwork
 from deltafast.faces.attributes import MEASURES, measure_attributes
 from deltafast.faces.meter import METER_VERSION, FaceMeter
-from deltafast.faces.true_degrees import READ_UPRIGHT, true_degrees
+from deltafast.faces.true_degrees import true_angle
 from deltafast.files import atomic_write, read_image, write_png
 from deltafast.generators.base import Generator
 from deltafast.pixels import to_arrays
@@ -230,9 +230,7 @@ class FaceReader:
 
 def _in_true_degrees(name: str, values: Array) -> Array:
     """Return a measure with dlib's degrees made true ones; what is kept on disk are dlib's."""
-    if MEASURES[name] != "degree":
-        return values
-    return (values - READ_UPRIGHT["dlib"][name]) * true_degrees("dlib", name)
+    return true_angle("dlib", name, values) if MEASURES[name] == "degree" else values
 
 
 def _feature_kind(network: FeatureNetwork) -> str:

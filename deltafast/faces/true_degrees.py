@@ -8,7 +8,14 @@ heads alone (`python -m benchmarks.upright_heads`), each of which is read some d
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
 __all__ = ["DEGREES_READ", "DEGREES_READ_ON_HEADS", "READ_UPRIGHT", "true_angle", "true_degrees"]
+
+Angle = TypeVar("Angle", float, NDArray[np.float64])
 
 # reader -> axis -> degrees read per degree turned; the mesh's pitch is positive downwards
 DEGREES_READ = {
@@ -34,8 +41,8 @@ def true_degrees(reader: str, axis: str, *, rendered: bool = False) -> float:
     return 1.0 / (DEGREES_READ_ON_HEADS if rendered else DEGREES_READ)[reader][axis]
 
 
-def true_angle(reader: str, axis: str, read: float) -> float:
-    """Return the true angle of a photoreal face of which a reader ("dlib", "mesh") reads `read` degrees.
+def true_angle(reader: str, axis: str, read: Angle) -> Angle:
+    """Return the true angle of a photoreal face of which a reader ("dlib", "mesh") reads `read` degrees; or of many.
 
     0 looks straight at the camera; yaw is positive where the face looks to the picture's right, pitch upwards.
     """

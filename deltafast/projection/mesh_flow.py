@@ -29,7 +29,7 @@ _GRID = 128  # places at which a flow is computed, along each side; between them
 _SMOOTH = 1.0  # of these places: the creases along the triangles' edges
 _SHUT = 0.05  # of how far an eye is open in the photo: as far as it closes
 _AROUND = 0.15  # of a face's spread: so far around the mouth skin follows what its shape was short of
-_ANSWER = 2.0  # times what a mouth was short of: pictures of moved mouths are read as moved by about half as much
+_ANSWER = 2.0  # times what a mouth was short of is added, by trial: the flow is smoothed once more
 _BORDER = 9  # points along each side of the picture that stay
 
 _EYES = (LANDMARK_PARTS["eyes"][:16], LANDMARK_PARTS["eyes"][16:])
