@@ -7,8 +7,10 @@ own. First one page in Chromium: every slider in turn is put to other places, ea
 before is on the screen; the time is that from the slider's event to the frame after the new picture is decoded. After
 every 25 moves the hand rests until the exact picture stands. Then so many people at once for so many seconds (at least
 one round each), by the requests that pages send: each samples a face of its own, moves two sliders, waits for the exact
-edit and saves its latents, again and again; whatever is not its own face or its own amounts is counted, and the app's
-memory is read every two seconds. The file is written after each part.
+edit and saves its latents, again and again, and after every other round leaves and comes again as somebody new; what
+is not its own face or its own amounts is counted, and the app's memory is read every two seconds. It is flat if the
+median of the last two minutes is at most 1.1 times that of minutes two to four, by when everybody has a face. The file
+is written after each part.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import random
 import re
 import secrets
@@ -41,6 +44,11 @@ from deltafast.generators.seeds import latents_from_seeds
 _PSI = 0.7  # as the app samples
 _REST_EVERY = 25
 _MOST_SECONDS = 300.0  # that one answer may take
+_ROUNDS = 2  # of one visit
+_KEPT_EVERY = 10.0  # seconds between two readings of memory that are written down
+_EARLY = (120.0, 240.0)  # seconds from the beginning, with whose memory that of the last ones is compared
+_LATE = 120.0
+_FLAT = 1.1
 _MOVE = """async ([dial, share]) => {
   const range = document.querySelector(`#df-dial-${dial} input[type=range]`);
   const image = () => document.querySelector('#df-after img');
@@ -123,25 +131,37 @@ class _User:
 
     def __init__(self, address: str, seed: int, latents: torch.Tensor) -> None:
         self._address, self._seed, self._latents = address, seed, latents
-        self._session = secrets.token_hex(8)
         self._config = json.loads(self._get("config"))
         self._ids = {one["props"].get("elem_id"): one["id"] for one in self._config["components"]}
         self._before = ""
-        self.rounds = self.mixed = self.queued = 0
+        self.rounds = self.mixed = self.queued = self.visits = 0
         self.move_seconds: list[float] = []
         self.rest_seconds: list[float] = []
         self.failures: list[str] = []
+        self._come()
+
+    def _come(self) -> None:
+        """Open the page, as somebody whom the app has not seen."""
+        self._session = secrets.token_hex(8)
+        place = f"{self._address}gradio_api/heartbeat/{self._session}"
+        self._here = urllib.request.urlopen(place)  # as long as it is open the page is
+        self._here.readline()
         self._key = self._call(self._event(None, "load"), ["Change by"])[0]
+        self.visits += 1
 
     def play(self, until: float) -> None:
         """Go round until the clock says `until`, once at least."""
         generator = random.Random(self._seed)
         try:
             while not self.rounds or time.monotonic() < until:
+                if self.rounds and self.rounds % _ROUNDS == 0:
+                    self._here.close()
+                    self._come()
                 self._round(generator)
                 self.rounds += 1
         except Exception as error:
             self.failures.append(f"{type(error).__name__}: {error}"[:300])
+        self._here.close()
 
     def _round(self, generator: random.Random) -> None:
         shown = self._call(self._event("df-sample", "click"), [self._seed, "Change by"])
@@ -223,27 +243,52 @@ def many_at_once(address: str, process: int, users: int, seconds: float) -> dict
     begin = time.monotonic()
     threads = [threading.Thread(target=one.play, args=(begin + seconds,)) for one in people]
     memory: list[tuple[float, float]] = []
+    load: list[float] = []
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
         memory.append((round(time.monotonic() - begin, 1), _resident(process)))
+        load.append(os.getloadavg()[0])
         time.sleep(2)
-    half = [mib for at, mib in memory if at > (time.monotonic() - begin) / 2]
     moves = [one for person in people for one in person.move_seconds]
     rests = [one for person in people for one in person.rest_seconds]
     return {
         "users": users,
         "seconds": round(time.monotonic() - begin, 1),
         "rounds": [person.rounds for person in people],
+        "visits": sum(person.visits for person in people),
         "moves": len(moves),
         "mixed_up": sum(person.mixed for person in people),
         "failures": [one for person in people for one in person.failures],
         "told_of_the_queue": sum(person.queued for person in people),
         "median_move_s": round(statistics.median(moves), 2) if moves else None,
         "median_exact_s": round(statistics.median(rests), 2) if rests else None,
+        "load": {"least": min(load), "median": statistics.median(load), "most": max(load)},
         "memory_mib": {"first": memory[0][1], "most": max(mib for _, mib in memory), "last": memory[-1][1]},
-        "memory_mib_second_half": {"least": min(half), "most": max(half)} if half else None,
+        "memory_flat": is_flat(memory),
+        "memory_over_time": thinned(memory),
     }
+
+
+def is_flat(memory: list[tuple[float, float]]) -> dict[str, Any]:
+    """Say by the rule above whether memory, of (seconds, MiB) in order, stayed; None of a run that was too short."""
+    end = memory[-1][0]
+    early = [mib for at, mib in memory if _EARLY[0] <= at < _EARLY[1]]
+    late = [mib for at, mib in memory if at > end - _LATE]
+    if end < _EARLY[1] + _LATE:
+        return {"ratio": None, "most_ratio": _FLAT, "verdict": None}
+    ratio = round(statistics.median(late) / statistics.median(early), 3)
+    medians = {"early_mib": statistics.median(early), "late_mib": statistics.median(late)}
+    return {**medians, "ratio": ratio, "most_ratio": _FLAT, "verdict": ratio <= _FLAT}
+
+
+def thinned(memory: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Of readings in order, the first one and each that is `_KEPT_EVERY` seconds after the one before."""
+    kept: list[tuple[float, float]] = []
+    for at, mib in memory:
+        if not kept or at - kept[-1][0] >= _KEPT_EVERY:
+            kept.append((at, mib))
+    return kept
 
 
 def _resident(process: int) -> float:
@@ -270,7 +315,7 @@ def main() -> None:
             result["at_once"] = {**many_at_once(address, process, given.users, given.seconds), "run": describe_run()}
             write_json(given.out, result)
     for part in result.values():
-        print({key: value for key, value in part.items() if key not in ("run", "all_ms")})
+        print({key: value for key, value in part.items() if key not in ("run", "all_ms", "memory_over_time")})
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from deltafast.memory import keep_freed_memory
+from deltafast.memory import keep_freed_memory, share_freed_memory
 
 _PROGRAM = """
 import resource, sys, torch
@@ -42,6 +42,34 @@ def test_tensors_reuse_memory_that_was_freed() -> None:
     assert kept < left / 1.5
 
 
+_THREADS = """
+import re, sys, threading, numpy as np
+from deltafast.memory import keep_freed_memory, share_freed_memory
+keep_freed_memory()
+if sys.argv[1] == "share":
+    assert share_freed_memory()
+turn, done = threading.Lock(), threading.Barrier(8)
+def work():
+    with turn:
+        np.ones(5_000_000)
+    done.wait()
+threads = [threading.Thread(target=work) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+"""
+
+
+def _most_kib(mode: str) -> int:
+    done = subprocess.run([sys.executable, "-c", _THREADS, mode], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the setting belongs to glibc")
+def test_threads_that_take_turns_reuse_each_others_freed_memory() -> None:
+    assert _most_kib("own") - _most_kib("share") > 3 * 40_000  # of the eight arrays of 39,000 KiB
+
+
 @pytest.mark.parametrize(
     ("most", "expected"), [(1 << 31, [1 << 30]), (1 << 25, [1 << 30, 1 << 25]), (0, [1 << 30, 1 << 25])]
 )
@@ -58,3 +86,10 @@ def test_a_glibc_that_refuses_one_setting_gets_the_other(
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
     assert keep_freed_memory() is bool(most)
     assert asked == {-3: expected, -1: [(1 << 31) - 1]}
+
+
+def test_where_the_c_library_has_no_such_setting_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
+    assert not keep_freed_memory()
+    assert not share_freed_memory()

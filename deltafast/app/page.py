@@ -15,6 +15,7 @@ from typing import Any
 import gradio as gr
 
 from deltafast.app.dials import Dial
+from deltafast.app.leftovers import bound_sessions, forget_session
 from deltafast.app.moves import BY, FACE, TO, WHOLE, amounts_of
 from deltafast.app.pictures import data_address, img
 from deltafast.app.studio import Studio
@@ -115,6 +116,8 @@ class _Page:
             self._saved = gr.Textbox(visible="hidden", label="File to save")
             self._timer = gr.Timer(1.0, active=False)
             self._connect()
+        bound_sessions(self.blocks, visits.most)
+        visits.ended = lambda key: forget_session(self.blocks, key)
         self.blocks.queue(default_concurrency_limit=None, max_size=256)
 
     # ---- layout ------------------------------------------------------------------------------------------------------

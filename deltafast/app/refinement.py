@@ -66,6 +66,15 @@ def _reported(
     return Reconstruction(ws, look, level, projector.measure(target, shown, ws)[0], carried)
 
 
+@dataclass
+class _Work:
+    """What is worked on: the photo as networks take it and as files have it, and the best so far."""
+
+    target: Tensor
+    photo: NDArray[np.uint8]
+    best: Reconstruction
+
+
 class Refinement:
     """The levels after the first, one after the other, in a thread of its own that lets everyone else go first.
 
@@ -83,9 +92,7 @@ class Refinement:
         levels: Sequence[Level] = LEVELS[1:],
     ) -> None:
         self._studio = studio
-        self._target = target
-        self._photo = photo
-        self._best = start
+        self._work: _Work | None = _Work(target, photo, start)
         self._found = found
         self._levels = levels
         self._stopping = threading.Event()
@@ -113,15 +120,17 @@ class Refinement:
         return 1.0 if self.state == "done" or not total else min(1.0, self._steps / total)
 
     def _run(self) -> None:
+        work, self._work = self._work, None  # a visit keeps this for as long as it lasts: its pictures go when it ends
+        assert work is not None
         try:
             for level in self._levels:
                 if self._stopping.is_set():
                     break
                 self.level = level
                 with self._studio.turns.turn(BACKGROUND):
-                    made = self._make(level)
-                if made.better_than(self._best):
-                    self._best = made
+                    made = self._make(level, work)
+                if made.better_than(work.best):
+                    work.best = made
                     self._found(made)
             self.state = "stopped" if self._stopping.is_set() else "done"
         except DeltafastError as error:
@@ -131,27 +140,27 @@ class Refinement:
             _log.exception("a photo could not be refined")
             self.state = "failed"
 
-    def _make(self, level: Level) -> Reconstruction:
+    def _make(self, level: Level, work: _Work) -> Reconstruction:
         before = self._steps
         if level.carries:
-            made = self._carried(level)
+            made = self._carried(level, work)
         else:
-            made = _reported(self._studio, self._target, self._refined(level), level)
+            made = _reported(self._studio, work.target, self._refined(level, work), level)
         if not self._stopping.is_set():
             self._steps = before + level.steps
         return made
 
-    def _carried(self, level: Level) -> Reconstruction:
+    def _carried(self, level: Level, work: _Work) -> Reconstruction:
         """The photo carried along; where no mesh of a face is found for it, the best so far."""
-        best = self._best
+        best = work.best
         try:
-            face = TunedFace.of(self._studio.generator, best.ws, self._photo)
-            return _reported(self._studio, self._target, best.ws, level, face)
+            face = TunedFace.of(self._studio.generator, best.ws, work.photo)
+            return _reported(self._studio, work.target, best.ws, level, face)
         except InvalidInputError as error:
             _log.info("a photo is not carried along: %s", error)
             return best
 
-    def _refined(self, level: Level) -> Tensor:
+    def _refined(self, level: Level, work: _Work) -> Tensor:
         """The latents of the best so far, refined; while it goes on, `_steps` counts its steps."""
         assert level.refine is not None
         projector, before = self._studio.projector, self._steps
@@ -167,8 +176,8 @@ class Refinement:
         result = refine(
             projector.generator,
             projector.distance,
-            self._target,
-            self._best.ws,
+            work.target,
+            work.best.ws,
             level.refine,
             statistics=projector.statistics,
             shared_base=False,

@@ -307,6 +307,7 @@ class Visit:
         self._newest.take()
         if self._refinement is not None:
             self._refinement.stop()
+            self._refinement = None
         self.face = self.edited = None
         self.own, self.amounts = {}, {}
         self.history.restart({})
@@ -392,13 +393,17 @@ class Visit:
 
 
 class Visits:
-    """All visits by their keys, kept apart; the oldest one ends where there are more than `most`, or after `idle` s."""
+    """All visits by their keys, kept apart; the oldest one ends where there are more than `most`, or after `idle` s.
+
+    `ended` is called with the key of every visit that ends.
+    """
 
     def __init__(
         self, studio: Studio, most: int = 64, idle: float = 3600.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._studio = studio
-        self._most = most
+        self.most = most
+        self.ended: Callable[[str], None] = lambda key: None
         self._idle = idle
         self._clock = clock
         self._lock = threading.Lock()
@@ -416,9 +421,10 @@ class Visits:
             visit = self._visits.get(key) or Visit(self._studio)
             visit.last_seen = now
             self._visits[key] = visit
-            ended = [self._visits.pop(one) for one in self._past(now, key)]
-        for one in ended:
-            one.close()
+            past = {one: self._visits.pop(one) for one in self._past(now, key)}
+        for one, its in past.items():
+            its.close()
+            self.ended(one)
         return visit
 
     def known(self, key: str) -> Visit:
@@ -438,9 +444,11 @@ class Visits:
             visit = self._visits.pop(key or "", None)
         if visit is not None:
             visit.close()
+        if key:
+            self.ended(key)
 
     def _past(self, now: float, kept: str) -> Sequence[str]:
         others = sorted((visit.last_seen, key) for key, visit in self._visits.items() if key != kept)
         idle = [key for seen, key in others if now - seen > self._idle]
-        surplus = [key for _, key in others[: max(0, len(self._visits) - self._most)]]
+        surplus = [key for _, key in others[: max(0, len(self._visits) - self.most)]]
         return list(dict.fromkeys([*idle, *surplus]))

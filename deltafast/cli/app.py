@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from deltafast.memory import share_freed_memory
+
 __all__ = ["app"]
 
 
@@ -27,6 +29,8 @@ def app(
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
     """Edit faces in the browser: sampled ones or photos, a slider for every editor; nothing leaves this machine."""
+    share_freed_memory()  # whoever asks is answered in another thread, one after the other
+
     import torch
 
     from deltafast.app import AppOptions, serve

@@ -74,6 +74,7 @@ def test_a_refined_photo_is_nearer_and_said_to_be_done(studio: Studio) -> None:
     (better,) = found
     assert better.better_than(start)
     assert not torch.equal(better.ws, start.ws)
+    assert refinement._work is None  # a visit that goes on has no use for what was worked on
 
 
 def test_a_stop_ends_it_after_the_step_that_is_being_taken(studio: Studio) -> None:
@@ -97,7 +98,8 @@ def test_at_last_the_photo_itself_is_carried_and_where_it_cannot_be_what_there_i
 ) -> None:
     torch.manual_seed(0)
     refinement, _, found = _begun(studio, (_REFINED, _CARRIED))
-    target = refinement._target
+    assert refinement._work is not None
+    target = refinement._work.target
     monkeypatch.setattr(TunedFace, "synthesis", lambda self, generator, synthesise=None: lambda ws: target)
     refinement.start()
     refinement.join(60)
