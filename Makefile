@@ -18,6 +18,7 @@ RESULTS  ?= benchmarks/results# where bench and gpu leave their JSON
 GPU_DATA ?= .gpu-data# weights and golden values for a GPU machine without a network; ignored by git
 export MAX_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PIP_INSTALL := python -m pip install --quiet --no-compile -c constraints.txt
 
 BIN := $(VENV)/bin
 BUILD_TOOLS := setuptools cmake ninja pybind11
@@ -28,9 +29,11 @@ BUILD_INPUTS := $(NATIVE) $(wildcard setup.py CMakeLists.txt build_backend/*.py)
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-# ---- set-up: torch first, by its version; then the build tools, then the package in place -----------------------
+# ---- set-up: torch first, by its version; then the build tools; then, side by side, packages and the native build ---
 # The package is installed in place (editable), so Python changes need no new install, and tests and demo run the
 # checkout's own code with the `_C` built from its csrc/; a change under csrc/ or to the build builds it again.
+# `make --jobs=2 install` lets pip unpack the packages while the compilers run. Nothing is compiled to bytecode ahead:
+# Python does that with what is imported, a part of it all.
 
 $(BIN)/.made:
 	@echo 'setting up $(VENV): torch, then the tools, then deltafast (the first time takes some minutes)'
@@ -38,35 +41,41 @@ $(BIN)/.made:
 	touch $@
 
 $(BIN)/.torch: $(BIN)/.made
-	$(BIN)/python -m pip install --quiet -c constraints.txt "$(TORCH)"
+	$(BIN)/$(PIP_INSTALL) "$(TORCH)"
 	touch $@
 
 $(BIN)/.tools: $(BIN)/.torch constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt $(BUILD_TOOLS)
+	$(BIN)/$(PIP_INSTALL) $(BUILD_TOOLS)
+	touch $@
+
+$(BIN)/.packages: $(BIN)/.tools pyproject.toml constraints.txt
+	$(BIN)/python build_backend/requirements.py evaluate test dev > $(BIN)/packages.txt
+	$(BIN)/$(PIP_INSTALL) -r $(BIN)/packages.txt
 	touch $@
 
 $(BIN)/.installed: $(BIN)/.tools $(BUILD_INPUTS)
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --quiet --no-build-isolation \
-	  -c constraints.txt -e ".[evaluate,test,dev]"
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/$(PIP_INSTALL) --no-build-isolation --no-deps -e .
 	touch $@
 
-install: $(BIN)/.installed ## make .venv and build the package in place (everything below does it when needed)
+READY := $(BIN)/.packages $(BIN)/.installed
+
+install: $(READY) ## make .venv and build the package in place (everything below does it when needed)
 
 # ---- what people run ------------------------------------------------------------------------------------------------
 
-demo: $(BIN)/.installed ## a contact sheet of edited faces in out/, in minutes, without a GPU
+demo: $(READY) ## a contact sheet of edited faces in out/, in minutes, without a GPU
 	$(BIN)/deltafast demo $(OUT)
 
-test: $(BIN)/.installed ## every test that this machine can run
+test: $(READY) ## every test that this machine can run
 	OMP_NUM_THREADS=$$(( $(MAX_JOBS) > $(TEST_JOBS) ? $(MAX_JOBS) / $(TEST_JOBS) : 1 )) \
 	  $(BIN)/python -m pytest --numprocesses $(TEST_JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-scale: $(BIN)/.installed ## the tests of many machines with Ray itself, which `test` leaves out (115 MB, some minutes)
+scale: $(READY) ## the tests of many machines with Ray itself, which `test` leaves out (115 MB, some minutes)
 	$(BIN)/python -m pip install --quiet -c constraints.txt "ray[data]"
 	$(BIN)/python -m pytest tests/scale $(PYTEST_ARGS)
 
 # What Gradio needs is newer or older than what the tests need: it lies before the packages of .venv, in a place of its own.
-$(APP_BIN)/.installed: $(BIN)/.installed constraints-app.txt
+$(APP_BIN)/.installed: $(READY) constraints-app.txt
 	$(PYTHON) -m venv $(APP_VENV)
 	echo "import site; site.addsitedir('$$($(abspath $(BIN))/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")')" \
 	  > $$($(APP_BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/packages_of_tests.pth
@@ -76,34 +85,34 @@ $(APP_BIN)/.installed: $(BIN)/.installed constraints-app.txt
 app: $(APP_BIN)/.installed ## the app's tests, in a real Chromium, which `test` leaves out (some 200 MB, three minutes)
 	$(APP_BIN)/python -m pytest tests/app $(PYTEST_ARGS)
 
-check: $(BIN)/.installed ## ruff, mypy --strict, clang-format
+check: $(BIN)/.packages ## ruff, mypy --strict, clang-format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(if $(NATIVE),$(BIN)/clang-format --dry-run -Werror $(NATIVE))
 
-format: $(BIN)/.installed ## let ruff and clang-format rewrite what `check` would complain about
+format: $(BIN)/.packages ## let ruff and clang-format rewrite what `check` would complain about
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(if $(NATIVE),$(BIN)/clang-format -i $(NATIVE))
 
-$(BIN)/.docs: $(BIN)/.installed
+$(BIN)/.docs: $(READY)
 	$(BIN)/python -m pip install --quiet -c constraints.txt $(DOCS_TOOLS)
 	touch $@
 
 docs: $(BIN)/.docs ## the documentation as a site in out/docs/site, which needs no network
 	$(BIN)/python docs/site/build.py $(OUT)/docs
 
-wheel: $(BIN)/.installed ## a wheel for other machines in out/wheels: CPU kernels and, where nvcc is found, CUDA's
+wheel: $(READY) ## a wheel for other machines in out/wheels: CPU kernels and, where nvcc is found, CUDA's
 	$(BIN)/python build_backend/manylinux.py $(OUT)/wheels
 
-bench: $(BIN)/.installed ## the benchmarks on this machine, each checked against its reference; JSON in benchmarks/results
+bench: $(READY) ## the benchmarks on this machine, each checked against its reference; JSON in benchmarks/results
 	mkdir -p $(RESULTS)
 	$(BIN)/python -m pytest --benchmark --benchmark-json=$(RESULTS)/bench-$$(uname -m).json $(PYTEST_ARGS)
 
 # ---- on a machine with a GPU: its own Python with torch, nvcc and pytest; no network, no .venv ------------------------
 
-gpu-data: $(BIN)/.installed ## lay weights and golden values into .gpu-data, to be carried to a GPU machine
+gpu-data: $(READY) ## lay weights and golden values into .gpu-data, to be carried to a GPU machine
 	$(BIN)/python -m benchmarks.gpu_data $(GPU_DATA)
 
 ONLY     ?=# steps of gpu, with commas; all unless given
@@ -121,7 +130,7 @@ gpu-check: ## its steps without speeds: build, kernels, networks, GPU tests, com
 gpu-bench: ## its steps with speeds: build, speeds with baselines and floors, profiles
 	$(GPU) --only build,speed,profile
 
-ledger: $(BIN)/.installed ## docs/gpu-verified.md from the JSON that `make gpu` left in benchmarks/results
+ledger: $(READY) ## docs/gpu-verified.md from the JSON that `make gpu` left in benchmarks/results
 	$(BIN)/python -m benchmarks.ledger
 
 # ---- the bundled assets ---------------------------------------------------------------------------------------------
@@ -137,7 +146,7 @@ EDITORS    := yaw:0.3:1.7 pitch:0.45:1.6 smile:1.0:1.0 eyes-closed:1.0:1.0 light
 ASSETS     := deltafast/assets
 WORK       ?= $(OUT)/assets
 
-assets: $(BIN)/.installed ## make the bundled encoder, latents and editors anew (hours; goes on where it was stopped)
+assets: $(READY) ## make the bundled encoder, latents and editors anew (hours; goes on where it was stopped)
 	mkdir -p $(ASSETS)/latents $(ASSETS)/editors
 	$(BIN)/deltafast render $(WORK)/sequences --identities $(IDENTITIES) --seed $(SEED)
 	$(BIN)/deltafast train-encoder $(GENERATOR) $(WORK)/encoder --seed $(SEED) --heads $(WORK)/sequences

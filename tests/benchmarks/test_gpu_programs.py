@@ -330,10 +330,12 @@ def test_every_kernel_has_small_cases_and_every_cuda_file_a_kernel(repository_ro
 
 
 @pytest.mark.slow
-def test_the_parts_hold_every_test_for_gpus(repository_root: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "gpu", "-p", "no:cacheprovider", "tests"]
+def test_pytest_collects_tests_alone_and_the_parts_hold_every_one_for_gpus(repository_root: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
     shown = subprocess.run(command, cwd=repository_root, capture_output=True, text=True, timeout=600)
+    assert shown.returncode == 0, shown.stdout[-2000:]
     collected = {line.split("::")[0] for line in shown.stdout.splitlines() if "::" in line}
+    assert all(path.startswith("tests/") for path in collected)
     files = {str(path.relative_to(repository_root)) for path in gpu_test_files()}
     assert collected
     assert collected <= files

@@ -103,7 +103,9 @@ def planted_in(text: str, faults: Faults) -> str:
     return re.sub("|".join(re.escape(right) for right in places), choice, text)
 
 
-def build(folder: Path, csrc: Path, parts: tuple[str, ...], faults: Faults, launch: str) -> ctypes.CDLL:
+def build(
+    folder: Path, csrc: Path, emulation: list[Path], parts: tuple[str, ...], faults: Faults, launch: str
+) -> ctypes.CDLL:
     """Compile the files `parts` of kernels/cuda with their faults, on the emulation; `launch` is how `p` is run."""
     kernels = folder / "kernels" / "cuda"
     subprocess.run([sys.executable, csrc / "emulation" / "translate.py", csrc / "kernels/cuda", kernels], check=True)
@@ -113,7 +115,6 @@ def build(folder: Path, csrc: Path, parts: tuple[str, ...], faults: Faults, laun
     text = re.sub(r"^#(include|pragma once|line).*$", "", text, flags=re.MULTILINE)
     source = _RUN.replace("@INCLUDES@", "\n".join(sorted(includes))).replace("@LAUNCH@", launch)
     (folder / "faults.cpp").write_text(source.replace("@KERNEL@", planted_in(text, faults)), encoding="utf-8")
-    emulation = [path for path in sorted((csrc / "emulation").glob("*.cpp")) if path.stem != "device"]
     headers = ["-I", folder, "-I", csrc / "emulation", "-I", csrc, "-isystem", Path(torch.__file__).parent / "include"]
     command = ["c++", "-std=c++20", "-O1", "-fPIC", "-shared", "-w", "-DDELTAFAST_MAX_BLOCKS=2", *headers]
     command += [folder / "faults.cpp", *emulation, "-o", folder / "faults.so"]

@@ -127,3 +127,17 @@ def test_the_tools_of_the_build_need_no_setuptools(repository_root: Path) -> Non
         [sys.executable, "-S", "-c", program], cwd=repository_root / "build_backend", capture_output=True, text=True
     )
     assert shown.stdout.strip() == "False", shown.stderr
+
+
+def test_make_installs_what_pip_would_for_the_package_and_its_extras(repository_root: Path) -> None:
+    tomllib = pytest.importorskip("tomllib", reason="reading pyproject.toml needs Python 3.11")
+    project = tomllib.loads((repository_root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    def listed(*extras: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-S", repository_root / "build_backend" / "requirements.py", *extras]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    wanted = {*project["dependencies"], *project["optional-dependencies"]["test"]}
+    assert set(listed("test").stdout.splitlines()) == wanted
+    assert set(listed().stdout.splitlines()) == set(project["dependencies"])
+    assert "no extra 'tset'; there are photos" in listed("tset").stderr

@@ -187,7 +187,7 @@ _LAUNCH_FAILURE, _INVALID_CONFIGURATION = 719, 9  # cudaError_t
 
 
 @pytest.fixture(scope="module")
-def kernels(tmp_path_factory: pytest.TempPathFactory, repository_root: Path) -> ctypes.CDLL:
+def kernels(tmp_path_factory: pytest.TempPathFactory, repository_root: Path, emulation: list[Path]) -> ctypes.CDLL:
     """Small kernels, some of them with a mistake, as a shared library."""
     import torch
 
@@ -197,7 +197,6 @@ def kernels(tmp_path_factory: pytest.TempPathFactory, repository_root: Path) -> 
     csrc = repository_root / "csrc"
     _run([sys.executable, csrc / "emulation" / "translate.py", folder / "cuda", folder / "cpp"], timeout=60)
     headers = ["-I", csrc / "emulation", "-I", csrc, "-isystem", Path(torch.__file__).parent / "include"]
-    emulation = [path for path in sorted((csrc / "emulation").glob("*.cpp")) if path.stem != "device"]
     sources = [folder / "cpp" / "small.cpp", *emulation]
     _run(["c++", "-std=c++20", "-O1", "-shared", "-fPIC", *headers, *sources, "-o", folder / "small.so"], timeout=120)
     return ctypes.CDLL(str(folder / "small.so"))

@@ -1,18 +1,11 @@
-"""The emulation knows tensor cores: the convolution's kernel is right on it, and planted faults are found."""
+"""The convolution on tensor cores (mma.sync): its kernel's files, and faults to plant in them."""
 
 from __future__ import annotations
 
-import ctypes
-import sys
-from pathlib import Path
+from planted_faults import Faults, case
 
-import pytest
-from planted_faults import Faults, agrees, build, case
-
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the emulation switches stacks as Linux does")
-
-_PARTS = ("conv_tile.cuh", "conv_image.cuh", "up_filter.cuh", "implicit_conv.cuh")
-_LAUNCH = """
+PARTS = ("conv_tile.cuh", "conv_image.cuh", "up_filter.cuh", "implicit_conv.cuh")
+LAUNCH = """
   if (p.form == ConvForm::kPlain) {
     return cuda::launch_conv<__half, cuda::ConvTile<ConvForm::kPlain, false, 4, 2, 1>>(p, nullptr);
   }
@@ -28,7 +21,7 @@ _COPY_INPUT = "copy_async(to + swizzled<Tile>(row, pack), sample + at, exists);"
 _LOAD = "load(item + Tile::kStages - 1);"
 _ADD = "add_tap<T, Tile>(weights, Tile::kSide * ky + kx, step, a, sums[0]);"
 _ADD_COLOURS = "colours[q][k] += __shfl_xor_sync(0xffffffffu, colours[q][k], 2);"
-_FAULTS: Faults = {
+FAULTS: Faults = {
     "no wait for copies": (_WAIT, ""),
     "a wait for one group too few": (_WAIT, "wait_copies<Tile::kStages - 1>();"),
     "no barrier behind the wait": (
@@ -88,31 +81,8 @@ _FAULTS: Faults = {
     ),
     "up: columns taken one too far": ("column + 1 + t", "column + t"),
 }
-_CASES = {
+CASES = {
     "kept weights": case("plain", 40, 24, 9, 34),
     "streamed weights": case("plain", 72, 24, 9, 17),
     "up": case("up, filtered", 40, 24, 7, 15),
 }
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory, repository_root: Path) -> ctypes.CDLL:
-    """The kernel, right and with each fault, as a shared library."""
-    return build(tmp_path_factory.mktemp("faults"), repository_root / "csrc", _PARTS, _FAULTS, _LAUNCH)
-
-
-@pytest.mark.parametrize("name", _CASES)
-def test_the_kernel_is_right_on_the_emulation(library: ctypes.CDLL, name: str) -> None:
-    assert agrees(library, 0, _CASES[name])
-
-
-@pytest.mark.parametrize("fault", _FAULTS)
-def test_a_planted_fault_is_found(library: ctypes.CDLL, fault: str) -> None:
-    names = ["up"] if fault.startswith("up") else ["kept weights", "streamed weights"]
-    number = 1 + list(_FAULTS).index(fault)
-    assert not all(agrees(library, number, _CASES[name]) for name in names)
-
-
-def test_nothing_is_left_of_a_fault(library: ctypes.CDLL) -> None:
-    assert not agrees(library, 1, _CASES["kept weights"])
-    assert agrees(library, 0, _CASES["kept weights"])
