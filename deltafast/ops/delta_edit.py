@@ -17,7 +17,7 @@ __all__ = ["delta_edit", "delta_edit_reference"]
 
 _OP = "delta_edit"
 _SLOPE = 0.2
-_WARPS, _CHUNK, _SHARED = 8, 64, 48 * 1024  # kWarps, kChunk and kMaxShared of csrc/kernels/cuda/delta_edit.cu
+_WARPS, _CHUNK, _SHARED = 8, 64, 48 * 1024  # kWarps, kChunk and kMaxShared of its CUDA kernel
 _MAX_GRID = 65_535  # W+ slots, one block each along the grid's second axis
 
 

@@ -2,6 +2,7 @@
 // edits it, D's hidden layers staying in shared memory. Lanes run along the outputs of a layer; a
 // thread holds a few rows of one output in registers.
 
+#include "kernels/cuda/delta_rows.cuh"
 #include "kernels/cuda/element.cuh"
 #include "kernels/delta_edit.h"
 
@@ -10,41 +11,15 @@ namespace {
 
 using Params = DeltaEditParams<float>;
 
-constexpr int kWarp = 32;
-constexpr int kWarps = 8;
-constexpr int kThreads = kWarp * kWarps;
 constexpr int kChunk = 64;  // components of the latents in shared memory at a time
-constexpr size_t kMaxShared = 48 * 1024;
-
-// sums[r] += sum over k of a[row r of this warp][k] * b[k * ldb]; rows of a are lda apart, a
-// multiple of 4, and zero behind `depth`.
-template <int Rows>
-__device__ __forceinline__ void accumulate(float (&sums)[Rows], const float* a, int lda, int depth,
-                                           const float* b, int64_t ldb) {
-  for (int k = 0; k < depth; k += 4) {
-    float right[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) right[i] = k + i < depth ? __ldg(b + (k + i) * ldb) : 0.0f;
-#pragma unroll
-    for (int r = 0; r < Rows; ++r) {
-      const float4 left = *reinterpret_cast<const float4*>(a + r * lda + k);
-      sums[r] += left.x * right[0];
-      sums[r] += left.y * right[1];
-      sums[r] += left.z * right[2];
-      sums[r] += left.w * right[3];
-    }
-  }
-}
 
 __device__ __forceinline__ float activated(float v) {
   return v > 0.0f ? v : v * static_cast<float>(kDeltaSlope);
 }
 
-__device__ __forceinline__ int padded(int count) { return (count + 3) / 4 * 4; }
-
 // Shared memory, in floats: the chunk, and `buffers` hidden layers.
 int64_t shared_floats(const DeltaSizes& s, int rows) {
-  const int64_t width = (s.width + 3) / 4 * 4;
+  const int64_t width = padded(s.width);
   return rows * (kChunk + width * (s.layers > 1 ? 4 : 2));
 }
 

@@ -3,8 +3,7 @@
 // thread holds a few rows of one component. The gradient follows a band's paths once more, a few
 // steps' beginnings in shared memory at a time, from the last steps to the first.
 
-#include <cuda_runtime.h>
-
+#include "kernels/cuda/delta_rows.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/delta_flow.h"
 
@@ -13,35 +12,7 @@ namespace {
 
 using Params = DeltaFlowParams<float>;
 
-constexpr int kWarp = 32;
-constexpr int kWarps = 8;
-constexpr int kThreads = kWarp * kWarps;
 constexpr int kMaxKept = 8;
-constexpr size_t kMaxShared = 48 * 1024;
-
-__host__ __device__ __forceinline__ int padded(int64_t count) {
-  return (static_cast<int>(count) + 3) / 4 * 4;
-}
-
-// sums[r] += sum over k of a[row r of this warp][k] * b[k * ldb]; rows of a are lda apart, a
-// multiple of 4, and zero behind `depth`.
-template <int Rows>
-__device__ __forceinline__ void accumulate(float (&sums)[Rows], const float* a, int lda, int depth,
-                                           const float* b, int64_t ldb) {
-  for (int k = 0; k < depth; k += 4) {
-    float right[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) right[i] = k + i < depth ? __ldg(b + (k + i) * ldb) : 0.0f;
-#pragma unroll
-    for (int r = 0; r < Rows; ++r) {
-      const float4 left = *reinterpret_cast<const float4*>(a + r * lda + k);
-      sums[r] += left.x * right[0];
-      sums[r] += left.y * right[1];
-      sums[r] += left.z * right[2];
-      sums[r] += left.w * right[3];
-    }
-  }
-}
 
 // What a block knows of its band. All buffers are [Rows * kWarps, ld], zero behind the width; rows
 // behind the band's own have no start and no direction, and steps of no length.
