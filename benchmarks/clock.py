@@ -151,6 +151,25 @@ class Timing:
     rounds: int
 
 
+def in_turns(calls: dict[str, Callable[[], object]], rounds: int, warm_up: int) -> dict[str, list[float]]:
+    """Return the seconds of each of `calls` in so many rounds, in which they take turns, after rounds to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(warm_up + rounds):
+        for name, call in calls.items():
+            begun = time.perf_counter()
+            call()
+            elapsed = time.perf_counter() - begun
+            if turn >= warm_up:
+                seconds[name].append(elapsed)
+    return seconds
+
+
+def median_and_quartiles(seconds: Sequence[float]) -> dict[str, Any]:
+    """Return the median and the first and third quartile of two or more times, as JSON values."""
+    low, middle, high = quantiles(seconds, n=4)
+    return {"median_s": middle, "quartiles_s": [low, high]}
+
+
 def rounds_within(seconds: float, one: float, least: int = 5, most: int = 200) -> int:
     """Return how many rounds of `one` second each fit into `seconds`, within `least` and `most`."""
     return max(least, min(most, int(seconds / max(one, 1e-6))))

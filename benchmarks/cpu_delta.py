@@ -11,13 +11,13 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.clock import in_turns, median_and_quartiles
 from benchmarks.delta_cases import EditCase, FlowCase, TrainingCase
 from deltafast.evaluation.machine import describe_run
 from deltafast.memory import keep_freed_memory
@@ -28,18 +28,8 @@ _FAR = 4 / 3  # alpha of 40 degrees, where 1 is 30
 
 def interleaved(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, Any]:
     """Time contenders in turn, `rounds` times each, after a warm-up; return medians, quartiles and ratios."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for round_number in range(_WARM_UP + rounds):
-        for name, call in contenders.items():
-            begun = time.perf_counter()
-            call()
-            elapsed = time.perf_counter() - begun
-            if round_number >= _WARM_UP:
-                seconds[name].append(elapsed)
-    result: dict[str, Any] = {}
-    for name, taken in seconds.items():
-        low, median, high = statistics.quantiles(taken, n=4)
-        result[name] = {"median_s": median, "quartiles_s": [low, high]}
+    seconds = in_turns(contenders, rounds, _WARM_UP)
+    result: dict[str, Any] = {name: median_and_quartiles(taken) for name, taken in seconds.items()}
     plain, ours = result["plain torch"]["median_s"], result["deltafast"]["median_s"]
     result["speedup"] = plain / ours
     result["speedup_of_each_round"] = statistics.median(

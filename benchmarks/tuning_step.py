@@ -10,9 +10,7 @@ take turns. Writes medians and quartiles in seconds, the ratio of the two steps,
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.clock import in_turns, median_and_quartiles
 from benchmarks.contenders import load_subject
 from deltafast.evaluation.machine import describe_run
 from deltafast.files import write_json
@@ -55,17 +54,8 @@ def measure(generator: Generator, rounds: int) -> dict[str, Any]:
     with torch.no_grad():
         ws = generator.mapping(z, truncation_psi=0.7)  # [1, num_ws, w_dim]
     calls = steps(generator, ws)
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(_WARM_UP + rounds):
-        for name, call in calls.items():
-            begun = time.perf_counter()
-            call()
-            if turn >= _WARM_UP:
-                seconds[name].append(time.perf_counter() - begun)
-    result: dict[str, Any] = {}
-    for name, taken in seconds.items():
-        low, median, high = statistics.quantiles(taken, n=4)
-        result[name] = {"median_s": median, "quartiles_s": [low, high]}
+    seconds = in_turns(calls, rounds, _WARM_UP)
+    result: dict[str, Any] = {name: median_and_quartiles(taken) for name, taken in seconds.items()}
     result["weights"] = sum(weight.numel() for weight in generator.synthesis.parameters())
     result["latent steps in a tuning step"] = result["tuning step"]["median_s"] / result["latent step"]["median_s"]
     return result
