@@ -90,7 +90,7 @@ def animate(
     from deltafast.inputs import Failures
     from deltafast.moving_pictures import check_format
     from deltafast.progress import track
-    from deltafast.projection import load_encoder
+    from deltafast.projection import LIKENESSES, load_encoder
     from deltafast.runs import Run
 
     if len(places) != (1 if seeds is not None else 2):
@@ -105,7 +105,7 @@ def animate(
         batch_size=batch_size,
         align=align_choice(align),
         face=face_choice(faces),
-        likeness=likeness,  # type: ignore[arg-type]
+        likeness=None if likeness is None else one_of("--likeness", likeness, LIKENESSES),  # type: ignore[arg-type]
         refine_steps=refine_steps,
         paste_back=mask if paste_back else False,  # type: ignore[arg-type]
         encoder=chosen,

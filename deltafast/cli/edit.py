@@ -135,7 +135,7 @@ def edit(
     from deltafast.generators.synthesis import NOISE_MODES
     from deltafast.inputs import Failures
     from deltafast.progress import track
-    from deltafast.projection import load_encoder
+    from deltafast.projection import LIKENESSES, load_encoder
     from deltafast.runs import Run
     from deltafast.scale.jobs import EditJob
 
@@ -173,7 +173,7 @@ def edit(
         output_device="cpu",
         align=align_choice(align),
         face=face_choice(faces),
-        likeness=likeness,  # type: ignore[arg-type]
+        likeness=None if likeness is None else one_of("--likeness", likeness, LIKENESSES),  # type: ignore[arg-type]
         refine_steps=refine_steps,
         paste_back=mask if paste_back else False,  # type: ignore[arg-type]
         encoder=chosen,

@@ -45,9 +45,10 @@ class EditOptions:
     - `likeness`: of photos, how like the person the unedited face is. "quick": the encoder's answer, a look-alike in a
       second. "refined": fifty steps from there bring the latent closer. "tuned": the refined latent, and the photo
       itself carried along the edit by a face mesh, so that freckles, teeth, glasses and background stay what they are
-      (`deltafast.projection.carried` says how, and `EditResult.tuned` what came of it). None is "refined" with
-      `refine_steps`; without, a single photo's face is "tuned" by `edit_batch`, `animate` and the command line, if a
-      face mesh is seen in it, and all else is "quick": many photos, streams, `face="all"`.
+      (`deltafast.projection.carried` says how, and `EditResult.tuned` what came of it). "auto", of one photo: "tuned"
+      if a face mesh is seen in it, else "quick". None is "refined" with `refine_steps`; without, a single photo's face
+      is edited as with "auto" by `edit_batch`, `animate` and the command line, and all else is "quick": many photos,
+      streams, `face="all"`.
     - `refine_steps`: steps of refinement after the encoder's answer, as in `deltafast project --steps`: closer to the
       photo, and slower by a forward and a backward pass of the generator for each. None is what the likeness says;
       "tuned" with 0 steps carries the photo on the encoder's answer.
@@ -109,7 +110,7 @@ class EditOptions:
         check_choice(self.face)
         if self.refine_steps is not None:
             check_count("refine_steps", self.refine_steps, 0)
-        check_likeness(self.likeness, self.refine_steps)
+        check_likeness(self.likeness, self.refine_steps, auto=True)
         if not isinstance(self.feather, (int, float)) or not 0 <= self.feather <= 0.5:
             raise InvalidInputError(f"feather must be a share of the face's crop from 0 to 0.5, got {self.feather!r}")
         if not (isinstance(self.paste_back, bool) or self.paste_back in PASTE_MASKS):

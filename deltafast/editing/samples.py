@@ -41,14 +41,13 @@ class Samples:
 
     `photos` are None for latents; their faces, in order, are the samples, and have lost their images. `tuned` are the
     faces whose photo is carried, one for each sample, and `fits` how well latents fit their photos; None where not
-    asked for. `carried`: for each sample 1, or 0 where its photo was to be carried and shows no face mesh.
+    asked for.
     """
 
     ws: Tensor
     photos: list[Photo] | None = None
     tuned: list[TunedFace] | None = None
     fits: list[FitReport] | None = None
-    carried: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +121,8 @@ class FaceSource:
                     f"a list must hold paths, PIL images, arrays [H, W, 3] or tensors [3, H, W], got "
                     f"{type(picture).__name__}{shape}; stack latents into one tensor with torch.stack"
                 )
+        if len(pictures) > 1 or self._options.face == "all":
+            self._refuse_auto()
         samples = None if self._options.face == "all" else len(pictures)
         return Source(len(pictures), samples, lambda start, end: self._project(pictures[start:end], first + start))
 
@@ -129,6 +130,8 @@ class FaceSource:
         """Yield the samples of an iterator, those of `size` items at a time; reads no further than it must."""
         group: list[Samples] = []
         for number, single in enumerate(singles):
+            if number == 1:
+                self._refuse_auto()
             group.append(self._single(single, number))
             if len(group) == size:
                 yield _together(group)
@@ -148,6 +151,10 @@ class FaceSource:
             raise InvalidInputError(f"an iterator gives one sample at a time; got one item with {len(source)} of them")
         return source.read(0, 1)
 
+    def _refuse_auto(self) -> None:
+        if self._options.likeness == "auto":
+            raise InvalidInputError('likeness "auto" is for one face of one photo; say "quick", "refined" or "tuned"')
+
     def _encoder(self) -> Encoder | None:
         given = self._options.encoder
         return given if given is None or isinstance(given, Encoder) else load_encoder(given)
@@ -163,7 +170,6 @@ class FaceSource:
         photos, rows = [], []
         tuned: list[TunedFace] = []
         fits: list[FitReport] = []
-        carried: list[float] = []
         for number, picture in enumerate(pictures, first):
             photo = self._reader.read(picture, f"image {number}")
             likeness = self._likeness(photo)
@@ -176,11 +182,9 @@ class FaceSource:
                 source = sha256_file(picture) if isinstance(picture, (str, os.PathLike)) else ""
                 for face, w in zip(photo.faces, ws, strict=True):
                     tuned.append(TunedFace.of(self._generator, w[None], face.pixels, source))
-            if self._options.likeness in ("tuned", "auto"):
-                carried += [float(likeness == "tuned")] * len(photo.faces)
             places = [replace(face, crop=face.crop[:0]) for face in photo.faces]
             photos.append(replace(photo, faces=places))
-        return Samples(torch.cat(rows), photos, tuned or None, fits or None, carried or None)
+        return Samples(torch.cat(rows), photos, tuned or None, fits or None)
 
     def _likeness(self, photo: Photo) -> str | None:
         """What is asked for; of "auto", the one that goes with the photo."""
@@ -223,8 +227,7 @@ def _together(group: list[Samples]) -> Samples:
     photos = None if group[0].photos is None else [photo for one in group for photo in one.photos or []]
     tuned = None if group[0].tuned is None else [face for one in group for face in one.tuned or []]
     fits = None if group[0].fits is None else [fit for one in group for fit in one.fits or []]
-    carried = None if group[0].carried is None else [share for one in group for share in one.carried or []]
-    return Samples(torch.cat([one.ws for one in group]), photos, tuned, fits, carried)
+    return Samples(torch.cat([one.ws for one in group]), photos, tuned, fits)
 
 
 def w_plus(generator: Generator, given: Tensor) -> Tensor:

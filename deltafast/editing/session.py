@@ -202,10 +202,10 @@ class EditSession:
     def _images(self, edited: Tensor, samples: Samples) -> tuple[Tensor | None, list[float] | None]:
         """Synthesise latents, `batch_size` at a time, tuned faces one by one; and what is carried at least."""
         generator, synthesis = self._generator, self._synthesis
-        if not self.options.synthesise:
-            return None, samples.carried
-        if samples.tuned is None:
-            return self._synthesised(edited, synthesis), samples.carried
+        if samples.tuned is None or not self.options.synthesise:
+            asked = samples.photos is not None and self.options.likeness in ("tuned", "auto")
+            shares = [float(samples.tuned is not None)] * len(samples.ws)
+            return self._synthesised(edited, synthesis) if self.options.synthesise else None, shares if asked else None
         each = len(edited) // len(samples.tuned)  # a sweep's
         parts, shares = [], []
         for k, face in enumerate(samples.tuned):  # one face's photo and pictures are in memory at a time

@@ -14,10 +14,14 @@ _AUTO = "auto"  # what a single photo gets by default: tuned where its face mesh
 _STEPS = {"quick": 0, "refined": 50, "tuned": 50, _AUTO: 50}
 
 
-def check_likeness(likeness: str | None, steps: int | None = None) -> None:
-    """Raise `InvalidInputError` unless `likeness` is one of `LIKENESSES` or None, and goes with `steps`."""
-    if likeness is not None and likeness not in (*LIKENESSES, _AUTO):
-        raise InvalidInputError(f"likeness must be one of {', '.join(LIKENESSES)}; got {likeness!r}")
+def check_likeness(likeness: str | None, steps: int | None = None, *, auto: bool = False) -> None:
+    """Raise `InvalidInputError` unless `likeness` is one of `LIKENESSES` or None, and goes with `steps`.
+
+    With `auto` it may be "auto" too.
+    """
+    allowed = (*LIKENESSES, _AUTO) if auto else LIKENESSES
+    if likeness is not None and likeness not in allowed:
+        raise InvalidInputError(f"likeness must be one of {', '.join(allowed)}; got {likeness!r}")
     if likeness == "quick" and steps:
         raise InvalidInputError(f"a quick likeness has no refinement, but {steps} steps are asked for")
     if likeness == "refined" and steps == 0:

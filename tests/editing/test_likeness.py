@@ -68,6 +68,23 @@ def test_a_likeness_says_how_many_steps_unless_they_are_given() -> None:
             EditOptions(**wrong)
 
 
+def test_auto_is_what_a_single_photo_gets_and_is_refused_for_more(faces: Any, yaw: Editor) -> None:
+    options = EditOptions(likeness="auto", align=False)
+    (photo,) = pictures(1)
+    asked, usual = (deltafast.edit_batch(faces, photo, yaw, 0.1, one) for one in (options, EditOptions(align=False)))
+    assert asked.images is not None
+    assert usual.images is not None
+    assert torch.equal(asked.images, usual.images)
+    assert asked.carried == usual.carried
+    for more in (
+        lambda: deltafast.edit_batch(faces, pictures(2), yaw, 0.1, options),
+        lambda: deltafast.edit_batch(faces, photo, yaw, 0.1, replace(options, face="all")),
+        lambda: list(deltafast.edit_stream(faces, iter(pictures(2)), yaw, 0.1, options)),
+    ):
+        with pytest.raises(InvalidInputError, match="for one face of one photo"):
+            more()
+
+
 def test_tuned_photos_show_themselves_and_the_result_makes_its_images_again(
     faces: Any, yaw: Editor, tmp_path: Path
 ) -> None:
