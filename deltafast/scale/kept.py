@@ -18,6 +18,21 @@ _MOVED = 50_000  # files whose places are in memory at once
 
 
 @dataclass
+class Extent:
+    """What files with a row take of a shard: the byte behind the last one, bytes in all, how many there are."""
+
+    end: int = 0
+    taken: int = 0
+    count: int = 0
+
+    def add(self, file: Mapping[str, Any]) -> None:
+        """Count a file in, by its entry in the index."""
+        self.end = max(self.end, end_in_shard(file))
+        self.taken += taken_in_shard(file)
+        self.count += 1
+
+
+@dataclass
 class Kept:
     """What of a run's samples is done already, by id.
 
@@ -25,12 +40,14 @@ class Kept:
     - `dropped`: rows that leave the index: without bytes, to be tried again, or of samples that are made anew.
     - `stray`: files of dropped rows whose input was another one; its results may have other names.
     - `others`: how many rows are of other settings.
+    - `shards`: what the rows that stay take of each shard.
     """
 
     done: set[str] = field(default_factory=set)
     dropped: set[str] = field(default_factory=set)
     stray: list[str] = field(default_factory=list)
     others: int = 0
+    shards: dict[str, Extent] = field(default_factory=dict)
 
 
 def look_through(out: Path, samples: Mapping[str, Sample], settings: str, *, retry: bool) -> Kept:
@@ -42,14 +59,18 @@ def look_through(out: Path, samples: Mapping[str, Sample], settings: str, *, ret
         kept.others += row["settings"] != settings
         if not has_bytes(out, row["files"]) or (retry and row["error"] is not None):
             kept.dropped.add(name)
-        elif sample is not None:
+            continue
+        if sample is not None:
             same = _is_of(row, sample)  # another photo of that name may show fewer faces
-            if same and row["settings"] == settings:
-                kept.done.add(name)
+            if not same or row["settings"] != settings:
+                kept.dropped.add(name)
+                if not same:
+                    kept.stray += [file["name"] for file in row["files"] if not file["shard"]]
                 continue
-            kept.dropped.add(name)
-            if not same:
-                kept.stray += [file["name"] for file in row["files"] if not file["shard"]]
+            kept.done.add(name)
+        for file in row["files"]:
+            if file["shard"]:
+                kept.shards.setdefault(file["shard"], Extent()).add(file)
     return kept
 
 
@@ -82,26 +103,22 @@ def shard_ends(out: Path) -> dict[str, int]:
     return ends
 
 
-def close_gaps(out: Path) -> None:
+def close_gaps(out: Path, shards: Mapping[str, Extent]) -> dict[str, int]:
     """Leave nothing in shards beside files with a row, so that who reads the shards meets each sample once.
 
-    What lies with results that have no row any more moves to a new shard, and the index is written anew; `seal_shards`
-    then removes the old one. May be stopped anywhere. Raises `DiskError`.
+    `shards` are what these files take, by the shard's name. What lies with results that have no row any more moves to a
+    new shard, and the index is written anew; `seal_shards`, given what this returns (as `shard_ends` does), then
+    removes the old one. May be stopped anywhere. Raises `DiskError`.
     """
-    ends: dict[str, int] = {}
-    taken: dict[str, int] = {}
-    counts: dict[str, int] = {}
-    for file in _members(out):
-        shard = file["shard"]
-        ends[shard] = max(ends.get(shard, 0), end_in_shard(file))
-        taken[shard] = taken.get(shard, 0) + taken_in_shard(file)
-        counts[shard] = counts.get(shard, 0) + 1
-    gappy = [shard for shard in ends if taken[shard] != ends[shard]]
+    gappy = [name for name, extent in shards.items() if extent.taken != extent.end]
+    if not gappy:
+        return {name: extent.end for name, extent in shards.items()}
     while gappy:
         some = [gappy.pop()]
-        while gappy and sum(counts[shard] for shard in some) + counts[gappy[-1]] <= _MOVED:
+        while gappy and sum(shards[name].count for name in some) + shards[gappy[-1]].count <= _MOVED:
             some.append(gappy.pop())
         _move(out, some)
+    return shard_ends(out)
 
 
 def _move(out: Path, shards: Collection[str]) -> None:

@@ -111,9 +111,9 @@ def run_job(
         kept = look_through(out, by_id, digest, retry=options.retry)
         say_made_anew(out, kept.others, differing)
         drop_rows(out, kept.dropped)
-        close_gaps(out)
+        ends = close_gaps(out, kept.shards)
         remove_results(out, kept.stray)
-        seal_shards(out, shard_ends(out))
+        seal_shards(out, ends)
         todo = [
             replace(one, tries=tries[one.id]) if one.id in tries else one for one in samples if one.id not in kept.done
         ]

@@ -141,12 +141,12 @@ def has_bytes(out: Path, files: Iterable[dict[str, Any]]) -> bool:
     return True
 
 
-def end_in_shard(file: dict[str, Any]) -> int:
+def end_in_shard(file: Mapping[str, Any]) -> int:
     """Return the byte of its shard at which what is behind a file, given by its entry in the index, begins."""
     return int(_blocks(file["start"] + file["size"]))
 
 
-def taken_in_shard(file: dict[str, Any]) -> int:
+def taken_in_shard(file: Mapping[str, Any]) -> int:
     """Return the bytes that a file, given by its entry in the index, takes in its shard with its header."""
     return len(_header(file["name"], file["size"])) + _blocks(file["size"])
 
