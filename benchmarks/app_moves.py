@@ -1,16 +1,18 @@
 """How quickly the app shows what a slider asks for, and whether twenty people at once get their own faces.
 
-    python -m benchmarks.app_moves [--moves 200] [--users 20] [--seconds 600] [--out benchmarks/results/app_moves.json]
+    python -m benchmarks.app_moves [--moves 200] [--carried 50] [--users 20] [--seconds 600]
+        [--out benchmarks/results/app_moves.json]
 
 Wants the extras `app` and `browser` and a Chromium. The app runs as people run it, `deltafast app`, in a process of its
 own. First one page in Chromium: every slider in turn is put to other places, each as soon as the picture of the one
 before is on the screen; the time is that from the slider's event to the frame after the new picture is decoded. After
-every 25 moves the hand rests until the exact picture stands. Then so many people at once for so many seconds (at least
-one round each), by the requests that pages send: each samples a face of its own, moves two sliders, waits for the exact
-edit and saves its latents, again and again, and after every other round leaves and comes again as somebody new; what
-is not its own face or its own amounts is counted, and the app's memory is read every two seconds. It is flat if the
-median of the last two minutes is at most 1.1 times that of minutes two to four, by when everybody has a face. The file
-is written after each part.
+every 25 moves the hand rests until the exact picture stands. Then the same with a photo, a face of the generator's that
+is brought as a file, once it is carried along its edits. Then so many people at once for so many seconds (at least one
+round each), by the requests that pages send: each samples its own face, moves two sliders, waits for the exact edit
+and saves its latents, again and again, and after every other round leaves and comes again as somebody new; what is not
+its own face or its own amounts is counted, and the app's memory is read every two seconds. It is flat if the median of
+the last two minutes is at most 1.1 times that of minutes two to four, by when everybody has a face. The file is written
+after each part.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -34,16 +37,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors.torch import load as load_tensors
 
 from deltafast.evaluation.machine import describe_run
 from deltafast.files import write_json
 from deltafast.generators.load import load_generator
 from deltafast.generators.seeds import latents_from_seeds
+from deltafast.pixels import to_arrays
 
 _PSI = 0.7  # as the app samples
 _REST_EVERY = 25
-_MOST_SECONDS = 300.0  # that one answer may take
+_MOST_SECONDS = 900.0  # that one answer, or the refinement of a photo, may take
+_PHOTO_SEED = 11
+_CARRIED = "carried along"  # as the page says it of a photo that is
 _ROUNDS = 2  # of one visit
 _KEPT_EVERY = 10.0  # seconds between two readings of memory that are written down
 _EARLY = (120.0, 240.0)  # seconds from the beginning, with whose memory that of the last ones is compared
@@ -89,19 +96,28 @@ def app_running() -> Iterator[tuple[str, int]]:
         process.wait(20)
 
 
-def time_moves(address: str, moves: int) -> dict[str, Any]:
-    """Move the sliders of one page so often, and say how long pictures took, in milliseconds."""
+def time_moves(address: str, moves: int, photo: Path | None = None) -> dict[str, Any]:
+    """Move the sliders of one page so often, and say how long pictures took, in milliseconds.
+
+    With a `photo`, that is brought first, and waited for until it is carried along.
+    """
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     generator = random.Random(0)
     took, widths = [], []
+    load = [os.getloadavg()[0]]
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(_MOST_SECONDS * 1000)
         page.goto(address)
         page.wait_for_selector("#df-after img")
+        if photo is not None:
+            page.get_by_role("tab", name="Photo").click()
+            page.set_input_files("#df-photo input[type=file]", photo)
+            page.wait_for_function(f"document.querySelector('#df-status').textContent.includes('{_CARRIED}')")
+            page.wait_for_function("document.querySelector('#df-after img').naturalWidth >= 1024")
         dials = page.evaluate(
             "[...document.querySelectorAll('.df-dial')].filter(e => e.checkVisibility()).map(e => e.id.slice(8))"
         )
@@ -122,8 +138,18 @@ def time_moves(address: str, moves: int) -> dict[str, Any]:
         "all_ms": [round(one, 1) for one in took],
         "preview_pixels": statistics.mode(widths),
         "dials": dials,
+        "load": [*load, os.getloadavg()[0]],
         "chromium": version,
     }
+
+
+def face_file(folder: Path) -> Path:
+    """Write a face of the generator's as a file, to be brought as a photo."""
+    generator = load_generator("mobilestylegan-ffhq")
+    with torch.no_grad():
+        image = generator.synthesis(latents_from_seeds(generator, [_PHOTO_SEED], _PSI))
+    Image.fromarray(to_arrays(image)[0]).save(folder / "photo.png")
+    return folder / "photo.png"
 
 
 class _User:
@@ -302,6 +328,7 @@ def main() -> None:
     """Measure, and write the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moves", type=int, default=200, help="0: none")
+    parser.add_argument("--carried", type=int, default=50, help="moves of a photo that is carried along; 0: none")
     parser.add_argument("--users", type=int, default=20, help="0: none")
     parser.add_argument("--seconds", type=float, default=600, help="that the users stay")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/app_moves.json"))
@@ -310,6 +337,11 @@ def main() -> None:
     with app_running() as (address, process):
         if given.moves:
             result["moves"] = {**time_moves(address, given.moves), "run": describe_run()}
+            write_json(given.out, result)
+        if given.carried:
+            with tempfile.TemporaryDirectory() as folder:
+                timed = time_moves(address, given.carried, face_file(Path(folder)))
+            result["carried"] = {**timed, "run": describe_run()}
             write_json(given.out, result)
         if given.users:
             result["at_once"] = {**many_at_once(address, process, given.users, given.seconds), "run": describe_run()}

@@ -29,6 +29,11 @@ class Look:
     full: Callable[..., Tensor]
     quick: Callable[..., Tensor] | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it keeps beside the generator."""
+        return sum(int(getattr(one, "nbytes", 0)) for one in (self.full, self.quick))
+
 
 class PreviewChooser:
     """Chooses how early the synthesis stops for a preview: as late as this machine does in `budget` seconds.

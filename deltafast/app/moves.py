@@ -11,7 +11,8 @@ from typing import Any
 from deltafast.app.dials import Dial
 from deltafast.app.pictures import PREVIEW, jpeg
 from deltafast.app.turns import SupersededError
-from deltafast.app.visit import Visit, Visits
+from deltafast.app.visit import Visit
+from deltafast.app.visits import Visits
 from deltafast.errors import DeltafastError, InvalidInputError
 
 __all__ = ["BY", "FACE", "TO", "WHOLE", "Moves", "amounts_of"]

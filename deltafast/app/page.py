@@ -20,7 +20,8 @@ from deltafast.app.moves import BY, FACE, TO, WHOLE, amounts_of
 from deltafast.app.pictures import data_address, img
 from deltafast.app.studio import Studio
 from deltafast.app.turns import SupersededError
-from deltafast.app.visit import MAX_OWN, Visit, Visits
+from deltafast.app.visit import MAX_OWN, Visit
+from deltafast.app.visits import Visits
 from deltafast.app.words import amount_words, queue_words
 from deltafast.errors import DeltafastError
 
@@ -268,7 +269,10 @@ class _Page:
     # ---- handlers ----------------------------------------------------------------------------------------------------
 
     def _visit(self, request: gr.Request) -> Visit:
-        return self._visits.of(request.session_hash)
+        visit = self._visits.of(request.session_hash)
+        for note in visit.take_notes():
+            gr.Warning(note, duration=12)
+        return visit
 
     def _on_load(self, mode: str, request: gr.Request) -> Any:
         visit = self._visit(request)

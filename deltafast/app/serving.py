@@ -20,7 +20,7 @@ from typing import Any
 from deltafast.app.moves import Moves
 from deltafast.app.studio import Studio
 from deltafast.app.uploads import MAX_UPLOAD, Shelf
-from deltafast.app.visit import Visits
+from deltafast.app.visits import Visits
 from deltafast.editing import UnreachedWarning
 from deltafast.errors import DeltafastError, InvalidInputError
 

@@ -182,11 +182,11 @@ class Studio:
         look: Look,
         dials: Mapping[str, Dial],
         amounts: Mapping[str, float],
-        before: Mapping[str, float],
         ticket: Ticket,
     ) -> Edited:
-        """Edit a face until it shows what was asked: `amounts` are changes, by dial; `before` its readings.
+        """Edit a face as `edit_batch` does, until its picture shows what was asked: `amounts` are changes, by dial.
 
+        Of a photo that is carried along, that is the picture which carries it.
         Raises `SupersededError` as soon as `ticket` is stale.
         """
         plain = {key: by for key, by in amounts.items() if dials[key].unit is None}
@@ -195,21 +195,17 @@ class Studio:
 
         def synthesis(codes: Tensor, **options: Any) -> Tensor:
             ticket.check()
-            image: Tensor = self.generator.synthesis(codes, **options)
-            return image
+            return look.full(codes, **options)
 
         if not steered:
             return Edited(start, self.picture(start, look), plain, {})
-        wanted = [dials[key].to(amounts[key], before[dials[key].editor.attribute]) for key in steered]
-        options = EditOptions(batch_size=1, to=wanted, synthesise=synthesis)
+        options = EditOptions(batch_size=1, by=[amounts[key] for key in steered], synthesise=synthesis)
         result = EditSession(self.generator, [dials[key].editor for key in steered], None, options).edit(start)
         assert result.images is not None
         assert result.reached is not None
         reached = {key: result.reached[dials[key].editor.attribute] for key in steered}
         found = {key: float(one.alpha[0]) for key, one in reached.items()}
-        is_plain = look.full is self.generator.synthesis  # a carried photo follows; the generator's picture steers
-        pixels = to_arrays(as_rgb(result.images))[0] if is_plain else self.picture(result.latents, look)
-        return Edited(result.latents, pixels, {**plain, **found}, reached)
+        return Edited(result.latents, to_arrays(as_rgb(result.images))[0], {**plain, **found}, reached)
 
     def same_person(self, first: Pixels, second: Pixels) -> float | None:
         """Return dlib's distance of two faces, None where one is not seen or dlib is not installed."""

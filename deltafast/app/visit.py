@@ -1,11 +1,10 @@
-"""One person's visit: the face, its edits, undo, what is said about them; and all visits, kept apart."""
+"""One person's visit: the face, its edits, undo, and what is said about them."""
 
 from __future__ import annotations
 
 import secrets
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,14 +22,14 @@ from deltafast.app.refinement import Reconstruction, Refinement, reconstruct_qui
 from deltafast.app.studio import Edited, Studio
 from deltafast.app.turns import URGENT, Newest, SupersededError, Ticket
 from deltafast.app.uploads import uploaded
-from deltafast.app.whole_photo import WholePhoto
+from deltafast.app.whole_photo import SHOWN, WholePhoto, reduced
 from deltafast.app.words import fit_words, identity_words, reached_words
 from deltafast.editing.provenance import Provenance
 from deltafast.errors import DeltafastError, InvalidInputError
 from deltafast.faces.photos import Photo
 from deltafast.generators.seeds import latents_from_seeds
 
-__all__ = ["MAX_OWN", "Face", "Visit", "Visits"]
+__all__ = ["MAX_OWN", "Face", "Visit"]
 
 Pixels = NDArray[np.uint8]
 Amounts = Mapping[str, float]
@@ -38,6 +37,7 @@ Amounts = Mapping[str, float]
 MAX_OWN = 4
 """Editors of one's own that a visit may bring."""
 
+_NOTHING: Pixels = np.zeros((0, 0, 3), np.uint8)  # in the place of a picture that was given up
 _PSI = 0.7  # truncation of sampled faces
 _PAUSE = 0.15  # seconds without a further move, after which the full picture is made
 _CALM = 0.35  # seconds without a further move, after which an edit is made exact
@@ -60,6 +60,13 @@ class Face:
     fit: Reconstruction | None = None
     number: int = 0
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it keeps."""
+        photo = [] if self.photo is None else [self.photo.pixels, *(one.pixels for one in self.photo.faces)]
+        carried = [] if self.fit is None or self.fit.carried is None else [self.fit.carried.photo]
+        return self.look.nbytes + sum(one.nbytes for one in (self.pixels, *photo, *carried) if one is not None)
+
 
 class Visit:
     """The state of one visit and what can be done in it; every method may be called from any thread.
@@ -75,6 +82,7 @@ class Visit:
         self._refinement: Refinement | None = None
         self._settled: Ticket | None = None  # of the edit that was made exact last
         self._news = False
+        self._notes: list[str] = []
         self.own: dict[str, Dial] = {}
         self.face: Face | None = None
         self.amounts: dict[str, float] = {}  # changes, by dial; those that are none are left out
@@ -105,6 +113,11 @@ class Visit:
         """Return `has_news`, and that it is known now."""
         news, self._news = self._news, False
         return news
+
+    def take_notes(self) -> list[str]:
+        """Return what has happened to the visit without its doing and was not told yet."""
+        notes, self._notes = self._notes, []
+        return notes
 
     def sample(self, seed: int) -> None:
         """Take the face of a seed, 0 to 2^32 - 1. Raises `InvalidInputError` for another number."""
@@ -312,6 +325,54 @@ class Visit:
         self.own, self.amounts = {}, {}
         self.history.restart({})
 
+    # ---- memory ------------------------------------------------------------------------------------------------------
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of pictures, and of what makes them, that the visit keeps."""
+        face, edited = self.face, self.edited
+        return (0 if face is None else face.nbytes) + (0 if edited is None else edited.pixels.nbytes)
+
+    def doze(self) -> None:
+        """Give up what can be made again, the pictures of the face and its edit: the next call makes them again.
+
+        Nothing is given up while a photo is being refined.
+        """
+        face, edited, refinement = self.face, self.edited, self._refinement
+        if face is None or edited is None or (refinement is not None and refinement.state == "running"):
+            return
+        look = Look(self._studio.generator.synthesis)
+        fit = None if face.fit is None else replace(face.fit, look=look)
+        self.face, self.edited = replace(face, look=look, pixels=_NOTHING, fit=fit), replace(edited, pixels=_NOTHING)
+
+    def reduce_photo(self) -> None:
+        """Keep no more of a photo than is shown of it; the person is told with the next call."""
+        face = self.face
+        if face is None or face.photo is None or face.photo.pixels is None or max(face.photo.pixels.shape) <= SHOWN:
+            return
+        photo = reduced(face.photo)
+        assert photo.pixels is not None
+        whole = WholePhoto(photo.pixels, photo.faces[face.number].alignment)
+        self.face = replace(face, photo=photo, whole=whole)
+        self._notes.append(
+            f"Many people are here: of your photo {SHOWN} pixels a side are kept now. Bring it again to save it whole."
+        )
+
+    def _wake(self) -> None:
+        """Make again what `doze` has given up."""
+        face, edited = self.face, self.edited
+        if face is None or edited is None or face.pixels.size:
+            return
+        with self._studio.turns.turn():
+            look = self._studio.look(face.ws, None if face.fit is None else face.fit.carried)
+            pixels = self._studio.picture(face.ws, look)
+            if not edited.pixels.size:
+                again = pixels if edited.ws is face.ws else self._studio.picture(edited.ws, look)
+                edited = replace(edited, pixels=again, is_preview=False)
+        if self.face is face:  # none has come meanwhile
+            fit = None if face.fit is None else replace(face.fit, look=look)
+            self.face, self.edited = replace(face, look=look, pixels=pixels, fit=fit), edited
+
     # ---- parts of these ----------------------------------------------------------------------------------------------
 
     def _face(self, name: str, ws: Tensor, look: Look) -> Face:
@@ -362,7 +423,7 @@ class Visit:
             if dials[key].unit is not None
         )
         if readable:
-            return self._studio.exact(face.ws, face.look, dials, amounts, face.readings, ticket)
+            return self._studio.exact(face.ws, face.look, dials, amounts, ticket)
         alphas = {key: dials[key].guess(by) for key, by in amounts.items()}
         return self._studio.quick(face.ws, Look(face.look.full), dials, alphas)
 
@@ -382,6 +443,7 @@ class Visit:
         return lines
 
     def _given_face(self) -> Face:
+        self._wake()
         if self.face is None:
             raise InvalidInputError("there is no face yet: sample one or bring a photo")
         return self.face
@@ -390,65 +452,3 @@ class Visit:
         self._given_face()
         assert self.edited is not None
         return self.edited
-
-
-class Visits:
-    """All visits by their keys, kept apart; the oldest one ends where there are more than `most`, or after `idle` s.
-
-    `ended` is called with the key of every visit that ends.
-    """
-
-    def __init__(
-        self, studio: Studio, most: int = 64, idle: float = 3600.0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._studio = studio
-        self.most = most
-        self.ended: Callable[[str], None] = lambda key: None
-        self._idle = idle
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._visits: dict[str, Visit] = {}
-
-    def __len__(self) -> int:
-        return len(self._visits)
-
-    def of(self, key: str | None) -> Visit:
-        """Return the visit of a key, a new one with its first call. Raises `InvalidInputError` without a key."""
-        if not key:
-            raise InvalidInputError("a visit needs a key of its own")
-        now = self._clock()
-        with self._lock:
-            visit = self._visits.get(key) or Visit(self._studio)
-            visit.last_seen = now
-            self._visits[key] = visit
-            past = {one: self._visits.pop(one) for one in self._past(now, key)}
-        for one, its in past.items():
-            its.close()
-            self.ended(one)
-        return visit
-
-    def known(self, key: str) -> Visit:
-        """Return the visit that calls itself by `key` (`Visit.key`). Raises `InvalidInputError` where there is none."""
-        with self._lock:
-            found = next(
-                (one for one in self._visits.values() if secrets.compare_digest(one.key.encode(), key.encode())), None
-            )
-        if found is None:
-            raise InvalidInputError("this visit is over: reload the page")
-        found.last_seen = self._clock()
-        return found
-
-    def end(self, key: str | None) -> None:
-        """End the visit of a key, if there is one."""
-        with self._lock:
-            visit = self._visits.pop(key or "", None)
-        if visit is not None:
-            visit.close()
-        if key:
-            self.ended(key)
-
-    def _past(self, now: float, kept: str) -> Sequence[str]:
-        others = sorted((visit.last_seen, key) for key, visit in self._visits.items() if key != kept)
-        idle = [key for seen, key in others if now - seen > self._idle]
-        surplus = [key for _, key in others[: max(0, len(self._visits) - self.most)]]
-        return list(dict.fromkeys([*idle, *surplus]))

@@ -44,6 +44,11 @@ class Preview:
         self._answers: Tensor | None = None  # [C + 1, channels scale scale], of the features with the pixels
         self._map: Tensor | None = None  # [C + 1, channels scale scale]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what `fit` has found."""
+        return sum(one.nbytes for one in (self._products, self._answers, self._map) if one is not None)
+
     @torch.no_grad()
     def fit(self, ws: Tensor, images: Tensor) -> None:
         """Fit the map to one more picture or several, beside those that were given before.
@@ -55,7 +60,8 @@ class Preview:
         wanted = (len(ws), self._synthesis.img_channels, height, width)
         if tuple(images.shape) != wanted:
             raise InvalidInputError(f"images must be {list(wanted)}, got {list(images.shape)}")
-        rows = self._rows(self._synthesis.features(ws, self.resolution))  # [M, C + 1]
+        rows = _rows(self._synthesis.features(ws, self.resolution))  # [M, C]
+        rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)  # [M, C + 1]
         reduction = height // (self.resolution * self.scale)
         small = F.avg_pool2d(images.to(rows), reduction)  # [N, channels, scale h, scale w]
         pixels = F.pixel_unshuffle(small, self.scale).movedim(1, -1).flatten(0, -2)  # [M, channels scale scale]
@@ -77,12 +83,11 @@ class Preview:
             raise InvalidInputError("a preview is fitted before it is shown: call fit with a latent and its picture")
         features = self._synthesis.features(ws, self.resolution, noise_mode)  # [N, C, h, w]
         n, _, h, w = features.shape
-        pixels = self._rows(features) @ self._map  # [M, channels scale scale]
+        pixels = torch.addmm(self._map[-1], _rows(features), self._map[:-1])  # [M, channels scale scale]
         return F.pixel_shuffle(pixels.reshape(n, h, w, -1).movedim(-1, 1), self.scale)
 
-    @staticmethod
-    def _rows(features: Tensor) -> Tensor:
-        """The features `[N, C, h, w]` as rows, with a 1 behind each: fp32 `[N h w, C + 1]`."""
-        rows = features.movedim(1, -1).flatten(0, -2)
-        rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
-        return torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
+
+def _rows(features: Tensor) -> Tensor:
+    """The features `[N, C, h, w]` as rows, at least fp32, `[N h w, C]`."""
+    rows = features.movedim(1, -1).flatten(0, -2)
+    return rows.to(torch.promote_types(rows.dtype, torch.float32))

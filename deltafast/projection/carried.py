@@ -73,6 +73,12 @@ class CarriedPhoto:
             str, tuple[Tensor, NDArray[np.float64] | None]
         ] = {}  # by noise mode: the pivot's picture and its mesh
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of pictures that it keeps, and that what synthesises keeps."""
+        pictures = [self._photo, *(image for image, _ in self._before.values())]
+        return sum(one.nbytes for one in pictures) + int(getattr(self._synthesise, "nbytes", 0))
+
     @torch.no_grad()
     def __call__(self, ws: Tensor, noise_mode: str = "const") -> Tensor:
         """Return images `[N, 3, R, R]` in [-1, 1] of latents `[N, num_ws, w_dim]`, as `generator.synthesis` does."""

@@ -15,7 +15,7 @@ pytest.importorskip("gradio", reason="the extra `app` (gradio) is not installed"
 
 from deltafast.app import page
 from deltafast.app.serving import AppOptions, running
-from deltafast.app.visit import Visits
+from deltafast.app.visits import Visits
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,8 @@ from deltafast.app.moves import BY, FACE, TO, Moves, amounts_of
 from deltafast.app.pictures import PREVIEW, jpeg
 from deltafast.app.studio import Studio
 from deltafast.app.turns import SupersededError
-from deltafast.app.visit import Visit, Visits
+from deltafast.app.visit import Visit
+from deltafast.app.visits import Visits
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,8 @@ from small_studio import small_studio
 
 from deltafast.app.studio import Studio
 from deltafast.app.turns import SupersededError
-from deltafast.app.visit import MAX_OWN, Visit, Visits
+from deltafast.app.visit import MAX_OWN, Visit
+from deltafast.app.visits import Visits
 from deltafast.errors import DeltafastError, InvalidInputError
 from deltafast.faces.alignment import Alignment
 from deltafast.faces.photos import Photo, PhotoFace
@@ -232,7 +233,70 @@ def test_another_face_of_the_photo_is_chosen_by_its_number(visit: Visit, monkeyp
         visit.choose_face(2)
 
 
+def test_visits_that_keep_too_much_give_up_what_can_be_made_again_the_longest_unseen_first(studio: Studio) -> None:
+    now = SimpleNamespace(seconds=0.0)
+    visits = Visits(studio, clock=lambda: now.seconds, most_bytes=50_000)
+    made = []
+    for seed in range(3):  # each keeps two pictures of 12,288 bytes
+        now.seconds += 1
+        made.append(visits.of(str(seed)))
+        made[-1].sample(seed)
+        made[-1].move({"yaw": 15.0})
+    before = [visit.pictures(False) for visit in made]
+    alphas = [visit.edited.alphas for visit in made if visit.edited is not None]
+    assert sum(visit.nbytes for visit in made) > 50_000
+    visits.of("2")
+    assert [visit.nbytes > 0 for visit in made] == [False, True, True]
+    assert visits.of("0").take_notes() == []  # nothing was lost, so there is nothing to tell
+    for visit, pictures in zip(made, before, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(visit.pictures(False), pictures, strict=True))
+    assert [visit.edited.alphas for visit in made if visit.edited is not None] == alphas
+    made[0].doze()
+    saved = Visit(studio)
+    saved.sample(0)
+    saved.move({"yaw": 15.0})
+    assert made[0].latents() == saved.latents()
+
+
+def test_a_dozing_visit_goes_on_with_the_next_move_and_keeps_its_undo(visit: Visit) -> None:
+    visit.move({"yaw": 5.0})
+    visit.settle()
+    wanted = visit.move({"yaw": 20.0}).pixels
+    visit.doze()
+    assert visit.nbytes == 0
+    assert np.array_equal(visit.move({"yaw": 20.0}).pixels, wanted)
+    visit.doze()
+    assert visit.undo().alphas == pytest.approx({"yaw": 5.0 / 30})
+
+
+def test_a_large_photo_is_reduced_where_memory_is_short_and_its_person_is_told(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.full((1200, 2400, 3), 90, np.uint8)
+    pixels[:, 1200:] = 200
+    quads = [np.array([[x, 300.0], [x, 900.0], [x + 600, 900.0], [x + 600, 300.0]]) for x in (200.0, 1500.0)]
+    faces = [PhotoFace(pixels[:64, int(q[0, 0]) :][:, :64].copy(), Alignment(q, (2400, 1200))) for q in quads]
+    monkeypatch.setattr("deltafast.app.visit.Refinement", _NoRefinement)
+    visit._take_from(Photo("two", faces, pixels), 0)
+    visits = Visits(visit._studio, most_bytes=4_000_000)
+    visits._visits["photo"] = visit
+    shown = visit.pictures(True)[0]
+    visits.of("somebody")
+    assert visit.nbytes < 2_000_000
+    assert np.array_equal(visit.pictures(True, shown=False)[0], shown)
+    (note,) = visit.take_notes()
+    assert "1024 pixels" in note
+    assert visit.take_notes() == []
+    visit.choose_face(1)
+    visit.move({"yaw": 20.0})
+    changed = (visit.pictures(True)[1] != shown).any(-1)
+    assert changed[:, 640:896].any()
+    assert not changed[:, :512].any()
+
+
 class _NoRefinement:
+    state = "done"
+
     def __init__(self, *given: object) -> None: ...
 
     def start(self) -> None: ...
