@@ -6,7 +6,7 @@ import ctypes
 import sys
 from typing import Any
 
-__all__ = ["keep_freed_memory", "share_freed_memory"]
+__all__ = ["keep_freed_memory", "return_freed_memory", "share_freed_memory"]
 
 _M_TRIM_THRESHOLD = -1  # glibc's malloc.h
 _M_MMAP_THRESHOLD = -3
@@ -42,6 +42,22 @@ def share_freed_memory() -> bool:
     return mallopt is not None and bool(mallopt(_M_ARENA_MAX, 1))
 
 
+def return_freed_memory() -> bool:
+    """Hand freed memory back to the system, and return whether some was.
+
+    For programs that keep freed memory and run on: what stays between the blocks in use grows too small for the next
+    large tensors, which go elsewhere. What is handed back is paged in anew when it is used again. At the end of heaps
+    that threads have of their own (see `share_freed_memory`) glibc keeps it. Only glibc has the call: elsewhere nothing
+    happens and the result is False.
+    """
+    trim = _of_glibc("malloc_trim")
+    return trim is not None and bool(trim(0))
+
+
 def _mallopt() -> Any:
     """The C library's function that sets how it allocates; None where it has none."""
-    return getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
+    return _of_glibc("mallopt")
+
+
+def _of_glibc(name: str) -> Any:
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

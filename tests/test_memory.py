@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from deltafast.memory import keep_freed_memory, share_freed_memory
+from deltafast.memory import keep_freed_memory, return_freed_memory, share_freed_memory
 
 _PROGRAM = """
 import resource, sys, torch
@@ -44,7 +44,7 @@ def test_tensors_reuse_memory_that_was_freed() -> None:
 
 _THREADS = """
 import re, sys, threading, numpy as np
-from deltafast.memory import keep_freed_memory, share_freed_memory
+from deltafast.memory import keep_freed_memory, return_freed_memory, share_freed_memory
 keep_freed_memory()
 if sys.argv[1] == "share":
     assert share_freed_memory()
@@ -56,18 +56,25 @@ def work():
 threads = [threading.Thread(target=work) for _ in range(8)]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
-print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+def kib():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1])
+kept = kib()
+assert return_freed_memory()
+print(kept, kib())
 """
 
 
-def _most_kib(mode: str) -> int:
+def _kept_kib(mode: str) -> tuple[int, int]:
     done = subprocess.run([sys.executable, "-c", _THREADS, mode], capture_output=True, text=True, check=True)
-    return int(done.stdout)
+    before, after = done.stdout.split()
+    return int(before), int(after)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the setting belongs to glibc")
-def test_threads_that_take_turns_reuse_each_others_freed_memory() -> None:
-    assert _most_kib("own") - _most_kib("share") > 3 * 40_000  # of the eight arrays of 39,000 KiB
+def test_threads_that_take_turns_reuse_each_others_freed_memory_and_it_can_be_handed_back() -> None:
+    (own, _), (shared, shared_after) = _kept_kib("own"), _kept_kib("share")
+    assert own - shared > 3 * 40_000  # of the eight arrays of 39,000 KiB
+    assert shared - shared_after > 30_000
 
 
 @pytest.mark.parametrize(
@@ -93,3 +100,4 @@ def test_where_the_c_library_has_no_such_setting_nothing_is_set(monkeypatch: pyt
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
     assert not keep_freed_memory()
     assert not share_freed_memory()
+    assert not return_freed_memory()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from deltafast.faces.meter import Face, FaceMeter
 from deltafast.faces.photos import Photo, PhotoReader
 from deltafast.files import image_size
 from deltafast.generators.base import Generator
+from deltafast.memory import return_freed_memory
 from deltafast.pixels import as_rgb, to_arrays, to_floats
 from deltafast.projection import Encoder, Projector
 from deltafast.projection.tuned_face import TunedFace
@@ -33,6 +35,7 @@ from deltafast.projection.tuned_face import TunedFace
 __all__ = ["Edited", "Studio"]
 
 Pixels = NDArray[np.uint8]
+_TIDY_EVERY = 10.0  # seconds
 MAX_MEGAPIXELS = 50  # of a photo, all of whose pixels are kept while its visit lasts
 
 
@@ -75,6 +78,7 @@ class Studio:
         self._has_reader = True
         self._photos = PhotoReader(faces="all", size=generator.img_resolution, keep_photo=True)
         self._previews = PreviewChooser(generator)
+        self._tidied = float("-inf")
         self.dials: dict[str, Dial] = {}
         for given in list_editors() if editors is None else editors:
             try:
@@ -84,6 +88,16 @@ class Studio:
                     raise
                 continue  # a bundled one, for another generator
             self.dials[dial.key] = dial
+
+    def tidy(self) -> None:
+        """Hand freed memory back to the system, every ten seconds at most; after what took long anyway.
+
+        Between the pictures that visits keep, freed memory is in pieces that the next large tensors do not fit into.
+        """
+        now = time.monotonic()
+        if now - self._tidied >= _TIDY_EVERY:
+            self._tidied = now
+            return_freed_memory()
 
     @property
     def projector(self) -> Projector:

@@ -235,6 +235,7 @@ class Visit:
             ticket.check()
             edited = self._exact(face, amounts, ticket)
             said = self._said(face, edited)
+            self._studio.tidy()
         ticket.check()
         self.edited, self._settled = edited, ticket
         self.history.put(amounts)
@@ -377,7 +378,9 @@ class Visit:
 
     def _face(self, name: str, ws: Tensor, look: Look) -> Face:
         pixels = self._studio.picture(ws, look)
-        return Face(name, ws, look, pixels, self._studio.readings(ws, pixels))
+        readings = self._studio.readings(ws, pixels)
+        self._studio.tidy()
+        return Face(name, ws, look, pixels, readings)
 
     def _finished(self, ticket: Ticket) -> Edited:
         """The edit with its full picture. Raises `SupersededError` where `ticket` is stale."""

@@ -21,6 +21,7 @@ from deltafast.ops import (
     SeparableLayer,
     activated_depthwise,
     modulated_epilogue,
+    separable_conv,
     subband_image,
     wavelet_block,
 )
@@ -156,11 +157,20 @@ class MobileStyleGANSynthesis(SynthesisNetwork):
         """8, 16, ..., half the resolution of the images."""
         return tuple(8 << block for block in range(len(self._ups)))
 
-    def _features(self, ws: Tensor, resolution: int, noise_mode: str) -> Tensor:
+    @property
+    def stops_within_blocks(self) -> bool:
+        """True: the second convolution of a block costs several times as much as the first."""
+        return True
+
+    def _features(self, ws: Tensor, resolution: int, noise_mode: str, first_layer: bool) -> Tensor:
         styles = self.styles(ws)  # name -> [N, C]
         u = self._first_convolution(styles, self.dtype)  # [N, 4 C, 4, 4]
-        blocks = self.feature_resolutions.index(resolution) + 1
-        return self._block_by_block(u, styles, noise_mode, "auto", blocks=blocks)
+        block = self.feature_resolutions.index(resolution)
+        x = self._block_by_block(u, styles, noise_mode, "auto", blocks=block if first_layer else block + 1)
+        if not first_layer:
+            return x
+        layer = self._layer(2 * block + 1, styles, noise_mode, x)
+        return separable_conv(x, *layer[:4], style=layer.style, wavelet=True)  # [N, O, 2 H, 2 W]
 
     def _first_convolution(self, styles: dict[str, Tensor], dtype: torch.dtype) -> Tensor:
         """The first convolution's result `[N, 4 C, 4, 4]`, before noise and activation."""

@@ -138,7 +138,7 @@ class StyleGAN2Synthesis(SynthesisNetwork):
         """4, 8, ..., the resolution of the images."""
         return tuple(self._sizes)
 
-    def _features(self, ws: Tensor, resolution: int, noise_mode: str) -> Tensor:
+    def _features(self, ws: Tensor, resolution: int, noise_mode: str, first_layer: bool) -> Tensor:
         blocks = [block._replace(torgb=None) for block in self.blocks()[: self._sizes.index(resolution) + 1]]
         gradients = int(self.wants_gradient(ws))
         backend = choose_backend(Pass(blocks, ws.device, self.dtype, noise_mode, self.upsampling.taps, gradients))

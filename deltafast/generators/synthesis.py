@@ -46,6 +46,11 @@ class SynthesisNetwork(PlacedModule, ABC):
         return ()
 
     @property
+    def stops_within_blocks(self) -> bool:
+        """Whether `features` can also stop behind the first layer of a block."""
+        return False
+
+    @property
     def device(self) -> torch.device:
         """The device that holds the weights."""
         return next(self.parameters()).device
@@ -75,20 +80,23 @@ class SynthesisNetwork(PlacedModule, ABC):
         if noise_mode not in NOISE_MODES:
             raise InvalidInputError(f"noise_mode must be one of {', '.join(NOISE_MODES)}; got {noise_mode!r}")
 
-    def features(self, ws: Tensor, resolution: int, noise_mode: str = "const") -> Tensor:
+    def features(self, ws: Tensor, resolution: int, noise_mode: str = "const", *, first_layer: bool = False) -> Tensor:
         """Return what the block of a resolution gives, `[N, C, resolution, W]`, and compute nothing behind it.
 
-        These are the activations that the next block of `forward` reads, in the precision of the convolutions; `ws`
-        `[N, num_ws, w_dim]` and `noise_mode` are as there. Raises `InvalidInputError` for a resolution that is not
-        one of `feature_resolutions`, and as `forward` does.
+        These are the activations that the next block of `forward` reads, in the precision of the convolutions; with
+        `first_layer`, those that the block's own second convolution reads. `ws` `[N, num_ws, w_dim]` and `noise_mode`
+        are as in `forward`. Raises `InvalidInputError` for a resolution that is not one of `feature_resolutions`, for
+        `first_layer` unless `stops_within_blocks`, and as `forward` does.
         """
         if resolution not in self.feature_resolutions:
             known = ", ".join(map(str, self.feature_resolutions)) or "none"
             raise InvalidInputError(f"features are to be had at the resolutions {known}; got {resolution!r}")
+        if first_layer and not self.stops_within_blocks:
+            raise InvalidInputError("features of a block's first layer are not to be had of this network")
         self.check_inputs(ws, noise_mode)
-        return self._features(ws, resolution, noise_mode)
+        return self._features(ws, resolution, noise_mode, first_layer)
 
-    def _features(self, ws: Tensor, resolution: int, noise_mode: str) -> Tensor:
+    def _features(self, ws: Tensor, resolution: int, noise_mode: str, first_layer: bool) -> Tensor:
         """What `features` returns, its arguments checked; of networks that name `feature_resolutions`."""
         raise AssertionError(f"{type(self).__name__} names feature_resolutions but makes no features")
 

@@ -11,6 +11,7 @@ import torch
 from deltafast.errors import InvalidInputError
 from deltafast.generators.preview import Preview
 from deltafast.generators.synthesis import SynthesisNetwork
+from deltafast.ops import separable_conv
 
 
 def _ws(generator, n=2, seed=3):
@@ -108,6 +109,40 @@ def test_pictures_given_one_after_the_other_count_like_those_given_at_once(tiny)
     assert not torch.allclose(alone, twice(ws[1:2]))
 
 
+def test_features_of_a_first_layer_are_what_the_blocks_second_convolution_reads(tiny_mobilestylegan):
+    synthesis = tiny_mobilestylegan(resolution=32).synthesis
+    ws = torch.randn(2, synthesis.num_ws, synthesis.w_dim, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        styles = synthesis.styles(ws)
+        for block, resolution in enumerate(synthesis.feature_resolutions):
+            first = synthesis.features(ws, resolution, first_layer=True)
+            assert first.shape[2] == resolution
+            layer = synthesis._layer(2 * block + 2, styles, "const", first)
+            found = separable_conv(first, *layer[:4], style=layer.style)
+            wanted = synthesis.features(ws, resolution)
+            assert (found - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+
+
+def test_pictures_of_another_preview_count_as_much_as_they_did_there(tiny_mobilestylegan):
+    generator = tiny_mobilestylegan(resolution=32)
+    ws = _ws(generator, 2)
+    with torch.no_grad():
+        images = generator.synthesis(ws)
+    common, own, by_hand, other = (
+        Preview(generator.synthesis, 8, first_layer=one) for one in (True, True, True, False)
+    )
+    with pytest.raises(InvalidInputError, match="one that is fitted"):
+        own.begin_with(common)
+    common.fit(ws[:1], images[:1], 0.1)
+    own.begin_with(common)
+    own.fit(ws[1:], images[1:])
+    for k, weight in enumerate((0.1, 1.0)):
+        by_hand.fit(ws[k : k + 1], images[k : k + 1], weight)
+    assert torch.equal(own(ws), by_hand(ws))
+    with pytest.raises(InvalidInputError, match="scale and layer"):
+        other.begin_with(common)
+
+
 def test_what_cannot_be_previewed_is_refused_in_words(tiny):
     generator = tiny(resolution=32)
     synthesis, ws = generator.synthesis, _ws(generator, 1)
@@ -123,8 +158,13 @@ def test_what_cannot_be_previewed_is_refused_in_words(tiny):
         Preview(synthesis, 8).fit(ws, torch.zeros(1, 3, 16, 16))
 
 
-def test_a_network_that_cannot_stop_says_so(tiny):
+def test_a_network_that_cannot_stop_says_so(tiny, tiny_stylegan2):
     generator = tiny()
+    blocks = tiny_stylegan2().synthesis
+    with pytest.raises(InvalidInputError, match="first layer are not"):
+        blocks.features(_ws(tiny_stylegan2()), 8, first_layer=True)
+    with pytest.raises(InvalidInputError, match="whole blocks alone"):
+        Preview(blocks, 8, first_layer=True)
 
     class Whole(SynthesisNetwork):
         dtype, tensors, forward = torch.float32, None, None
