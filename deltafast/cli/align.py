@@ -23,6 +23,7 @@ def align(
     read or show no face are reported at the end; the rest is done.
     """
     from deltafast.cli._photo_files import face_choice, reported
+    from deltafast.cli._wording import counted
     from deltafast.faces.photos import PhotoReader
     from deltafast.files import IMAGE_SUFFIXES, write_json, write_png
     from deltafast.inputs import Failures, find_inputs
@@ -45,9 +46,11 @@ def align(
             for number, face in enumerate(found):
                 written.append(out / (f"{photo.name}.png" if len(found) == 1 else f"{photo.name}-{number}.png"))
                 write_png(written[-1], face.pixels)
+                if face.alignment.doubt is not None:
+                    typer.echo(f"warning: {photo.path}, {written[-1].name}: {face.alignment.doubt}", err=True)
                 entries.append({"file": written[-1].name, **face.alignment.as_json()})
             write_json(written[0], {"photo": photo.path.name, "faces": entries})
             run.finish(photo.name, source, written)
             aligned += len(found)
-    print(f"{aligned} faces aligned, {len(inputs)} photos seen; they are in {out}")
+    print(f"{counted(aligned, 'face', 'aligned')}, {counted(len(inputs), 'photo', 'seen')}; they are in {out}")
     reported(failures, len(inputs), "photos could not be aligned")

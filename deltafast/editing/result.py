@@ -65,6 +65,7 @@ class EditResult:
     def warnings(self) -> list[str]:
         """What makes faces poor results, one line each, "face 3: ..."; empty where nothing does."""
         told = [(k, line) for k, fit in enumerate(self.fits or []) for line in fit.warnings()]
+        told += [(k, at.doubt) for k, at in enumerate(self.alignments or []) if at.doubt is not None]
         told += [(k, _LOST.format(share)) for k, share in enumerate(self.carried or []) if share < 1]
         return [f"face {k}: {line}" for k, line in sorted(told, key=lambda one: one[0])]
 

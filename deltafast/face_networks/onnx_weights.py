@@ -7,7 +7,7 @@ compiled protobuf would be a dependency of everybody's for one list of weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from deltafast.errors import CheckpointError
 
-__all__ = ["read_onnx_weights"]
+__all__ = ["dequantised", "read_onnx_weights"]
 
 _GRAPH, _INITIALIZER = 7, 5  # fields of ModelProto and GraphProto
 _DIMS, _TYPE, _FLOATS, _NAME, _RAW = 1, 2, 4, 8, 9  # fields of TensorProto
@@ -41,6 +41,18 @@ def read_onnx_weights(content: bytes, name: str) -> dict[str, NDArray[Any]]:
     if not weights:
         raise CheckpointError(name, "not an ONNX file, or one without weights")
     return weights
+
+
+def dequantised(stored: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float64]:
+    """Return float64 values of the int8 weights `name`, each block of whose last axis has a scale and a zero point.
+
+    `stored` is what `read_onnx_weights` returned. Raises `KeyError` where it has no such weights.
+    """
+    integers, scales, zeros = (stored[f"{name}_{part}"] for part in ("quantized", "scales", "zero_point"))
+    block = integers.shape[-1] // scales.shape[-1]
+    scale = np.repeat(scales.astype(np.float64), block, axis=-1)
+    result: NDArray[np.float64] = (integers.astype(np.float64) - np.repeat(zeros, block, axis=-1)) * scale
+    return result
 
 
 def _tensor(message: memoryview) -> tuple[str, NDArray[Any]]:

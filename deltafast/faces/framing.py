@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ffhq_quad", "ffhq_square", "quad_of_square"]
+__all__ = ["face_roll", "ffhq_quad", "ffhq_square", "quad_of_square"]
 
 _EYES, _MOUTH_CORNERS = (slice(36, 42), slice(42, 48)), (48, 54)  # of the 68 landmarks
 _EYE_FACTOR = 4.0  # side of the square in distances between the eyes
@@ -36,6 +36,14 @@ def quad_of_square(centre: NDArray[np.float64], half: NDArray[np.float64]) -> ND
     """Return the corners `[4, 2]` of a square: top left, bottom left, bottom right, top right (y points down)."""
     down = np.array([-half[1], half[0]])
     return np.stack([centre - half - down, centre - half + down, centre + half + down, centre + half - down])
+
+
+def face_roll(landmarks: NDArray[np.float64]) -> float:
+    """Return by how many degrees, in [-180, 180], FFHQ's crop of a face is turned clockwise; landmarks `[68, 2]`."""
+    left, right = (landmarks[eye].mean(axis=0) for eye in _EYES)
+    mouth = (landmarks[_MOUTH_CORNERS[0]] + landmarks[_MOUTH_CORNERS[1]]) / 2
+    _, half = ffhq_square((left, right), mouth)
+    return float(np.rad2deg(np.arctan2(half[1], half[0])))
 
 
 def ffhq_quad(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:

