@@ -28,6 +28,7 @@ __all__ = [
     "forget_results",
     "load_state",
     "remove_results",
+    "result_names",
     "save_state",
     "say_made_anew",
 ]
@@ -175,6 +176,11 @@ def remove_results(folder: Path, files: Iterable[str]) -> None:
         if _lies_below(file) and Path(file).name not in _OWN:
             with contextlib.suppress(OSError, ValueError):
                 (folder / file).unlink()
+
+
+def result_names(folder: Path) -> set[str]:
+    """Return the names of the results that `folder/finished.jsonl` has records of; none where there is no such file."""
+    return {*_read_ledger(folder / _LEDGER)}
 
 
 def forget_results(folder: Path, names: Iterable[str] | None = None) -> list[Path]:

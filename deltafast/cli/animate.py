@@ -79,6 +79,7 @@ def animate(
     """
     from deltafast.cli._edit_inputs import PhotoUnit, file_units, seed_units
     from deltafast.cli._photo_files import align_choice, face_choice, one_of, reported, warned
+    from deltafast.cli._wording import counted
     from deltafast.editing import EditOptions
     from deltafast.editing.animation import AnimationPath, Animator
     from deltafast.editing.named_editors import named_editors
@@ -145,7 +146,7 @@ def animate(
             for file, animation in zip(files, made, strict=True):
                 animation.save(file, fps=fps)
             run.finish(name, source, files)
-    print(f"{len(units)} inputs seen; moving pictures are in {out}")
+    print(f"{counted(len(units), 'input', 'seen')}; moving pictures are in {out}")
     reported(failures, len(units), "inputs could not be animated")
 
 

@@ -123,6 +123,7 @@ def edit(
     from deltafast.cli._photo_files import align_choice, face_choice, one_of, reported, warned
     from deltafast.cli._ray_options import absolute, edit_on_ray, ray_options
     from deltafast.cli._reached import ReachedReport
+    from deltafast.cli._wording import counted
     from deltafast.delta.slots import parse_slots
     from deltafast.editing import EditOptions, EditSession
     from deltafast.editing.named_editors import amount_label, given_editor, named_editors
@@ -231,7 +232,7 @@ def edit(
             else:
                 edited += _edit_latents(session, results, run, unit, batch_size, reached)
     reached.close()
-    print(f"{edited} faces edited, {len(units)} inputs seen; images are in {out}")
+    print(f"{counted(edited, 'face', 'edited')}, {counted(len(units), 'input', 'seen')}; images are in {out}")
     reported(failures, len(units), "inputs could not be edited")
 
 

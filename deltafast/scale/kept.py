@@ -12,7 +12,7 @@ from deltafast.scale.index import index_rows, index_tables, table_of_rows, writi
 from deltafast.scale.samples import Sample
 from deltafast.scale.sinks import SHARDS, copy_members, end_in_shard, has_bytes, taken_in_shard
 
-__all__ = ["Kept", "close_gaps", "drop_rows", "look_through", "shard_ends"]
+__all__ = ["Extent", "Kept", "close_gaps", "drop_rows", "look_through", "shard_ends"]
 
 _MOVED = 50_000  # files whose places are in memory at once
 

@@ -95,7 +95,7 @@ def test_a_folder_is_aligned_and_what_cannot_be_is_named(photos: Path, tmp_path:
         (photos / name).unlink()
     code, text = _align(photos, out, "--size", 128, "--faces", "all")
     assert code == 0, text
-    assert "1 faces aligned, 4 photos seen" in text
+    assert "1 face aligned, 4 photos seen" in text
     assert (out / "print.png").exists()
     assert (out / "one.png").stat().st_mtime_ns == kept
     code, text = _align(photos, out, "--size", 64, "--faces", "all")

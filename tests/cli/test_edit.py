@@ -91,7 +91,7 @@ def test_a_folder_is_edited_and_its_bad_file_reported(
     (codes / "evil.pt").unlink()
     code, text = _edit(checkpoint, editor_file, codes, out, *sweep, "--latents")
     assert code == 0, text
-    assert "1 faces edited" in text
+    assert "1 face edited" in text
     assert (out / "two_+0.png").exists()
     assert (out / "one_-1.png").stat().st_mtime_ns == kept
 

@@ -66,7 +66,7 @@ def test_a_photo_replaced_under_its_name_is_edited_anew_and_the_others_kept(tool
     _noise(photos / "a.png", 2)
     os.utime(photos / "a.png", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # as copies keep them
     code, text = _run("edit", photos, out, *tools)
-    assert (code, "1 faces edited" in text) == (0, True)
+    assert (code, "1 face edited" in text) == (0, True)
     assert (read_image(out / "a_+0.5.png") != old).any()
     assert (out / "b_+0.5.png").stat().st_mtime_ns == before["b"]
     code, text = _run("edit", photos / "a.png", photos, *tools)
@@ -157,7 +157,7 @@ def test_an_editor_trained_anew_under_its_name_edits_anew(
     edited(0)
     assert "0 faces edited" in edited(0)[0]
     text, image = edited(1)
-    assert "1 faces edited" in text
+    assert "1 face edited" in text
     assert (image != edited(0)[1]).any()
 
 
