@@ -143,6 +143,8 @@ TWO_HEADS  := yaw pitch smile eyes-closed light# what the demo shows of the two 
 # attribute:reach:asked-gain, chosen on seeds from 1000 on
 EDITORS    := yaw:0.3:1.7 pitch:0.45:1.6 smile:1.0:1.0 eyes-closed:1.0:1.0 light:1.25:1.0 mouth-open:1.25:1.0 \
               brows-raised:1.5:2.0 light-elevation:1.25:3.5
+# flows of what no network here reads: attribute:others that are taken out of it, from sequences of their own
+PEOPLE     := age:gender,smile weight:gender,age,smile gender:age,smile
 ASSETS     := deltafast/assets
 WORK       ?= $(OUT)/assets
 
@@ -161,6 +163,15 @@ assets: $(READY) ## make the bundled encoder, latents and editors anew (hours; g
 	  $(BIN)/deltafast train $(WORK)/sequences-latents --attribute $$1 --loss precise --reach $$2 --asked-gain $$3 \
 	    --seed $(SEED) --out $(WORK)/editors/$$1.safetensors && cp $(WORK)/editors/$$1.safetensors $(ASSETS)/editors/ \
 	    || exit 1; \
+	done
+	$(BIN)/deltafast render $(WORK)/people-sequences --identities 14 --seed $(SEED) $(foreach name,age gender weight \
+	  smile,--attribute $(name))
+	$(BIN)/deltafast project $(WORK)/people-sequences $(WORK)/people-latents --generator $(GENERATOR) --steps 0
+	for editor in $(PEOPLE); do \
+	  name=$${editor%%:*}; \
+	  $(BIN)/deltafast train $(WORK)/people-latents --attribute $$name --form flow --seed $(SEED) \
+	    $$(echo $${editor#*:} | tr , '\n' | sed 's/^/--without /') --out $(WORK)/editors/$$name.safetensors \
+	    && cp $(WORK)/editors/$$name.safetensors $(ASSETS)/editors/ || exit 1; \
 	done
 	$(BIN)/python benchmarks/asset_ledger.py
 

@@ -23,7 +23,7 @@ def evaluate(
     out: Annotated[Path, typer.Argument(help="Folder for report.json, report.md and the pictures.")],
     editor: Annotated[
         list[str] | None,
-        typer.Option(help="Bundled editor or editor file; repeat. Default: all bundled ones."),
+        typer.Option(help="Bundled editor or editor file; repeat. Default: the bundled ones that a picture tells."),
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="Sampled faces: 0-199 or 1,5,9. Default: 0-199.")] = None,
     photos: Annotated[list[Path] | None, typer.Option(help="Folder of photos; they are projected first.")] = None,

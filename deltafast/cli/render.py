@@ -16,8 +16,8 @@ def render(
     attribute: Annotated[
         list[str] | None,
         typer.Option(
-            help="yaw, pitch, smile, eyes-closed, light, mouth-open, brows-raised, light-elevation, gaze, age or "
-            "gender; repeat for several. Default: all."
+            help="yaw, pitch, smile, eyes-closed, light, mouth-open, brows-raised, light-elevation, gaze, age, "
+            "gender or weight; repeat for several. Default: all."
         ),
     ] = None,
     frames: Annotated[int, typer.Option(help="Length of a sequence, odd.", min=3)] = 7,

@@ -49,6 +49,10 @@ def train(
             help="jump, the paper's, or flow: amounts add up, and minus alpha is the way back.", show_default="jump"
         ),
     ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="Another attribute of the latents, which the edit shall leave alone; repeat for several."),
+    ] = None,
     loss: Annotated[
         str | None,
         typer.Option(
@@ -56,7 +60,8 @@ def train(
         ),
     ] = None,
     generator: Annotated[
-        str | None, typer.Option(help="For --loss precise: a name or a checkpoint; the latents' own by default.")
+        str | None,
+        typer.Option(help="For --loss precise and --without: a name or a checkpoint; the latents' own by default."),
     ] = None,
     precise_steps: Annotated[
         int | None, typer.Option(help="Steps of the second stage of --loss precise.", show_default="240")
@@ -122,6 +127,7 @@ def train(
         "negative": negative,
         "extent": extent,
         "form": form,
+        "without": tuple(without) if without else None,
         "loss": loss,
     }
     precise: dict[str, Any] = {
@@ -139,9 +145,10 @@ def train(
     if report:
         latents, held_out = latents.split_identities(report, seed=seed)
     loaded = None
-    if generator is not None and config.loss != "precise":
-        raise InvalidInputError("--generator is for --loss precise")
-    if config.loss == "precise":
+    through_generator = config.loss == "precise" or bool(config.without)
+    if generator is not None and not through_generator:
+        raise InvalidInputError("--generator is for --loss precise and --without")
+    if through_generator:
         loaded = load_generator(generator or latents.generator.name, device=device)
     editor = train_editor(latents, attribute, config, out=out, restart=restart, device=device, generator=loaded)
     table, picture = loss_files(out)

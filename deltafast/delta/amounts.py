@@ -59,7 +59,7 @@ UNITS = {
     "gaze": Unit("gaze", "irises off the eyes' middles, share of the eyes' width", 0.02),
 }
 
-UNREAD = frozenset({"age", "gender"})
+UNREAD = frozenset({"age", "gender", "weight"})
 """Attributes that are rendered, but that no network here reads off a picture: their edits take alpha alone."""
 
 

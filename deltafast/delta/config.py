@@ -34,6 +34,7 @@ _SLOTS = {
     "gaze": range(3, 9),
     "age": range(0, 12),
     "gender": range(0, 12),
+    "weight": range(0, 12),
 }
 
 
@@ -120,6 +121,8 @@ class DeltaConfig:
     - `form`: "jump", the paper's D, which is asked for the whole change at once; or "flow", a field that D follows for
       time α (`deltafast.delta.flow`): −α then leads back, and α followed by β is α + β. A flow is symmetric by itself,
       so `negative` must be "symmetric" or "scale" there. `flow_steps`: of its integrator, per unit of α.
+    - `without`: other attributes of the latents whose mean change is taken out of this one's before training, so that
+      the edit leaves them alone (`deltafast.delta.apart`); needs the latents' generator.
     - `loss`: "paper", or "precise", which trains on through the generator afterwards as `precise` says.
 
     Raises `InvalidInputError` for values out of range.
@@ -144,12 +147,16 @@ class DeltaConfig:
     precise: PreciseConfig | None = None
     form: str = "jump"
     flow_steps: int = FLOW_STEPS
+    without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.slots is not None:
             object.__setattr__(self, "slots", tuple(sorted({int(s) for s in self.slots})))
             if not self.slots or min(self.slots) < 0:
                 raise InvalidInputError("slots must name at least one W+ slot, numbered from 0")
+        if not isinstance(self.without, (tuple, list)) or not all(isinstance(name, str) for name in self.without):
+            raise InvalidInputError(f"without takes names of attributes, got {self.without!r}")
+        object.__setattr__(self, "without", tuple(self.without))
         for name in ("dim", "width", "layers", "steps", "pairs", "flow_steps"):
             check_count(name, getattr(self, name), 1)
         if self.layers > 8:
@@ -181,9 +188,12 @@ class DeltaConfig:
             )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values; those of a flow only where it is one."""
+        """Return the fields as JSON values; those of a flow, and `without`, only where there is one."""
         values = asdict(self)
         values["slots"] = None if self.slots is None else list(self.slots)
+        values["without"] = list(self.without)
+        if not self.without:
+            del values["without"]
         if self.form == "jump":
             del values["form"], values["flow_steps"]
         if self.precise is None:
@@ -197,7 +207,7 @@ class DeltaConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> DeltaConfig:
         """Read what `as_json` gave, by this version or one with older words; raises `InvalidInputError` otherwise."""
-        given = {"precise": None, "form": "jump", "flow_steps": FLOW_STEPS, **current_words(values)}
+        given = {"precise": None, "form": "jump", "flow_steps": FLOW_STEPS, "without": (), **current_words(values)}
         _check_fields(cls, given)
         slots, precise = given["slots"], given["precise"]
         given["slots"] = None if slots is None else tuple(slots)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from deltafast.arguments import check_count, check_device
 from deltafast.delta.amounts import UNITS, UNREAD, in_degrees
+from deltafast.delta.apart import apart_from
 from deltafast.delta.config import DeltaConfig, current_words, recommended_slots
 from deltafast.delta.editor import Editor, EditorInfo, ends_of, load_editor
 from deltafast.delta.editor_file import round_weights, tensors_digest
@@ -29,6 +30,7 @@ from deltafast.delta.training_step import TrainingStep
 from deltafast.errors import InvalidInputError, ResumeError
 from deltafast.files import atomic_write
 from deltafast.generators.base import Generator
+from deltafast.generators.w_statistics import WStatistics
 from deltafast.ops import DeltaSizes, weight_shapes
 from deltafast.progress import track
 from deltafast.sequence_latents import GeneratorId, SequenceLatents
@@ -55,7 +57,8 @@ def train_editor(
 
     With `loss="precise"` a second stage follows, which looks at the images that edits give; it needs the `generator` of
     the latents, on whose device it runs, and takes minutes on a CPU. There a flow can learn to commute with other
-    flows, `commuting`: so that it does not matter which of them is applied first.
+    flows, `commuting`: so that it does not matter which of them is applied first. `config.without` needs the generator
+    too, for the distribution of its W.
 
     With `out`, the state is kept beside it (`<out>.state`) while training lasts: a call that was interrupted goes on
     from there and ends with the same weights, to the bit, on the same machine and device. An
@@ -75,8 +78,13 @@ def train_editor(
     place = check_device(device)
     check_count("save_every", save_every, 1)
     settings: dict[str, Any] = {"config": config.as_json(), "latents": chosen.digest(attribute)}
-    if config.precise is not None:
-        settings["generator"] = _checked_generator(generator, latents).fingerprint
+    if config.precise is not None or config.without:
+        generator = _checked_generator(generator, latents)
+        settings["generator"] = generator.fingerprint
+    if config.without:
+        assert generator is not None
+        settings["apart from"] = {other: chosen.digest(other) for other in config.without}
+        chosen = apart_from(chosen, attribute, config.without, WStatistics.of(generator))
     if commuting:
         settings["commuting"] = _checked_commuting(commuting, latents, config)
     target = None if out is None else Path(out)
@@ -213,7 +221,9 @@ def _initial(latents: SequenceLatents, attribute: str, config: DeltaConfig, stac
 
 def _checked_generator(generator: Generator | None, latents: SequenceLatents) -> Generator:
     if generator is None:
-        raise InvalidInputError('loss="precise" needs the generator of the latents: train_editor(..., generator=...)')
+        raise InvalidInputError(
+            'loss="precise" and without= need the latents\' generator: train_editor(..., generator=...)'
+        )
     if (generator.num_ws, generator.w_dim) != (latents.num_ws, latents.w_dim):
         raise InvalidInputError(
             f"the latents are [{latents.num_ws}, {latents.w_dim}], the generator takes "

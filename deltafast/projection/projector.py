@@ -18,6 +18,7 @@ from deltafast.errors import InvalidInputError
 from deltafast.face_networks.identity import load_identity_distance
 from deltafast.face_networks.landmarks import load_face_landmarks
 from deltafast.generators.base import Generator
+from deltafast.generators.w_statistics import WStatistics
 from deltafast.pixels import as_rgb, to_arrays
 from deltafast.progress import track
 from deltafast.projection.encoder import Encoder, load_encoder
@@ -25,7 +26,6 @@ from deltafast.projection.fit import FitMeter, FitReport
 from deltafast.projection.perceptual import FaceDistance
 from deltafast.projection.photos import at_size
 from deltafast.projection.refine import RefineConfig, RefineResult, refine
-from deltafast.projection.w_statistics import WStatistics
 
 __all__ = ["PHOTO_SIZE", "ProjectionSettings", "Projector", "encode_images", "settings_as_json"]
 

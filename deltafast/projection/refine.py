@@ -24,9 +24,9 @@ from torch import Tensor
 
 from deltafast.errors import InvalidInputError, ResumeError
 from deltafast.generators.base import Generator
+from deltafast.generators.w_statistics import WStatistics
 from deltafast.pixels import as_rgb
 from deltafast.projection.perceptual import FaceDistance
-from deltafast.projection.w_statistics import WStatistics
 from deltafast.runs import load_state, save_state
 from deltafast.schedule import cosine_rate
 

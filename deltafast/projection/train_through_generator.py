@@ -21,6 +21,7 @@ from deltafast.errors import InvalidInputError
 from deltafast.face_networks.identity import load_identity_distance
 from deltafast.face_networks.landmarks import load_face_landmarks
 from deltafast.generators.base import Generator
+from deltafast.generators.w_statistics import WStatistics
 from deltafast.peers import Peers
 from deltafast.pixels import as_rgb, to_floats
 from deltafast.progress import track
@@ -30,7 +31,6 @@ from deltafast.projection.encoder import Encoder
 from deltafast.projection.perceptual import FaceDistance
 from deltafast.projection.photos import read_face
 from deltafast.projection.sampling import expand_codes, read_pairs
-from deltafast.projection.w_statistics import WStatistics
 from deltafast.runs import load_state, save_state
 from deltafast.schedule import cosine_rate
 

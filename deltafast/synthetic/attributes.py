@@ -48,6 +48,7 @@ _ALL = (
     Attribute("gaze", "degree", -25.0, 25.0, -30.0, 30.0),
     Attribute("age", "fraction", -1.0, 1.0, -1.0, 1.0),
     Attribute("gender", "fraction", -1.0, 1.0, -1.0, 1.0),
+    Attribute("weight", "fraction", -1.0, 1.0, -1.0, 1.0),
 )
 
 ATTRIBUTES: tuple[str, ...] = tuple(attribute.name for attribute in _ALL)

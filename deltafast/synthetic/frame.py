@@ -87,10 +87,11 @@ def render_frame(
     `values` gives attributes by name (see `ATTRIBUTES`): yaw, pitch, gaze, light and light-elevation in degrees,
     smile, eyes-closed and mouth-open in 0..1, brows-raised in -1 (lowered) to 1; those left out are neutral, 0.
     gaze > 0 looks to the viewer's right, light > 0 comes from there; light-elevation is by how much the key light
-    stands higher (> 0) or lower than the identity's own. age and gender are shares of the way from the identity's own
-    to a young (-1) or an old (1) adult, and to a woman (-1) or a man (1). `supersampling` is the number of samples
-    per pixel and axis. `align` is "ffhq" (the crop follows the turned eyes and mouth as FFHQ's alignment would) or
-    "neutral" (the crop of the neutral pose). Raises `InvalidInputError` for unknown attributes or values out of range.
+    stands higher (> 0) or lower than the identity's own. age, gender and weight are shares of the way from the
+    identity's own to a young (-1) or an old (1) adult, to a woman (-1) or a man (1), to a lean (-1) or a heavy (1)
+    person. `supersampling` is the number of samples per pixel and axis. `align` is "ffhq" (the crop follows the turned
+    eyes and mouth as FFHQ's alignment would) or "neutral" (the crop of the neutral pose). Raises `InvalidInputError`
+    for unknown attributes or values out of range.
     """
     values = checked_values(values or {})
     if not 16 <= size <= 4096 or not 1 <= supersampling <= 8:

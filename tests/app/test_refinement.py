@@ -15,10 +15,10 @@ from deltafast.app.refinement import Reconstruction, Refinement, reconstruct_qui
 from deltafast.app.studio import Studio
 from deltafast.app.turns import BACKGROUND
 from deltafast.errors import InvalidInputError
+from deltafast.generators.w_statistics import WStatistics
 from deltafast.projection import RefineConfig
 from deltafast.projection.fit import FitReport
 from deltafast.projection.tuned_face import TunedFace
-from deltafast.projection.w_statistics import WStatistics
 
 _STEPS = 6
 _REFINED = Level("refined", RefineConfig(steps=_STEPS, patience=_STEPS))

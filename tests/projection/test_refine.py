@@ -9,10 +9,10 @@ import torch
 
 from deltafast.errors import InvalidInputError
 from deltafast.generators.base import Generator
+from deltafast.generators.w_statistics import WStatistics
 from deltafast.projection.backbone import MobileNetV2Features
 from deltafast.projection.perceptual import FaceDistance, face_window
 from deltafast.projection.refine import PREFERENCES, RefineConfig, RefineResult, refine
-from deltafast.projection.w_statistics import WStatistics
 
 
 class _StopError(Exception):

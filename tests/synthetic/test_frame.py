@@ -257,18 +257,23 @@ def test_gaze_turns_the_eyes_to_the_viewers_right_and_moves_nothing_else(model: 
 
 
 @pytest.mark.parametrize("identity", _HEADS, ids=lambda head: head.name)
-def test_age_and_gender_lead_to_the_same_ends_whoever_it_is(model: HeadModel, identity: Identity) -> None:
+def test_age_gender_and_weight_lead_to_the_same_ends_whoever_it_is(model: HeadModel, identity: Identity) -> None:
     ends = {
-        (name, end): as_person(identity, {name: end}) for name in ("age", "gender") for end in (-1.0, -0.5, 0.5, 1.0)
+        (name, end): as_person(identity, {name: end})
+        for name in ("age", "gender", "weight")
+        for end in (-1.0, -0.5, 0.5, 1.0)
     }
     assert (ends["age", -1.0].age, ends["age", 1.0].age) == (0.5, 1.0)
     assert (ends["gender", -1.0].gender, ends["gender", 1.0].gender) == (0.0, 1.0)
+    assert (ends["weight", -1.0].weight, ends["weight", 1.0].weight) == (0.0, 1.0)
     assert as_person(identity, {"age": 0.0, "yaw": 20.0}) is identity
+    lean, heavy = (np.abs(model.shape(ends["weight", end])[:, 0]).mean() for end in (-1.0, 1.0))
+    assert heavy > 1.02 * lean  # a broader head
     older, younger = ends["age", 1.0].appearance, ends["age", -1.0].appearance
     assert older.mottle > younger.mottle
     assert sum(older.brow) > sum(younger.brow)  # greyer
-    for person in ends.values():
-        assert person.local == identity.local
+    for (name, _), person in ends.items():
+        assert name == "weight" or person.local == identity.local
         look = person.appearance
         assert min(look.mottle, look.shadows, look.lip_amount, look.lashes, look.stubble, look.redness) >= 0
         assert max(look.mottle, look.shadows, look.lip_amount, look.lashes, look.stubble) <= 1

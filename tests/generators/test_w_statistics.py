@@ -7,7 +7,7 @@ import torch
 
 from deltafast.errors import InvalidInputError
 from deltafast.generators.base import Generator
-from deltafast.projection.w_statistics import WStatistics
+from deltafast.generators.w_statistics import WStatistics
 
 
 def test_sampled_codes_lie_one_deviation_from_the_mean(tiny_generator: Generator) -> None:
