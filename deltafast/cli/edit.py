@@ -85,7 +85,8 @@ def edit(
     paste_mask: Annotated[
         str | None,
         typer.Option(
-            help="What --paste-back replaces: the face, or the whole crop with hair and background. Default: face; of "
+            help="What --paste-back replaces: the face; the head, with hair, ears and glasses; or the whole crop with "
+            "its background. Default: face; of "
             "tuned photos crop, where only the edit's changes are added."
         ),
     ] = None,

@@ -53,9 +53,11 @@ class EditOptions:
       photo, and slower by a forward and a backward pass of the generator for each. None is what the likeness says;
       "tuned" with 0 steps carries the photo on the encoder's answer.
     - `paste_back`: also return the whole photos, `EditResult.photos`, the edited faces put back in their places through
-      a mask: "face", which leaves hair and background as they were, or "crop", for edits that move them. True is
-      "face"; with `likeness="tuned"` "crop", for there only what the edit changes is added to the photo.
-      Over `feather` of the crop's side the mask fades out; beyond it every pixel is the photo's own.
+      a mask: "face", which leaves hair and background as they were; "head", with which hair, ears and glasses move and
+      background and shoulders stay (MediaPipe's selfie segmentation network finds them, 18 MB fetched once); or "crop",
+      for edits that move all of it. True is "face"; with `likeness="tuned"` "crop", for there only what the edit
+      changes is added to the photo. Over `feather` of the crop's side the mask fades out, and along its rim colours
+      are brought to the photo's; beyond it every pixel is the photo's own.
 
     - `encoder`: by which photos are projected, an `Encoder` or its file; None takes the bundled one, which is for
       mobilestylegan-ffhq. `deltafast train-encoder` makes one for another generator.

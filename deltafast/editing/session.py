@@ -19,11 +19,13 @@ from deltafast.delta.flow_sum import edit_together
 from deltafast.delta.loading import load_editor
 from deltafast.delta.slots import check_slots
 from deltafast.editing.alphas import Alphas, read_alphas
+from deltafast.editing.head_outlines import HeadOutlines
 from deltafast.editing.options import EditOptions, Synthesise
 from deltafast.editing.result import EditResult, joined
 from deltafast.editing.samples import FaceSource, Samples, Source, chunked, w_plus
 from deltafast.editing.steering import Reached, Steering
 from deltafast.errors import InvalidInputError
+from deltafast.faces.alignment import Alignment
 from deltafast.faces.pasting import paste_back
 from deltafast.generators.base import Generator
 from deltafast.pixels import as_rgb, to_arrays, to_bytes
@@ -53,6 +55,7 @@ class EditSession:
             bounded = [isinstance(editor, Editor) for editor in self._editors]
             self._steering = Steering(self.attributes, bounded, self._word == "to", generator.w_avg.device)
         self._source = FaceSource(generator, self.options)
+        self._heads: HeadOutlines | None = None
 
     @property
     def attributes(self) -> list[str]:
@@ -243,12 +246,21 @@ class EditSession:
                 edited = to_arrays(as_rgb(next(rows)))  # [K, S, S, 3]
                 tuned = next(before, None)
                 crop = None if tuned is None else tuned.photo  # what is not the edit's stays the photo's
+                persons = self._persons(photo.pixels, face.alignment, edited) if mask == "head" else [None] * len(steps)
                 steps = [
-                    paste_back(step, one, face.alignment, mask=mask, feather=feather, unedited=crop)
-                    for step, one in zip(steps, edited, strict=True)
+                    paste_back(step, one, face.alignment, mask=mask, feather=feather, unedited=crop, person=person)
+                    for step, one, person in zip(steps, edited, persons, strict=True)
                 ]
             result.append(np.stack(steps))
         return result
+
+    def _persons(
+        self, photo: NDArray[np.uint8], alignment: Alignment, edited: NDArray[np.uint8]
+    ) -> list[NDArray[np.float32]]:
+        """Where a person is in a photo's crop and in its edited pictures `[K, S, S, 3]`: `[K, 2, M, M]`."""
+        if self._heads is None:
+            self._heads = HeadOutlines(self._generator.device)
+        return list(self._heads(photo, alignment, edited))
 
     def _empty(self, alphas: list[Alphas], photos: bool) -> EditResult:
         """The result of editing nothing, in the shapes and on the device that one sample's would have."""

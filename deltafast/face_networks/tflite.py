@@ -22,13 +22,19 @@ _IDENTIFIER = b"TFL3"
 _DEQUANTIZE = 6
 _KINDS = {
     0: "add",
+    1: "average_pool_2d",
     3: "conv_2d",
     4: "depthwise_conv_2d",
     14: "logistic",
     17: "max_pool_2d",
+    18: "mul",
+    19: "relu",
     22: "reshape",
+    23: "resize_bilinear",
+    32: "custom",
     34: "pad",
     54: "prelu",
+    117: "hard_swish",
 }
 _DTYPES: dict[int, np.dtype[Any]] = {0: np.dtype("<f4"), 1: np.dtype("<f2"), 2: np.dtype("<i4")}
 

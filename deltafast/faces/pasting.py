@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
-from scipy.spatial import ConvexHull
 
 from deltafast.errors import InvalidInputError
 from deltafast.faces.alignment import Alignment
-from deltafast.faces.cutting import side_of, surroundings
+from deltafast.faces.colour_match import MATCHED, rim_correction
+from deltafast.faces.cutting import cut_square, side_of, surroundings
+from deltafast.faces.paste_masks import PASTE_MASKS, PasteMask, PasteShape, check_person, paste_shape
 
-__all__ = ["PASTE_MASKS", "PasteMask", "paste_back"]
-
-PasteMask: TypeAlias = Literal["face", "crop"]
-PASTE_MASKS: tuple[PasteMask, ...] = ("face", "crop")
+__all__ = ["PASTE_MASKS", "PasteMask", "mask_of", "paste_back"]
 
 _STRIP = 1 << 18  # pixels that are blended at once
-_REACH = 0.09  # sides of the crop: where the face's mask ends, beyond its outline
-_FOREHEAD = 0.75  # of the way from chin to brows, again above the brows: about the hairline
-_RIM = 0.05  # sides of the crop: the face's mask fades out at the crop's border where it would cross it
+_FINE = 4  # times as fine as a correction is found, photos are cut for it and it is applied
 
 
 def paste_back(
@@ -34,16 +29,24 @@ def paste_back(
     mask: PasteMask = "face",
     feather: float = 0.15,
     unedited: NDArray[np.uint8] | None = None,
+    person: NDArray[np.floating] | None = None,
+    match_colours: bool = True,
 ) -> NDArray[np.uint8]:
     """Return a copy of `photo` in which the aligned face has become `edited`.
 
     - `photo`: uint8 `[H, W, 3]`, the upright photo that was aligned; `edited`: uint8 `[S, S, 3]`, of any S;
     - `mask`: "face" replaces what lies within the outline of jaw, cheeks and forehead and shortly beyond it, so that
-      hair and background stay the photo's own; "crop" the whole crop, which suits edits that move hair or ears, and
-      is what an image without landmarks (`Alignment.is_whole`) gets;
-    - `feather`: the share of the crop's side, 0 to 0.5, over which the mask fades out towards its border;
+      hair and background stay the photo's own; "head" also hair, ears, glasses and hats, down to the neck, so that they
+      move with a head that turns, while background and shoulders stay; "crop" the whole crop. An image without
+      landmarks (`Alignment.is_whole`) gets "crop" for "face";
+    - `feather`: the share of the crop's side, 0 to 0.5, over which the mask fades out towards its border; a head's
+      fades over 0.2 of it;
     - `unedited`: uint8 `[T, T, 3]`, the crop as it was before the edit: then only the difference of the two is added
-      to the photo, so that where the edit changes nothing the photo keeps its very bytes, and there is no seam.
+      to the photo, so that where the edit changes nothing the photo keeps its very bytes, and there is no seam;
+    - `person`: floats `[2, M, M]`, 0 to 1, for the mask "head": where in the crop a person is, in the photo and in
+      `edited` (`deltafast.face_networks.person_mask` tells). What a turned head leaves uncovered is then the edited
+      picture's background. Without it the head is the face's outline widened to where hair mostly is;
+    - `match_colours`: bring colours and light along the mask's rim to the photo's (`rim_correction`).
 
     Where the crop was cut beyond the photo's border, the edit also fades towards that border, over the part that the
     alignment had blurred. Outside of the mask the photo keeps its very bytes.
@@ -53,6 +56,8 @@ def paste_back(
     _check(photo, edited, alignment, mask, feather)
     if unedited is not None:
         _check(photo, unedited, alignment, mask, feather)
+    if person is not None:
+        check_person(person)
     height, width = photo.shape[:2]
     result: NDArray[np.uint8] = photo.copy()
     quad = alignment.quad
@@ -63,9 +68,9 @@ def paste_back(
     picture = _at_scale(edited, side_of(quad))  # [s, s, 3]
     before = None if unedited is None else _at_scale(unedited, side_of(quad))  # [t, t, 3]
     to_square = np.linalg.inv(np.stack([quad[3] - quad[0], quad[1] - quad[0]], axis=1))  # pixels -> 0..1, 0..1
-    outline = None
-    if mask == "face" and alignment.landmarks is not None:
-        outline = _outline((alignment.landmarks + 0.5 - quad[0]) @ to_square.T)
+    shape = mask_of(alignment, mask, feather, person)
+    known = person if mask == "head" else None
+    correction = _correction(photo, edited, unedited, alignment, shape, known) if match_colours else None
     around = surroundings(quad, width, height)
     x = np.arange(low[0], high[0], dtype=np.float64)  # [w]
     rows = max(1, _STRIP // len(x))
@@ -73,8 +78,7 @@ def paste_back(
         y = np.arange(top, min(top + rows, high[1]), dtype=np.float64)  # [h]
         place = np.stack(np.broadcast_arrays(x[None], y[:, None]), axis=-1) + 0.5 - quad[0]  # [h, w, 2]
         u = place @ to_square.T  # [h, w, 2], 0..1 within the crop
-        share = _within_crop(u, feather) if outline is None else _within_face(u, outline, feather)
-        share = share * np.clip(-3 * around.invented(x, y), 0, 1)  # [h, w]
+        share = shape.share(u) * np.clip(-3 * around.invented(x, y), 0, 1)  # [h, w]
         inside = share > 0
         if not inside.any():
             continue
@@ -83,37 +87,52 @@ def paste_back(
         part = result[top : top + len(y), low[0] : high[0]]  # a view
         old = part[inside].astype(np.float64)  # [n, 3]
         change = new - (old if before is None else _sample(before, u[inside]))
+        if correction is not None:
+            change += _between(correction, u[inside], 1)
         part[inside] = np.rint(np.clip(old + change * weight, 0, 255))
     return result
 
 
-def _within_crop(u: NDArray[np.float64], feather: float) -> NDArray[np.float64]:
-    """1 inside, 0 at the border of the unit square and beyond, smooth between; `u` `[..., 2]`."""
-    edge = np.minimum(u, 1 - u)  # distance from the nearer border, along each axis
-    if feather == 0:
-        return np.asarray((edge >= 0).all(axis=-1), dtype=np.float64)
-    short = np.clip(1 - edge / feather, 0, None)
-    return _smooth(1 - np.hypot(short[..., 0], short[..., 1]))
+def mask_of(
+    alignment: Alignment, mask: PasteMask, feather: float, person: NDArray[np.floating] | None = None
+) -> PasteShape:
+    """Return the shape that `paste_back` pastes through, in the unit square of the crop; its arguments."""
+    landmarks = None
+    if alignment.landmarks is not None:
+        quad = alignment.quad
+        to_square = np.linalg.inv(np.stack([quad[3] - quad[0], quad[1] - quad[0]], axis=1))
+        landmarks = (alignment.landmarks + 0.5 - quad[0]) @ to_square.T
+    return paste_shape(mask, feather, landmarks, None if person is None else person.astype(np.float64))
 
 
-def _outline(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The face's outline from landmarks `[68, 2]`, forehead included, as lines `[n, 3]` that enclose it."""
-    jaw, brows, bridge, chin = landmarks[:17], landmarks[17:27], landmarks[27:31].mean(axis=0), landmarks[8]
-    hairline = brows + (bridge - chin) * _FOREHEAD
-    lines: NDArray[np.float64] = ConvexHull(np.concatenate([jaw, brows, hairline])).equations
-    return lines
+def _correction(
+    photo: NDArray[np.uint8],
+    edited: NDArray[np.uint8],
+    unedited: NDArray[np.uint8] | None,
+    alignment: Alignment,
+    shape: PasteShape,
+    person: NDArray[np.floating] | None,
+) -> NDArray[np.float64]:
+    """What is added to the picture's change of the photo, `[N, N, 3]` over the crop."""
+    quad = alignment.quad
+    places = (np.arange(MATCHED) + 0.5) / MATCHED
+    u = np.stack(np.meshgrid(places, places), axis=-1)  # [G, G, 2]
+    place = quad[0] + u[..., :1] * (quad[3] - quad[0]) + u[..., 1:] * (quad[1] - quad[0])  # [G, G, 2]
+    seen = ((place >= 0) & (place <= alignment.photo_size)).all(axis=-1)  # [G, G]
+    before = unedited
+    if before is None:
+        before = photo if alignment.is_whole else cut_square(photo, quad, _FINE * MATCHED)
+    known = None
+    if person is not None:
+        zoom = (1, MATCHED / person.shape[1], MATCHED / person.shape[2])
+        known = ndimage.zoom(person.astype(np.float64), zoom, order=1, mode="nearest", grid_mode=True).clip(0, 1)
+    found = rim_correction(_averaged(edited) - _averaged(before), shape.share(u) * seen, known)
+    return np.asarray(ndimage.zoom(found, (_FINE, _FINE, 1), order=3, mode="nearest", grid_mode=True))
 
 
-def _within_face(u: NDArray[np.float64], outline: NDArray[np.float64], feather: float) -> NDArray[np.float64]:
-    """1 within the outline, 0 from shortly beyond it on, smooth between, and 0 at the crop's border; `u` `[..., 2]`."""
-    beyond = (u @ outline[:, :2].T + outline[:, 2]).max(axis=-1)  # negative inside
-    share = _smooth((_REACH - beyond) / feather) if feather > 0 else (beyond < _REACH).astype(np.float64)
-    return share * _within_crop(u, _RIM)
-
-
-def _smooth(share: NDArray[np.float64]) -> NDArray[np.float64]:
-    bounded = np.clip(share, 0, 1)
-    return np.asarray(bounded * bounded * (3 - 2 * bounded))
+def _averaged(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
+    small = Image.fromarray(picture).resize((MATCHED, MATCHED), Image.Resampling.BOX)
+    return np.asarray(small).astype(np.float64)
 
 
 def _at_scale(edited: NDArray[np.uint8], side: float) -> NDArray[np.uint8]:
@@ -126,12 +145,18 @@ def _at_scale(edited: NDArray[np.uint8], side: float) -> NDArray[np.uint8]:
 
 def _sample(picture: NDArray[np.uint8], u: NDArray[np.float64]) -> NDArray[np.float64]:
     """Values `[n, 3]` of `picture` at places `u` `[n, 2]` of the unit square, between pixels by cubic splines."""
+    return _between(picture, u, 3).clip(0, 255)
+
+
+def _between(
+    picture: NDArray[np.uint8] | NDArray[np.float64], u: NDArray[np.float64], order: int
+) -> NDArray[np.float64]:
     place = (u * picture.shape[1::-1] - 0.5).T[::-1]  # [2, n]: row, column
     result = np.empty((len(u), 3))
     for channel in range(3):
         values = picture[..., channel].astype(np.float32)
-        result[:, channel] = ndimage.map_coordinates(values, place, order=3, mode="nearest")
-    return result.clip(0, 255)
+        result[:, channel] = ndimage.map_coordinates(values, place, order=order, mode="nearest")
+    return result
 
 
 def _check(

@@ -100,7 +100,7 @@ def test_several_faces_of_a_photo_are_written_by_number(
     ("arguments", "words"),
     [
         (["photos", "out", "--align", "sometimes"], "--align is one of auto, always, never"),
-        (["photos", "out", "--paste-back", "--paste-mask", "hair"], "--paste-mask is one of face, crop"),
+        (["photos", "out", "--paste-back", "--paste-mask", "hair"], "--paste-mask is one of face, head, crop"),
         (["photos", "out", "--faces", "-2"], "--faces is largest"),
         (["latents", "out", "--paste-back"], "needs photos; latents/a.npy holds latents"),
         (["out", "--seeds", "1", "--paste-back"], "sampled faces come without one"),

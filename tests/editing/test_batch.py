@@ -272,7 +272,7 @@ def test_threads_share_an_editor(generator: Any, yaw: Editor, ws: Tensor) -> Non
         ({"face": -1}, InvalidInputError, "number of a face"),
         ({"refine_steps": -1}, InvalidInputError, "refine_steps"),
         ({"feather": 2}, InvalidInputError, "feather"),
-        ({"paste_back": "hair"}, InvalidInputError, "face or crop"),
+        ({"paste_back": "hair"}, InvalidInputError, "face or head or crop"),
         ({"paste_back": True}, InvalidInputError, "latents come without one"),
         ({"paste_back": True, "synthesise": False}, InvalidInputError, "paste_back"),
         ({"alpha": float("nan")}, InvalidInputError, "NaN"),

@@ -17,7 +17,8 @@ from torch import Tensor
 import deltafast
 from deltafast.delta import Editor
 from deltafast.editing import EditOptions, EditSession, samples
-from deltafast.errors import DeltafastError, ImageError, InvalidInputError
+from deltafast.editing.head_outlines import HeadOutlines
+from deltafast.errors import DeltafastError, DownloadError, ImageError, InvalidInputError
 from deltafast.faces import alignment, models
 from deltafast.faces.alignment import FaceAligner
 from deltafast.projection import ProjectionSettings
@@ -174,6 +175,27 @@ def test_edited_faces_are_put_back_into_their_photos(
     whole = deltafast.edit_batch(generator, photo[:200, :200], yaw, 1.0, align=False, **options)
     assert whole.photos is not None
     assert whole.photos[0][100, 100].tolist() == [255, 0, 0]
+
+
+def test_a_head_is_put_back_with_its_hair(
+    aligner: FaceAligner, generator: Any, yaw: Editor, projected: list[Tensor], photo: Pixels
+) -> None:
+    try:
+        outlines = HeadOutlines()
+    except DownloadError as error:
+        pytest.skip(f"the network that finds persons cannot be fetched: {error}")
+    red = torch.tensor([1.0, -1.0, -1.0])[None, :, None, None].expand(-1, -1, 8, 8)
+    options: dict[str, Any] = {"synthesise": lambda ws, noise_mode: red.repeat(len(ws), 1, 1, 1), "output": "uint8"}
+    result = deltafast.edit_batch(generator, photo, yaw, 1.0, paste_back="head", **options)
+    assert result.photos is not None
+    assert result.alignments is not None
+    edited, place = np.full((1, 8, 8, 3), (255, 0, 0), np.uint8), result.alignments[0]
+    (person,) = outlines(photo, place, edited)
+    expected = deltafast.paste_back(photo, edited[0], place, mask="head", person=person)
+    assert np.array_equal(result.photos[0], expected)
+    faced = deltafast.edit_batch(generator, photo, yaw, 1.0, paste_back=True, **options).photos
+    assert faced is not None
+    assert (expected != photo).sum() > 1.1 * (faced[0] != photo).sum(), "hair is replaced too"
 
 
 _ARRAY = np.full((64, 64, 3), 0.5)

@@ -54,9 +54,9 @@ def test_the_face_is_replaced_and_hair_and_background_stay(face: AlignedFace, as
     green = np.full((64, 64, 3), (0, 255, 0), np.uint8)
     places = np.rint(face.alignment.landmarks).astype(int)  # type: ignore[arg-type]
     for feather in (0.0, 0.05, 0.09):
-        back = paste_back(astronaut, green, face.alignment, feather=feather)
+        back = paste_back(astronaut, green, face.alignment, feather=feather, match_colours=False)
         assert (back[places[:, 1], places[:, 0]] == (0, 255, 0)).all(), "all landmarks lie where the mask is full"
-    back = paste_back(astronaut, green, face.alignment)
+    back = paste_back(astronaut, green, face.alignment, match_colours=False)
     changed = (back != astronaut).any(axis=-1)
     inside = _inside(face.alignment, astronaut)
     assert not changed[~inside].any()
@@ -82,10 +82,13 @@ def test_a_smooth_picture_comes_back_as_it_was(degrees: float, size: int) -> Non
 def test_outside_of_the_crop_nothing_changes_and_inside_the_edit_stands(astronaut: Pixels, feather: float) -> None:
     before = astronaut.copy()
     alignment = _placed(astronaut, 260, 240, 110, 12)
-    back = paste_back(astronaut, np.full((96, 96, 3), (255, 0, 7), np.uint8), alignment, feather=feather)
+    red = np.full((96, 96, 3), (255, 0, 7), np.uint8)
+    matched = paste_back(astronaut, red, alignment, feather=feather)
+    back = paste_back(astronaut, red, alignment, feather=feather, match_colours=False)
     assert np.array_equal(astronaut, before), "the photo given is left alone"
     inside = _inside(alignment, astronaut)
     assert np.array_equal(back[~inside], astronaut[~inside])
+    assert np.array_equal(matched[~inside], astronaut[~inside])
     middle = _inside(alignment, astronaut, max(feather, 0.01))
     assert (back[middle] == (255, 0, 7)).all()
     changed_in_part = (back[inside] != (255, 0, 7)).any(axis=-1).mean()
@@ -113,7 +116,7 @@ def test_where_the_photo_ends_its_own_pixels_stay(astronaut: Pixels) -> None:
 def test_an_image_that_was_aligned_already_is_edited_up_to_its_border(astronaut: Pixels) -> None:
     whole = Alignment.of_whole(512, 512)
     assert np.array_equal(paste_back(astronaut, astronaut, whole), astronaut)
-    red = paste_back(astronaut, np.full((64, 64, 3), (255, 0, 0), np.uint8), whole)
+    red = paste_back(astronaut, np.full((64, 64, 3), (255, 0, 0), np.uint8), whole, match_colours=False)
     assert (red[100:400, 100:400] == (255, 0, 0)).all()
 
 
@@ -124,8 +127,15 @@ def test_an_image_that_was_aligned_already_is_edited_up_to_its_border(astronaut:
         ({"photo": np.zeros((512, 500, 3), np.uint8)}, "was aligned has 512 x 512 pixels, this one 500 x 512"),
         ({"edited": np.zeros((64, 64, 3), np.float32)}, r"edited must be a uint8 array \[H, W, 3\], got float32"),
         ({"edited": np.zeros((64, 60, 3), np.uint8)}, "square"),
-        ({"mask": "hair"}, "mask must be one of face, crop"),
+        ({"mask": "hair"}, "mask must be one of face, head, crop"),
         ({"feather": 0.6}, "feather"),
+        ({"person": np.zeros((2, 64, 60))}, r"person must be an array \[2, M, M\], before and after the edit; got \[2"),
+        ({"person": [[0.0]]}, "person must be an array .* got list"),
+        ({"person": np.zeros((64, 64))}, "person must be an array"),
+        ({"person": np.zeros((2, 8, 8))}, "person must hold floats, 16 to 4096 a side"),
+        ({"person": np.zeros((2, 64, 64), int)}, "person must hold floats"),
+        ({"person": np.full((2, 64, 64), np.nan)}, "shares from 0 to 1"),
+        ({"person": np.full((2, 64, 64), 1.5)}, "shares from 0 to 1"),
         ({"feather": float("nan")}, "feather"),
     ],
 )
@@ -146,3 +156,62 @@ def test_only_what_an_edit_changes_is_added_where_the_crop_before_it_is_given(as
     assert 0.05 < changed[_inside(alignment, astronaut, 0.0)].mean() < 0.25
     with pytest.raises(InvalidInputError, match="square"):
         paste_back(astronaut, crop, alignment, unedited=crop[:50])
+
+
+def _persons(x: float, after: float) -> NDArray[np.float32]:
+    """Shares of a head of radius 0.3 at (x, 0.5) and (after, 0.5), and shoulders below 0.9, `[2, 128, 128]`."""
+    across, down = np.meshgrid(*[(np.arange(128) + 0.5) / 128] * 2)
+    heads = [(np.hypot(across - at, down - 0.5) < 0.3) | (down > 0.9) for at in (x, after)]
+    return np.stack(heads).astype(np.float32)
+
+
+def test_a_turned_head_takes_its_hair_along_and_leaves_background_and_shoulders() -> None:
+    grey = np.full((256, 256, 3), 90, np.uint8)
+    whole = Alignment.of_whole(256, 256)
+    red = np.full((256, 256, 3), (255, 0, 0), np.uint8)
+    back = paste_back(grey, red, whole, mask="head", person=_persons(0.45, 0.6), match_colours=False)
+    pure = (back == (255, 0, 0)).all(axis=-1)
+    assert pure[[128, 128, 60], [50, 220, 128]].all(), "the head before and after the turn"
+    same = (back == 90).all(axis=-1)
+    assert same[:30].all(), "background"
+    assert same[:, [*range(26), *range(242, 256)]].all()
+    assert same[232:].all(), "shoulders"
+    none = paste_back(grey, red, whole, mask="head", person=np.zeros((2, 64, 64)))
+    assert np.array_equal(none, grey), "nobody is seen"
+
+
+def test_of_a_head_only_what_belongs_to_the_face_is_replaced() -> None:
+    grey = np.full((256, 256, 3), 90, np.uint8)
+    persons = _persons(0.5, 0.5)
+    persons[:, 20:40, 5:15] = 1  # somebody else, behind
+    red = np.full((256, 256, 3), (255, 0, 0), np.uint8)
+    back = paste_back(grey, red, Alignment.of_whole(256, 256), mask="head", person=persons)
+    assert np.array_equal(back[40:80, 10:30], grey[40:80, 10:30])
+
+
+def test_without_a_persons_outline_a_head_is_wider_than_its_face(face: AlignedFace, astronaut: Pixels) -> None:
+    green = np.full((64, 64, 3), (0, 255, 0), np.uint8)
+    changed = {}
+    for mask in ("face", "head", "crop"):
+        back = paste_back(astronaut, green, face.alignment, mask=mask, match_colours=False)
+        changed[mask] = (back != astronaut).any(axis=-1)
+    chin = int(face.alignment.landmarks[8, 1])  # type: ignore[index]
+    assert not changed["head"][chin + 40 :].any(), "shoulders stay"
+    assert changed["face"].sum() < changed["head"].sum() < changed["crop"].sum()
+    whole = Alignment.of_whole(512, 512)
+    crop = paste_back(astronaut, green, whole, mask="crop")
+    assert np.array_equal(paste_back(astronaut, green, whole, mask="head"), crop)
+
+
+def test_a_cast_of_colour_is_matched_where_the_face_meets_the_photo(face: AlignedFace, astronaut: Pixels) -> None:
+    cast = np.clip(face.image + np.array([18.0, -8.0, 10.0]), 0, 255).astype(np.uint8)
+    off = {}
+    for match in (False, True):
+        back = paste_back(astronaut, cast, face.alignment, match_colours=match)
+        off[match] = np.abs(back.astype(int) - astronaut).mean(axis=-1)
+    outline = np.rint(face.alignment.landmarks[[2, 4, 6, 10, 12, 14]]).astype(int)  # type: ignore[index]
+    x, y = outline.T
+    assert off[True][y, x].mean() < 0.6 * off[False][y, x].mean()
+    nose = np.rint(face.alignment.landmarks[30]).astype(int)  # type: ignore[index]
+    around = slice(nose[1] - 3, nose[1] + 4), slice(nose[0] - 3, nose[0] + 4)
+    assert off[True][around].mean() > 0.6 * off[False][around].mean(), "what the edit does in the face stays"
