@@ -121,7 +121,8 @@ def _correction(
     seen = ((place >= 0) & (place <= alignment.photo_size)).all(axis=-1)  # [G, G]
     before = unedited
     if before is None:
-        before = photo if alignment.is_whole else cut_square(photo, quad, _FINE * MATCHED)
+        whole = np.array_equal(quad, Alignment.of_whole(*alignment.photo_size).quad)
+        before = photo if whole else cut_square(photo, quad, _FINE * MATCHED)
     known = None
     if person is not None:
         zoom = (1, MATCHED / person.shape[1], MATCHED / person.shape[2])
