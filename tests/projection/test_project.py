@@ -21,7 +21,14 @@ from deltafast.errors import ImageError, InvalidInputError, ResumeError
 from deltafast.faces.alignment import Alignment, FaceAligner
 from deltafast.files import read_json, sha256_file, write_json, write_png
 from deltafast.generators.base import Generator
-from deltafast.projection import ProjectionSettings, RefineConfig, encode_images, project_images, project_sequences
+from deltafast.projection import (
+    ProjectionSettings,
+    RefineConfig,
+    encode_images,
+    is_tuned_file,
+    project_images,
+    project_sequences,
+)
 from deltafast.projection.encoder import Encoder, EncoderConfig
 from deltafast.projection.photos import read_face
 from deltafast.projection.sampling import slot_groups
@@ -238,23 +245,49 @@ def test_a_killed_projection_run_again_ends_with_the_same_files(
     yaw = tuple(frame for frame in manifest.frames if frame.attribute == "yaw")  # half as many pictures to refine
     replace(manifest, attributes={"yaw": manifest.attributes["yaw"]}, frames=yaw).save()
 
-    def command(out: str) -> list[str]:
-        program = [sys.executable, "-c", "from deltafast.cli import main; main()"]
-        program += ["project", str(sequences), str(tmp_path / out), "--no-compile"]
-        options = ["--generator", str(tmp_path / "generator.safetensors"), "--steps", "7"]
-        return [*program, *options, "--encoder", str(tmp_path / "encoder.safetensors")]
+    parts = tmp_path / "parts"
+    program = _program(tmp_path, sequences)
+    _killed_and_run_again(program, tmp_path, parts / "identities" / ".female.state", parts / "latents.safetensors")
+    for name in ("latents.safetensors", "report.json", "sheet-male.png"):
+        assert sha256_file(tmp_path / "whole" / name) == sha256_file(parts / name), name
 
+
+@pytest.mark.slow
+def test_a_tuned_face_whose_tuning_was_killed_is_the_same_file_when_it_is_run_again(
+    tiny_generator: Generator, encoder: Encoder, tmp_path: Path
+) -> None:
+    from deltafast.generators.load import save_generator
+
+    save_generator(tiny_generator, tmp_path / "generator.safetensors")
+    encoder.save(tmp_path / "encoder.safetensors")
+    write_png(tmp_path / "me.png", np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    parts = tmp_path / "parts"
+    program = [*_program(tmp_path, tmp_path / "me.png"), "--likeness", "tuned", "--align", "never"]
+    _killed_and_run_again(program, tmp_path, parts / ".me.state", parts / "me.safetensors")
+    for name in ("me.safetensors", "me.json", "me-sheet.png", "report.json"):
+        assert sha256_file(tmp_path / "whole" / name) == sha256_file(parts / name), name
+    assert not list(parts.glob("*.state"))
+    assert is_tuned_file(parts / "me.safetensors")
+
+
+def _program(folder: Path, source: Path) -> list[str]:
+    """`deltafast project` on a source, with a generator and an encoder; the folder to write follows."""
+    options = ["--no-compile", "--generator", str(folder / "generator.safetensors"), "--steps", "7"]
+    program = [sys.executable, "-c", "from deltafast.cli import main; main()", "project", str(source)]
+    return [*program, *options, "--encoder", str(folder / "encoder.safetensors")]
+
+
+def _killed_and_run_again(program: list[str], folder: Path, state: Path, finished: Path) -> None:
+    """Run a program into `folder/whole`; and into `folder/parts`, killed once its state is saved, and again."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(command("whole"), check=True, env=environment, stdin=subprocess.DEVNULL)
-    process = subprocess.Popen(command("parts"), env=environment, stdin=subprocess.DEVNULL)
-    state = tmp_path / "parts" / "identities" / ".female.state"
+    subprocess.run([*program, str(folder / "whole")], check=True, env=environment, stdin=subprocess.DEVNULL)
+    again = [*program, str(folder / "parts")]
+    process = subprocess.Popen(again, env=environment, stdin=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not state.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert state.exists(), "the run was to be killed in the middle of the first identity"
-    assert not (tmp_path / "parts" / "latents.safetensors").exists()
-    subprocess.run(command("parts"), check=True, env=environment, stdin=subprocess.DEVNULL)
-    for name in ("latents.safetensors", "report.json", "sheet-male.png"):
-        assert sha256_file(tmp_path / "whole" / name) == sha256_file(tmp_path / "parts" / name), name
+    assert state.exists(), "the run was to be killed in the middle of its first face"
+    assert not finished.exists()
+    subprocess.run(again, check=True, env=environment, stdin=subprocess.DEVNULL)
