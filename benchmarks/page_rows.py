@@ -99,6 +99,7 @@ def table_rows(root: Path) -> dict[str, tuple[str, Any]]:
             "ablation",
             [*ablation(result("precise_ablation_smile")), *ablation(result("precise_ablation_yaw"))],
         ),
+        "people": ("people", result("people")["editors"]),
         "photos": ("photos", result("photos")),
         "likeness": ("likeness", result("likeness")["likeness"]),
         "likeness-edits": ("likeness_edits", likeness_edits(result("likeness")["edits"])),
