@@ -94,6 +94,7 @@ def table_rows(root: Path) -> dict[str, tuple[str, Any]]:
     turned = turned_faces(result("turned_faces"))
     return {
         **editor_tables(report["sets"]),
+        "found-faces": ("found_faces", found_faces(result("found_faces"))),
         "history": ("history", history(result("edit_quality"), result("evaluation_paper_loss"), report)),
         "ablation": (
             "ablation",
@@ -375,6 +376,12 @@ def turned_faces(found: dict[str, Any]) -> list[dict[str, Any]]:
         for kind, title in _KINDS.items()
         if counts[kind] > 1
     ]
+
+
+def found_faces(measured: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for each condition: how many faces each way finds and reads right, wrong or with a doubt."""
+    conditions: dict[str, dict[str, Any]] = measured["conditions"]
+    return [{"condition": f"{name}°" if name[-1].isdigit() else name, **one} for name, one in conditions.items()]
 
 
 def results(root: Path) -> list[dict[str, str]]:
