@@ -33,16 +33,19 @@ def span(value: dict[str, float], digits: int, unit: str = "") -> str:
     return f"{figure(value['mean'], digits)}{unit} [{figure(value['low'], digits)}, {figure(value['high'], digits)}]"
 
 
+def short(value: float) -> str:
+    """Write a number with three significant digits, and a real minus."""
+    return f"{value:.3g}".replace("-", "−")
+
+
+def short_span(value: dict[str, float]) -> str:
+    """Write a distance with its interval, three significant digits each."""
+    return f"{short(value['distance'])} [{short(value['low'])}, {short(value['high'])}]"
+
+
 def share(value: float, digits: int | None = None) -> str:
     """Write a share in percent; without `digits` as short as three significant ones allow."""
     return f"{100 * value:.3g} %" if digits is None else f"{figure(100 * value, digits)} %"
-
-
-def verdict(entry: dict[str, Any]) -> str:
-    """Write ours - the best LINEAR, the verdict, and which LINEAR it is."""
-    mean, low, high = (f"{entry['minus'][key]:.3g}".replace("-", "−") for key in ("mean", "low", "high"))
-    word = "better" if entry["is"] == "better" else f"**{entry['is']}**"
-    return f"{mean} [{low}, {high}], {word} ({entry['who']})"
 
 
 def claim(entry: dict[str, Any] | None) -> str:
@@ -62,8 +65,8 @@ def claim_span(entry: dict[str, Any] | None) -> str:
 FILTERS: dict[str, Callable[..., str]] = {
     "figure": figure,
     "span": span,
+    "short_span": short_span,
     "share": share,
-    "verdict": verdict,
     "claim": claim,
     "claim_span": claim_span,
 }
@@ -95,7 +98,6 @@ def table_rows(root: Path) -> dict[str, tuple[str, Any]]:
     return {
         **editor_tables(report["sets"]),
         "found-faces": ("found_faces", found_faces(result("found_faces"))),
-        "history": ("history", history(result("edit_quality"), result("evaluation_paper_loss"), report)),
         "ablation": (
             "ablation",
             [*ablation(result("precise_ablation_smile")), *ablation(result("precise_ablation_yaw"))],
@@ -121,33 +123,20 @@ def table_rows(root: Path) -> dict[str, tuple[str, Any]]:
 
 def editor_tables(sets: dict[str, Any]) -> dict[str, tuple[str, Any]]:
     """Return the tables of how good the editors are, from the sets of faces of a report."""
-    sampled, photos = (at_changes(sets[name]) for name in ("sampled", "latents"))
-    if sampled:
-        return {
-            "editors": ("editors_at_changes", sampled),
-            "sampled": ("claims", sampled),
-            "photos-edited": ("claims", photos),
-            "realism": ("realism_at_changes", sampled),
-        }
-    sampled, photos = (
-        against_linear(sets[name]) for name in ("sampled", "latents")
-    )  # from before changes were matched
+    sampled = at_changes(sets["sampled"])
     return {
         "editors": ("editors", sampled),
-        "sampled": ("against_linear", sampled),
-        "photos-edited": ("against_linear", photos),
+        "sampled": ("claims", sampled),
         "realism": ("realism", sampled),
+        "precision": ("precision", precision(sets["sampled"])),
     }
 
 
 def at_changes(tables: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a row for each attribute and matched change of one set of faces: ours beside the best LINEAR of each cost.
-
-    Empty for a report from before changes were matched.
-    """
+    """Return a row for each attribute and matched change of one set: ours beside the best LINEAR, cost by cost."""
     rows = []
     for attribute in sorted(tables["attributes"], key=list(TARGET_MEASURES).index):
-        for at in tables["attributes"][attribute].get("changes", ()):
+        for at in tables["attributes"][attribute]["changes"]:
             costs = {
                 "identity": {name: (v["beyond"]["mean"], v) for name, v in at["identity"].items()},
                 "leak": {name: (v[LEAK]["per_unit"]["mean"], v[LEAK]) for name, v in at["leak"].items()},
@@ -174,77 +163,21 @@ def _claim(costs: dict[str, tuple[float | None, dict[str, Any]]]) -> dict[str, A
     return None if ratio is None or ratio["high"] is None else {"who": _WHO[best or LINEAR], "ratio": ratio}
 
 
-def against_linear(tables: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a row for each attribute of one set of faces: our figures, and those beside the best LINEAR's.
-
-    Of a report from before changes were matched; it goes with that.
-    """
+def precision(tables: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for each attribute of one set of faces: what our editor does along alpha."""
     rows = []
     for attribute in sorted(tables["attributes"], key=list(TARGET_MEASURES).index):
         entry = tables["attributes"][attribute]
-        ours = entry["precision"][OURS]
-        frechet = {
-            name: {**values, "mean": values["distance"]}
-            for name, values in entry["realism"].items()
-            if name in {OURS, *_WHO}
-        }
+        own, ends = entry["precision"][OURS], entry.get("range_end")
         rows.append(
             {
                 "attribute": attribute,
-                "change": change(attribute, ours["total_change"], ours["unedited_mean"]),
-                "monotone": ours["monotone"]["mean"],
-                "distance_at_1": ours["distance_at_1"],
-                "identity": _beside({name: (v["distance_at_end"], v) for name, v in entry["identity"].items()}),
-                "leak": _beside({name: (v[LEAK]["per_unit"], v[LEAK]) for name, v in entry["leak"].items()}),
-                "realism": _beside({name: (v, v) for name, v in frechet.items()}),
-                "frechet": frechet,
+                "change": change(attribute, own["total_change"], own["unedited_mean"]),
+                "monotone": own["monotone"]["mean"],
+                "distance_at_1": own["distance_at_1"],
+                "at_end": ends and {"faces": len(ends["faces"]), "monotone": ends["monotone_of_others"][OURS]["mean"]},
             }
         )
-    return rows
-
-
-def _beside(costs: dict[str, tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
-    """Return our cost beside the smallest of the LINEARs': each is (cost, comparison with ours)."""
-    best = best_linear({name: cost["mean"] for name, (cost, _) in costs.items()})
-    assert best is not None
-    ours, theirs = costs[OURS][0]["mean"], costs[best][0]["mean"]
-    compared = costs[best][1]
-    return {
-        "who": _WHO[best],
-        "ours": ours,
-        "best": theirs,
-        "share": ours / theirs,
-        "minus": compared["ours_minus_this"],
-        "is": compared["ours_is"],
-    }
-
-
-def history(first: dict[str, Any], paper: dict[str, Any], now: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of the first version, of the paper's loss, and of today."""
-    rows = []
-    for attribute in ("yaw", "smile", "light"):
-        old = first["editors"][attribute][OURS]
-        rows.append(
-            {
-                "what": "first, sampled",
-                "attribute": attribute,
-                "change": change(attribute, old["total_change"], old["unedited_mean"]),
-                "monotone": old["monotone_share"],
-                "distance_at_1": old["identity_distance_at_1"],
-            }
-        )
-        for faces, title in (("sampled", "sampled"), ("latents", "portraits")):
-            for report, when in ((paper, "paper's loss"), (now, "now")):
-                own = report["sets"][faces]["attributes"][attribute]["precision"][OURS]
-                rows.append(
-                    {
-                        "what": f"{when}, {title}",
-                        "attribute": attribute,
-                        "change": change(attribute, own["total_change"], own["unedited_mean"]),
-                        "monotone": own["monotone"]["mean"],
-                        "distance_at_1": own["distance_at_1"],
-                    }
-                )
     return rows
 
 

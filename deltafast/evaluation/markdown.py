@@ -26,7 +26,6 @@ _ORDER = (  # in which a page shows what JSON keeps by the alphabet; whatever is
     *("paths", "scatter", "spectrum", "components"),
     *("I2S", "ReStyle-pSp", "the paper"),
 )
-_NEW_WORDS = {"asked": "requested"}  # goes with face_set_before.md.j2
 _PLACES = {name: place for place, name in enumerate(_ORDER)}
 
 
@@ -39,7 +38,7 @@ def report_page(report: dict[str, Any]) -> str:
     )
     for name in markdown_words.__all__:
         pages.filters[name] = getattr(markdown_words, name)
-    report = _in_order(_with_new_words(report))
+    report = _in_order(report)
     own = {file for name in report["sets"] for file in report["figures"] if file.startswith(f"{name}-")}
     spaces = report.get("delta_space", {})
     page = pages.get_template("report.md.j2").render(
@@ -53,13 +52,6 @@ def report_page(report: dict[str, Any]) -> str:
         other_figures={file: caption for file, caption in report["figures"].items() if file not in own},
     )
     return page.rstrip() + "\n"
-
-
-def _with_new_words(report: Any) -> Any:
-    """Return JSON values with the keys of version 0.1 of deltafast under today's names."""
-    if isinstance(report, dict):
-        return {_NEW_WORDS.get(key, key): _with_new_words(value) for key, value in report.items()}
-    return [_with_new_words(value) for value in report] if isinstance(report, list) else report
 
 
 def _in_order(values: Any) -> Any:

@@ -24,15 +24,16 @@ def test_every_table_stands_on_a_page(repository_root: Path) -> None:
 
 def test_another_figure_gives_another_table(repository_root: Path) -> None:
     report = json.loads((repository_root / page_tables.REPORT).read_text(encoding="utf-8"))
-    tables = report["sets"]["sampled"]
-    yaw = tables["attributes"]["yaw"]
-    (before,) = (row for row in page_rows.against_linear(tables) if row["attribute"] == "yaw")
-    assert (before["realism"]["who"], before["realism"]["is"]) == ("ridge", "worse")
-    yaw["realism"]["linear"] |= {"distance": 0.01, "ours_is": "worse"}
+    before = page_tables.drawn(page_rows.editor_tables(report["sets"]))
+    yaw = report["sets"]["sampled"]["attributes"]["yaw"]
+    best = yaw["changes"][0]["leak"]["linear"]["leak"]
+    best["per_unit"]["mean"], best["ratio"] = 1e-3, {"mean": 0.7, "low": 0.6, "high": 0.77, "n": 9}
     yaw["precision"]["ours"]["total_change"]["mean"] = 77.0
-    (after,) = (row for row in page_rows.against_linear(tables) if row["attribute"] == "yaw")
-    assert after["realism"]["who"] == "mean"
-    assert after["change"].startswith("77.0°")
+    after = page_tables.drawn(page_rows.editor_tables(report["sets"]))
+    assert "at most 77 % (mean)" in after["editors"]
+    assert "at most 77 % (mean)" not in before["editors"]
+    assert "| yaw | 77.0° " in after["precision"]
+    assert "| yaw | 77.0° " not in before["precision"]
 
 
 def matched_tables(high: float) -> dict[str, object]:
@@ -53,16 +54,23 @@ def matched_tables(high: float) -> dict[str, object]:
         "leak": {name: {"leak": entry} for name, entry in methods.items()},
         "realism": {"alike": {**methods, "linear": {**methods["linear"], "ours_is": "better"}}},
     }
-    return {"attributes": {"yaw": {"changes": [change]}}}
+    span = {"mean": 20.0, "low": 19.0, "high": 21.0}
+    precision = {"total_change": span, "unedited_mean": 0.0, "monotone": {"mean": 0.98}, "distance_at_1": span}
+    ends = {"faces": [3, 5], "monotone_of_others": {"ours": {"mean": 1.0}}}
+    return {"attributes": {"yaw": {"changes": [change], "precision": {"ours": precision}, "range_end": ends}}}
 
 
 def test_claims_are_the_upper_ends_of_ratios_to_the_best_linear() -> None:
-    sets = {"sampled": matched_tables(0.934), "latents": matched_tables(1.02)}
-    shown = page_tables.drawn(page_rows.editor_tables(sets))
+    shown = page_tables.drawn(page_rows.editor_tables({"sampled": matched_tables(0.934)}))
     assert "| yaw | 20° | 96 % | 0.200 [0.200, 0.200] | at most 93 % (ridge) |" in shown["editors"]
     assert "| yaw | 20° | 180 / 190 | 80 % [70, 93] (ridge) |" in shown["sampled"]
-    assert "**80 % [70, 102] (ridge)**" in shown["photos-edited"]
-    assert "| 0.200 [0.200, 0.200] | 0.300 [0.300, 0.300] (better) | - | 0.250" in shown["realism"]
+    assert "| 0.2 [0.2, 0.2] | 0.3 [0.3, 0.3] (better) | - | 0.25 [0.25, 0.25] |" in shown["realism"]
+    assert "| yaw | 20.0° [19.0, 21.0] | 98 % (100 % without 2 at the end of the range) |" in shown["precision"]
+
+
+def test_what_is_not_wholly_better_stands_in_bold() -> None:
+    shown = page_tables.drawn(page_rows.editor_tables({"sampled": matched_tables(1.02)}))
+    assert "**80 % [70, 102] (ridge)**" in shown["sampled"]
 
 
 def test_a_mark_of_an_unknown_table_is_refused() -> None:
