@@ -124,7 +124,8 @@ def test_the_help_shows_the_defaults_that_train_has() -> None:
     own = {name: getattr(config, name) for name in options if hasattr(config, name)}
     own |= {name: getattr(precise, name) for name in ("target_gain", "leak", "far")}
     own["precise_steps"] = precise.steps
-    shown = {name: options[name].show_default for name, value in own.items() if value is not None and name != "seed"}
+    said = [name for name, value in own.items() if value not in (None, ()) and name != "seed"]
+    shown = {name: options[name].show_default for name in said}
     assert shown == {name: f"{own[name]:g}" if isinstance(own[name], (int, float)) else own[name] for name in shown}
     assert len(shown) == 16
     help_ = CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
