@@ -120,6 +120,6 @@ def test_it_edits_faces_in_a_fresh_environment_beside_torch(wheel: Path, tmp_pat
     files = ["--generator", "generator.safetensors", "--editor", "editor.safetensors"]
     said = run(str(python), "-c", _EDIT, "edit", "out", "--seeds", "0", *files)
     assert "1 face edited" in said
-    assert "smile yaw" in said
+    assert "smile weight yaw" in said
     assert said.count(str(own)) == 2
     assert (tmp_path / "out/seed0000_+1.png").is_file()

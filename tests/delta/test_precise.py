@@ -117,7 +117,7 @@ def test_another_generator_is_another_training(
 def test_the_generator_must_be_that_of_the_latents(
     tiny_generator: Generator, small_sequences: SequenceLatents, sequences: SequenceLatents, precise: DeltaConfig
 ) -> None:
-    with pytest.raises(InvalidInputError, match="needs the generator"):
+    with pytest.raises(InvalidInputError, match="need the latents' generator"):
         train_editor(small_sequences, "yaw", precise)
     with pytest.raises(InvalidInputError, match="the generator takes"):
         train_editor(sequences, "yaw", precise, generator=tiny_generator)
