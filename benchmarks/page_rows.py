@@ -106,6 +106,7 @@ def table_rows(root: Path) -> dict[str, tuple[str, Any]]:
         "photos": ("photos", result("photos")),
         "likeness": ("likeness", result("likeness")["likeness"]),
         "likeness-edits": ("likeness_edits", likeness_edits(result("likeness")["edits"])),
+        "tuned-memory": ("tuned_memory", result("tuned_memory")),
         "reconstruction": ("reconstruction", result("reconstruction")),
         "linear-of": ("linear_of", [linear_of(name, result(file)) for name, file in _LINEAR_OF]),
         "delta-ablation": ("delta_ablation", delta_ablation(delta)),
