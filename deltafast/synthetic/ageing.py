@@ -39,15 +39,16 @@ def as_person(identity: Identity, values: Mapping[str, float]) -> Identity:
     """
     older = _moved(identity.age, values.get("age", 0.0), _YOUNG, _OLD)
     manlier = _moved(identity.gender, values.get("gender", 0.0), 0.0, 1.0)
-    heavier = _moved(identity.weight, values.get("weight", 0.0), 0.0, 1.0)
-    if (older, manlier, heavier) == (identity.age, identity.gender, identity.weight):
+    weight = values.get("weight", 0.0)
+    heavier = _moved(identity.weight, weight, 0.0, 1.0)
+    if (older, manlier) == (identity.age, identity.gender) and not weight:
         return identity
     aged = (older - identity.age) / (_OLD - _YOUNG)  # -1..1
     look = _changed(_changed(identity.appearance, _WITH_AGE, aged), _WITH_GENDER, manlier - identity.gender)
     if aged > 0:
         red, green, blue = (own + aged * (grey - own) for own, grey in zip(look.brow, _GREY, strict=True))
         look = replace(look, brow=(red, green, blue))
-    local = _with_shapes(identity.local, values.get("weight", 0.0))
+    local = _with_shapes(identity.local, weight)
     return replace(identity, age=older, gender=manlier, weight=heavier, local=local, appearance=look)
 
 
